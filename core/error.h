@@ -1,0 +1,53 @@
+// Errors. A UserError is the user's to mend (exit code 2); anything else that escapes is ours (exit code 3).
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace yopo {
+
+/// The user's mistake or the world's (bad file, bad key, full disk). The message names the file, the place, what was
+/// expected and what was found. The command ends with exit code 2.
+class UserError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Our mistake: an invariant of the program does not hold. The command ends with exit code 3.
+class InternalError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+/// The user interrupted the work (SIGINT, SIGTERM); what was done is safe on disk. Exit code 130.
+class Interrupted : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Throws UserError with a formatted message.
+template <typename... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+  throw UserError(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws UserError with a formatted message unless `ok`.
+template <typename... Args>
+void require(bool ok, fmt::format_string<Args...> format, Args&&... args) {
+  if (!ok) throw UserError(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws InternalError unless `ok`; for invariants of our own.
+void ensure(bool ok, std::string_view what);
+
+/// The known name nearest to `name` by edit distance, or "" when none is near enough to be meant.
+std::string nearest(std::string_view name, const std::vector<std::string>& known);
+
+/// "; did you mean 'x'?" or "" when nothing is near.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& known);
+
+}  // namespace yopo

@@ -1,0 +1,90 @@
+// Files: mapped for reading, replaced atomically when written, and never outside their folder.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace yopo {
+
+namespace fs = std::filesystem;
+
+/// A read-only mapping of a whole file. Shared so that views into it may outlive the reader.
+class MappedFile {
+ public:
+  /// UserError when the file is absent, no regular file or unreadable. An empty file maps to an empty span.
+  static std::shared_ptr<const MappedFile> open(const fs::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+  const fs::path& path() const { return path_; }
+  /// Tells the kernel that this range will not be read again soon (streaming over files larger than memory).
+  void drop(size_t offset, size_t size) const;
+
+ private:
+  MappedFile() = default;
+  fs::path path_;
+  std::span<const std::byte> bytes_;
+};
+
+/// Whole file as text; UserError when absent or unreadable, or larger than `limit` bytes.
+std::string read_text(const fs::path& path, uint64_t limit = uint64_t(1) << 30);
+
+/// A file that appears under its name only when committed: written to a temporary beside it, fsynced, renamed.
+/// Destroyed uncommitted, it leaves nothing. Every failure (full disk included) is a UserError naming the file.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const fs::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t size);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Bytes written so far.
+  uint64_t size() const { return written_; }
+  /// The temporary's path, for writers (HDF5) that open the file themselves.
+  const fs::path& temporary() const { return temporary_; }
+  /// Closes our descriptor early so that another writer may own the temporary.
+  void release();
+  void commit();
+
+ private:
+  fs::path path_, temporary_;
+  int descriptor_ = -1;
+  uint64_t written_ = 0;
+  bool committed_ = false;
+};
+
+/// Writes a whole file atomically.
+void write_text(const fs::path& path, std::string_view text);
+
+/// `folder / name` where `name` comes from outside: UserError naming `where` if it is empty, absolute, or leaves the
+/// folder through "..".
+fs::path inside(const fs::path& folder, std::string_view name, std::string_view where);
+
+/// 128-bit XXH3 of the bytes as 32 hex digits, chained over calls.
+class Fingerprint {
+ public:
+  Fingerprint();
+  ~Fingerprint();
+  Fingerprint(const Fingerprint&) = delete;
+  Fingerprint& operator=(const Fingerprint&) = delete;
+  Fingerprint& add(std::span<const std::byte> bytes);
+  /// Adds the text's length and then the text, so that ("ab", "c") and ("a", "bc") differ.
+  Fingerprint& add(std::string_view text);
+  Fingerprint& add_file(const fs::path& path);
+  std::string hex() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace yopo

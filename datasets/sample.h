@@ -1,0 +1,35 @@
+// Question files as samples: an id, an image or none, the user's text, and the expected answers where there are any.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/recipe.h"
+
+namespace yopo {
+
+struct Sample {
+  std::string id;                     // question_id as text
+  bool integer_id = false;            // it was a number in the file (written back as one)
+  std::vector<fs::path> images;       // absolute or relative to the working directory; checked to lie inside the folder
+  std::string text;                   // the user's turn, without <image>
+  std::string category;               // "" if none
+  std::vector<std::string> answers;   // expected; empty if unknown
+  std::string where;                  // "questions.jsonl:12", for messages
+};
+
+/// Format `llava`: JSON lines {question_id, image, text, category}, answers from `annotations` (or answers.jsonl beside the
+/// questions) joined by question_id, or from an "answer" / "answers" field. Format `conversations`: a JSON array of
+/// {id, image, conversations: [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer.
+/// UserError naming file and line for: bad JSON, a missing field, a repeated id, an image outside the folder or absent, an
+/// answer for no question, no samples.
+std::vector<Sample> read_samples(const DatasetOptions& options);
+
+/// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before text,
+/// numbers by value) so that file order never matters.
+std::vector<Sample> choose_samples(std::vector<Sample> samples, int64_t count, uint64_t seed);
+
+/// Identifies the samples and their images' bytes (names, texts, answers, file contents).
+std::string dataset_fingerprint(const std::vector<Sample>& samples);
+
+}  // namespace yopo

@@ -1,0 +1,36 @@
+// Scores a checkpoint on a benchmark through the runtime: eval.json and answers.jsonl.
+#pragma once
+
+#include "core/json.h"
+#include "core/recipe.h"
+#include "datasets/sample.h"
+#include "models/prompt.h"
+#include "runtime/engine.h"
+
+namespace yopo {
+
+struct EvaluationResult {
+  std::string benchmark, protocol, model;
+  bool pruned = false;
+  int64_t count = 0;
+  double score = 0;
+  std::vector<std::pair<std::string, double>> categories;  // sorted by name
+  int64_t batch_size = 1;
+  double seconds = 0;
+};
+Json evaluation_to_json(const std::vector<EvaluationResult>& results);
+std::vector<EvaluationResult> evaluation_from_json(const Json& json, const std::string& where);
+
+struct EvaluationRun {
+  EvaluateOptions options;
+  std::string model;       // as named in the result
+  bool pruned = false;
+  fs::path answers;        // answers.jsonl: the journal; a killed run continues from it
+  std::string fingerprint; // of model, plan, prompt and protocol: another one's journal is refused (UserError)
+};
+/// Asks every question (in batches through the runtime), writes the journal as it goes, scores.
+EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const EvaluationRun& run);
+/// Scores ready answers (JSON lines {question_id, text}).
+EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers, const EvaluateOptions& options);
+
+}  // namespace yopo

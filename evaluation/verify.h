@@ -1,0 +1,32 @@
+// Proves a pruned checkpoint on the user's own samples: Torch against runtime, counted against promised.
+#pragma once
+
+#include "core/json.h"
+#include "datasets/sample.h"
+#include "models/prompt.h"
+
+namespace yopo {
+
+struct VerifyCheck {
+  std::string name;
+  double value = 0, limit = 0;
+  bool passed = false;
+};
+struct VerifyResult {
+  bool passed = false;
+  std::vector<VerifyCheck> checks;
+  Json flops = Json::object(), kv_bytes = Json::object();
+};
+struct VerifyOptions {
+  fs::path original;              // the dense checkpoint it came from; empty: that comparison is left out
+  std::vector<Sample> samples;
+  int threads = 0;
+  int64_t max_new_tokens = 16;
+};
+/// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4),
+/// `skip_text` (share of samples whose greedy text differs, 0), `dense_logits` (the reordered checkpoint run dense against
+/// the original, <= 1e-4), `flops_counted` and `kv_counted` (|counted - promised|, 0). A NaN fails every comparison.
+VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options);
+Json verify_to_json(const VerifyResult& result);
+
+}  // namespace yopo

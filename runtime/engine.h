@@ -1,0 +1,78 @@
+// The skipping runtime: no Torch. Computes for visual tokens only what the plan keeps, with a KV cache that holds only what
+// is read.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compress/cost.h"
+#include "compress/plan.h"
+#include "models/input.h"
+#include "models/trace.h"
+
+namespace yopo::runtime {
+
+struct Options {
+  std::string dtype = "auto";   // auto (bf16 as stored where the CPU has it, else fp32) | fp32 | bf16
+  std::string device = "cpu";   // cpu | cuda
+  int threads = 0;              // 0: all
+};
+
+/// What was truly issued and held since the last reset.
+struct Counters {
+  Cost prefill, decode;         // language model, multiply-adds
+  double vision_macs = 0;       // tower and projector
+  int64_t kv_bytes = 0;         // bytes of KV entries in use at the end of the last call, all live requests
+  int64_t kv_peak_bytes = 0;
+  double prefill_seconds = 0, decode_seconds = 0, vision_seconds = 0;
+  int64_t prefill_tokens = 0, decode_tokens = 0;
+};
+
+struct Generated {
+  std::vector<int64_t> tokens;   // without the prompt, without eos
+  bool stopped = false;          // at eos, not at the limit
+};
+
+/// A batch of live requests and their KV caches. Made by Engine::prefill.
+class Session;
+
+class Engine {
+ public:
+  /// Weights straight from the mapped checkpoint where type and order allow it; a plan whose sets are no prefixes of the
+  /// checkpoint's own order (an unexported one) makes a reordered copy in memory. UserError for a plan that is not `skip`,
+  /// or does not fit, for a device that is not there, for NaN in weights when they are converted.
+  Engine(const OpenModel& model, const Plan& plan, const Options& options);
+  /// Random weights of a spec (bench): normal(0, 0.02) from `seed`, no vision tower.
+  Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed);
+  ~Engine();
+  Engine(Engine&&) noexcept;
+
+  const ModelSpec& spec() const;
+  const Plan& plan() const;      // in the checkpoint's own order
+  DType dtype() const;           // of weights, activations and KV cache: F32 or BF16
+  Counters& counters() const;
+
+  /// Prefill of a batch of requests with different lengths and image counts. `capacity`: tokens that may follow each.
+  std::unique_ptr<Session, void (*)(Session*)> prefill(const std::vector<ModelInput>& inputs, int64_t capacity,
+                                                       Trace* trace = nullptr) const;  // trace: single request only
+  /// Logits of each request's newest row: [requests, V].
+  const std::vector<float>& logits(const Session& session) const;
+  /// One token for each listed request (indices into the batch).
+  void decode(Session& session, const std::vector<int64_t>& requests, const std::vector<int64_t>& tokens) const;
+
+  /// One sample with forced decoding.
+  Trace trace(const ModelInput& input, const TraceOptions& options) const;
+  /// Greedy decoding of a batch; finished requests leave the batch.
+  std::vector<Generated> generate(const std::vector<ModelInput>& inputs, int64_t max_new_tokens) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Whether this machine can run the device; if not, why (for messages).
+bool device_available(const std::string& device, std::string* why);
+
+}  // namespace yopo::runtime
