@@ -1,4 +1,5 @@
-// The calibration loop: samples through the dense model, sums into stats.h5. Resumes after any kill with the same bytes.
+// The calibration loop: samples through the dense model, sums into stats.h5. Resumes after any kill with the same
+// bytes.
 #pragma once
 
 #include "calibration/statistics.h"
@@ -13,11 +14,12 @@ struct CalibrationRun {
   int threads = 0;
   uint64_t seed = 0;
   CalibrationOptions options;
-  int64_t part = 0, parts = 1;   // this process's share of the samples: every parts-th, starting at part
+  int64_t part = 0, parts = 1;  // this process's share of the samples: every parts-th, starting at part
 };
 
-/// Calibrates `model` and writes `output` (stats.h5). Progress is journalled in `output` + ".partial"; a journal of other
-/// inputs is refused by fingerprint (UserError); a finished output with the same fingerprint is returned as it is.
+/// Calibrates `model` and writes `output` (stats.h5). Progress is journalled in `output` + ".partial"; a journal of
+/// other inputs is refused by fingerprint (UserError); a finished output with the same fingerprint is returned as it
+/// is.
 Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs::path& output);
 
 }  // namespace yopo

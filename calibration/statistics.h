@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/file.h"
@@ -10,27 +11,35 @@
 
 namespace yopo {
 
+/// An activation is act(gate) * up of one neuron for one visual row, as the down-projection gets it.
 struct Statistics {
   int64_t layers = 0, heads = 0, intermediate_size = 0;
   Queries queries = Queries::Prefill;
-  std::string fingerprint;            // of checkpoint, dataset and calibration options; equal for files that may merge
-  std::vector<std::string> ids;       // [S] sample ids, ascending
-  std::vector<double> ratio;          // [S, L, H]
-  std::vector<double> abs_sum;        // [L, F] over visual rows; activation = act(gate) * up
-  std::vector<double> square_sum;     // [L, F]
-  std::vector<double> active;         // [L, F] rows with activation > 0 in magnitude above 0 (see docs/formats.md)
-  std::vector<int64_t> rows;          // [L] visual rows
-  std::vector<double> column_norm;    // [L, F] norm of the down-projection's columns: makes plans need no model
+  std::string fingerprint;         // of checkpoint, dataset and calibration options; equal for files that may merge
+  std::vector<std::string> ids;    // [S] sample ids, ascending by id_less
+  std::vector<double> ratio;       // [S, L, H] mass on visual keys / mass on all other keys, over the chosen query rows
+  std::vector<double> abs_sum;     // [L, F] sum of |activation| over visual rows
+  std::vector<double> square_sum;  // [L, F] sum of activation^2 over visual rows
+  std::vector<double> active;      // [L, F] visual rows in which |activation| exceeds that row's mean over all neurons
+  std::vector<int64_t> rows;       // [L] visual rows
+  std::vector<double> column_norm;  // [L, F] norm of the down-projection's columns: makes plans need no model
   int64_t samples() const { return int64_t(ids.size()); }
 };
 
-/// Sums are kept on a fixed grid (multiples of 2^-24) so that float64 adds them exactly, in any order and any grouping.
+/// The order of sample ids: integers first, by value; then text, bytewise.
+bool id_less(std::string_view a, std::string_view b);
+
+/// A sample's sums are rounded to multiples of 2^-24 (an absolute error of at most 2^-25 a sample), so that float64
+/// adds them exactly, in any order and any grouping, as long as no sum passes 2^29 (5.4e8). Beyond that only the last
+/// bit may depend on the order.
 double on_grid(double value);
 
-void write_statistics(const fs::path& path, const Statistics& statistics);
-/// UserError for a file that is none, of another version, or whose arrays do not fit each other.
-Statistics read_statistics(const fs::path& path);
-/// UserError for other fingerprints, other sizes, or a sample in two files.
+/// Writes stats.h5 atomically; the same statistics give the same bytes. `journal`: marks it as an unfinished run's.
+void write_statistics(const fs::path& path, const Statistics& statistics, bool journal = false);
+/// UserError for a file that is none, of another version, whose arrays do not fit each other, hold NaN, Inf or negative
+/// numbers, or whose ids are not ascending; and for an unfinished run's journal, unless that is what is asked for.
+Statistics read_statistics(const fs::path& path, bool journal = false);
+/// UserError for other fingerprints, other sizes, or a sample in two files. The result does not depend on the order.
 Statistics merge_statistics(const std::vector<Statistics>& parts);
 
 }  // namespace yopo

@@ -1,11 +1,12 @@
 # LibTorch's CPU library as `yopo::torch`, from the PyPI wheel or an unpacked LibTorch, with or without the CUDA toolkit.
 #
 # The wheel's own TorchConfig.cmake fails without the toolkit, while libtorch_cpu.so and libc10.so need only the CUDA
-# runtime and CUPTI packages that the wheel's rpath finds. Looked for in: YOPO_TORCH_DIR, CMAKE_PREFIX_PATH (its root, or
-# its share/cmake), and the project's .venv.
+# runtime and CUPTI packages that the wheel's rpath finds. Looked for in: YOPO_TORCH_DIR, CMAKE_PREFIX_PATH (the
+# variable or the environment's; its root, or its share/cmake), and the project's .venv.
 file(GLOB _venv_torch "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
 set(_prefixes "")
-foreach(prefix ${CMAKE_PREFIX_PATH})
+string(REPLACE ":" ";" _environment "$ENV{CMAKE_PREFIX_PATH}")
+foreach(prefix ${CMAKE_PREFIX_PATH} ${_environment})
   string(REGEX REPLACE "/share/cmake(/Torch)?/?$" "" prefix "${prefix}")
   list(APPEND _prefixes "${prefix}" "${prefix}/libtorch")
 endforeach()

@@ -10,8 +10,10 @@
 namespace yopo {
 
 /// Convention `paper`: visual tokens in the language model only. Dense: 2 L (4 n d^2 + 2 n^2 d + 3 n d m) with n visual
-/// tokens (arXiv 2410.06169, section 3). Pruned: per layer below visual_layers the projections by kept heads, the
-/// attention by kept heads (and by the window's share of n^2), the FFN by kept neurons.
+/// tokens (arXiv 2410.06169, section 3). Pruned, per layer below visual_layers, with k kept and u updated heads of H and F
+/// kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F), where s is the share of the n^2 visual pairs that lie
+/// within the window on this grid, borders counted as they are and causality not counted (neither is it when dense).
+/// 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5 window give 28.5% of LLaVA-1.5-7B, the paper's figure.
 double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows, int64_t grid_columns);
 
 /// Where the tokens of a prompt are: all that exact accounting needs.

@@ -15,6 +15,8 @@ namespace yopo {
 /// it as the published simulations do (FORMATS.md, section 5).
 enum class Semantics { Skip, Llava, Qwen2Vl };
 std::string_view name_of(Semantics semantics);  // "skip", "llava", "qwen2_vl"
+/// UserError naming `where` and the nearest known name.
+Semantics parse_semantics(std::string_view name, const std::string& where);
 
 struct Window {
   int64_t size = 0;     // odd; a visual query reads visual keys within (size - 1) / 2 rows and columns
@@ -35,11 +37,12 @@ struct Plan {
 
   int64_t layers() const { return int64_t(heads.size()); }
   const HeadMask& updated() const { return updates ? *updates : heads; }
-  /// Sizes of the ffn sets: [L].
+  /// Sizes of the ffn sets as they are, past visual_layers too: [L].
   std::vector<int64_t> ffn_counts(int64_t intermediate_size) const;
   /// Query heads kept / updated per layer; zero past visual_layers. [L]
   std::vector<int64_t> head_counts() const;
   std::vector<int64_t> update_counts() const;
+  bool operator==(const Plan&) const = default;
 };
 
 /// Everything kept, no window: the dense model.
@@ -54,6 +57,9 @@ void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& wh
 Plan plan_from_json(const Json& json, const std::string& where);
 Json plan_to_json(const Plan& plan);
 Plan read_plan(const fs::path& path);
+/// `{"size": n, "causal": b}` or null; read back from the member "window" of `parent` (absent: none).
+Json window_to_json(const std::optional<Window>& window);
+std::optional<Window> window_from_json(const Json& parent, const std::string& where);
 /// Layers one a line: readable diffs.
 void write_plan(const fs::path& path, const Plan& plan);
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace yopo {
 
@@ -49,5 +50,8 @@ std::string nearest(std::string_view name, const std::vector<std::string>& known
 
 /// "; did you mean 'x'?" or "" when nothing is near.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& known);
+
+/// `text` from outside made fit for a message: control bytes escaped, cut after 200 bytes.
+std::string printable(std::string_view text);
 
 }  // namespace yopo

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/error.h"
+
 namespace yopo {
 
 namespace fs = std::filesystem;
@@ -18,6 +20,8 @@ class MappedFile {
  public:
   /// UserError when the file is absent, no regular file or unreadable. An empty file maps to an empty span.
   static std::shared_ptr<const MappedFile> open(const fs::path& path);
+  /// A copy of `bytes` in memory, aligned for every element type; `path` is kept for messages only.
+  static std::shared_ptr<const MappedFile> copy_of(std::span<const std::byte> bytes, const fs::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -31,13 +35,15 @@ class MappedFile {
   MappedFile() = default;
   fs::path path_;
   std::span<const std::byte> bytes_;
+  bool owned_ = false;  // memory of our own instead of a mapping
 };
 
 /// Whole file as text; UserError when absent or unreadable, or larger than `limit` bytes.
 std::string read_text(const fs::path& path, uint64_t limit = uint64_t(1) << 30);
 
 /// A file that appears under its name only when committed: written to a temporary beside it, fsynced, renamed.
-/// Destroyed uncommitted, it leaves nothing. Every failure (full disk included) is a UserError naming the file.
+/// Destroyed uncommitted, it leaves nothing. Missing parent folders are made. Every failure (full disk included) is a
+/// UserError naming the file. A symbolic link at `path` is replaced, never followed; a folder or device is refused.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);
@@ -47,6 +53,9 @@ class AtomicFile {
 
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Claims disk space for `size` bytes in all, so that a full disk is known before hours of work; UserError naming the
+  /// bytes needed. Does nothing where the file system cannot tell.
+  void reserve(uint64_t size);
   /// Bytes written so far.
   uint64_t size() const { return written_; }
   /// The temporary's path, for writers (HDF5) that open the file themselves.
@@ -56,6 +65,7 @@ class AtomicFile {
   void commit();
 
  private:
+  [[noreturn]] void fail_write(int code, uint64_t needed) const;
   fs::path path_, temporary_;
   int descriptor_ = -1;
   uint64_t written_ = 0;
@@ -65,8 +75,8 @@ class AtomicFile {
 /// Writes a whole file atomically.
 void write_text(const fs::path& path, std::string_view text);
 
-/// `folder / name` where `name` comes from outside: UserError naming `where` if it is empty, absolute, or leaves the
-/// folder through "..".
+/// `folder / name` where `name` comes from outside: UserError naming `where` if it is empty, absolute, holds a zero byte,
+/// or leaves the folder through "..". The result has no ".." left.
 fs::path inside(const fs::path& folder, std::string_view name, std::string_view where);
 
 /// 128-bit XXH3 of the bytes as 32 hex digits, chained over calls.
@@ -79,6 +89,7 @@ class Fingerprint {
   Fingerprint& add(std::span<const std::byte> bytes);
   /// Adds the text's length and then the text, so that ("ab", "c") and ("a", "bc") differ.
   Fingerprint& add(std::string_view text);
+  /// Adds the file's size and then its bytes.
   Fingerprint& add_file(const fs::path& path);
   std::string hex() const;
 

@@ -31,12 +31,17 @@ struct TensorView {
 
 /// One safetensors file. The header is checked before anything is trusted: its length, JSON, dtypes, shapes (overflow),
 /// offsets (in range, contiguous, no hole, no overlap, covering the file exactly), sizes equal to shape x dtype,
-/// names unique, data aligned to the element.
+/// names unique. A tensor whose data is not aligned to its element (the format does not promise it) is viewed through an
+/// aligned copy in memory.
 class SafetensorsFile {
  public:
   /// UserError naming the file and the tensor for every defect.
   static SafetensorsFile open(const fs::path& path);
+  /// The same over a mapping that is already there; MappedFile::copy_of makes one from bytes in memory.
+  static SafetensorsFile parse(std::shared_ptr<const MappedFile> file);
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+  /// Names in the order of their data in the file.
+  const std::vector<std::string>& names() const { return names_; }
   bool contains(const std::string& name) const { return tensors_.contains(name); }
   /// UserError naming the file and the nearest name if absent.
   const TensorView& at(const std::string& name) const;
@@ -46,6 +51,7 @@ class SafetensorsFile {
  private:
   fs::path path_;
   std::map<std::string, TensorView> tensors_;
+  std::vector<std::string> names_;
   std::map<std::string, std::string> metadata_;
 };
 
@@ -57,7 +63,8 @@ struct TensorDeclaration {
 };
 
 /// Streams tensors in the declared order into a file that appears only at finish(). The header is padded to 8 bytes with
-/// spaces as the reference implementation does. Same declarations and data, same bytes.
+/// spaces as the reference implementation does. Same declarations and data, same bytes. Disk space for the whole file is
+/// claimed at the start: a disk that is too full is a UserError before any data is made.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const fs::path& path, std::vector<TensorDeclaration> tensors,
@@ -72,7 +79,8 @@ class SafetensorsWriter {
   uint64_t expected_ = 0, written_ = 0;
 };
 
-/// Small files: writes owned fp32/int64 tensors sorted by name.
+/// Small files: writes owned tensors, wider elements first and then by name (the reference implementation's order, which
+/// keeps every tensor aligned).
 struct OwnedTensor {
   DType dtype;
   std::vector<int64_t> shape;

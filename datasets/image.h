@@ -8,6 +8,9 @@
 
 namespace yopo {
 
+/// Pixels of the largest image that is read or made: PIL's own limit against decompression bombs.
+inline constexpr int64_t kLargestImage = 178'956'970;
+
 struct Image {
   int64_t width = 0, height = 0;
   std::vector<uint8_t> rgb;  // [height, width, 3]

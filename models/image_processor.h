@@ -1,4 +1,5 @@
-// Pixels as the model was trained to see them: PIL's two-pass antialiased bicubic, rounding to uint8 between passes, exactly.
+// Pixels as the model was trained to see them: PIL's two-pass antialiased bicubic, rounding to uint8 between passes,
+// exactly.
 #pragma once
 
 #include <vector>
@@ -8,14 +9,19 @@
 
 namespace yopo {
 
-/// PIL.Image.resize: filter 2 bilinear or 3 bicubic (a = -0.5), antialiased, 8-bit fixed point as Pillow computes it.
+/// PIL.Image.resize: filter 2 bilinear or 3 bicubic (a = -0.5), antialiased, 8-bit fixed point, byte for byte as Pillow
+/// 13 computes it. Pillow up to 12 gives the same bytes but for images whose height shrinks by more than twice the
+/// pixels that their width shrinks by (tall portraits): there version 13 swapped the two passes; smooth pictures differ
+/// by a level or two. UserError past kLargestImage pixels.
 Image resize(const Image& image, int64_t width, int64_t height, int filter);
 /// LLaVA's expand2square: the image centred on a square of int(mean * 255).
 Image pad_to_square(const Image& image, const std::array<float, 3>& mean);
 /// transformers' center_crop (pads with zeros when the image is smaller).
 Image center_crop(const Image& image, int64_t height, int64_t width);
 
-/// [3, height, width] floats: fit, resize, crop, rescale, normalise in the order and precision of the reference processors.
+/// [3, height, width] floats, equal bit for bit to transformers' CLIPImageProcessor (4.57, the slow one) and, with
+/// PadToSquare, to LLaVA's own preprocessing: fit, resize, crop, rescale, normalise in the order and precision of the
+/// reference processors.
 std::vector<float> process_image(const ImageSpec& spec, const Image& image);
 
 }  // namespace yopo

@@ -14,28 +14,31 @@
 namespace yopo {
 
 /// How the masking forward treats what a plan drops: the presets of Plan::semantics, and their parts for tests of the
-/// published variants (FORMATS.md, section 5).
+/// published variants (docs/architecture.md).
 struct MaskRules {
-  bool heads_before_softmax = true;    // dropped (head, visual key) pairs leave the softmax; else zeroed after it
-  int64_t heads_from_layer = 0;        // Qwen2-VL's simulation applies the head mask from layer 2
-  bool zero_visual_queries = true;     // visual rows get nothing from heads outside `updates`
+  bool heads_before_softmax = true;  // dropped (head, visual key) pairs leave the softmax; else zeroed after it
+  int64_t heads_from_layer = 0;      // Qwen2-VL's simulation applies the head mask from layer 2
+  bool zero_visual_queries = true;   // visual rows get nothing from heads outside `updates`
   enum class Depth { TextBeforeSoftmax, AllAfterSoftmax, QwenLiteral } depth = Depth::TextBeforeSoftmax;
-  bool freeze_visual = true;           // visual rows past visual_layers repeat their last value
-  bool window_isolates = true;         // with a window, a visual row reads no visual key of another image
+  bool freeze_visual = true;    // visual rows past visual_layers repeat their last value
+  bool window_isolates = true;  // with a window, a visual row reads no visual key of another image
   enum class SelfOnly { No, Intended, Literal } self_only = SelfOnly::No;  // Qwen2-VL's "attncut"
 };
 MaskRules rules_of(Semantics semantics);
 
 struct TorchOptions {
-  std::string dtype = "auto";   // auto (as stored, fp16 computed as fp32 on CPU) | fp32 | bf16
-  int threads = 0;              // 0: all
+  std::string dtype = "auto";  // auto (as stored, fp16 computed as fp32 on CPU) | fp32 | bf16
+  int threads = 0;             // 0: all
 };
+
+/// What the engine computes in for an option: F32 or BF16. UserError for a dtype the CPU does not compute in.
+DType torch_dtype(const ModelSpec& spec, const std::string& dtype);
 
 /// Statistics of one sample over its visual rows and chosen query rows, in double.
 struct SampleStatistics {
-  std::vector<double> ratio_prefill, ratio_text, ratio_decode;    // [L, H]; ratio_decode only where asked
-  std::vector<double> abs_sum, square_sum, active;                // [L, F] over visual rows of act(gate) * up
-  std::vector<int64_t> rows;                                      // [L] visual rows seen
+  std::vector<double> ratio_prefill, ratio_text, ratio_decode;  // [L, H]; ratio_decode only where asked
+  std::vector<double> abs_sum, square_sum, active;  // [L, F] over visual rows of act(gate) * up; see Statistics
+  std::vector<int64_t> rows;                        // [L] visual rows seen
 };
 
 class TorchEngine {
@@ -49,18 +52,21 @@ class TorchEngine {
   /// One sample under a plan; rules default to the plan's semantics.
   Trace trace(const ModelInput& input, const Plan& plan, const TraceOptions& options,
               const MaskRules* rules = nullptr) const;
-  /// Left- or right-padded batch of several samples, dense or pruned; logits of each sample's own rows: [sample][T_i, V].
+  /// Left- or right-padded batch of several samples, dense or pruned; logits of each sample's own rows: [sample][T_i,
+  /// V].
   std::vector<std::vector<float>> batch_logits(const std::vector<ModelInput>& inputs, const Plan& plan) const;
   /// Greedy decoding of each input with a KV cache; stops at eos or after max_new_tokens. Token ids without the prompt.
   std::vector<std::vector<int64_t>> generate(const std::vector<ModelInput>& inputs, const Plan& plan,
                                              int64_t max_new_tokens) const;
-  /// Dense forward of one sample with observers in the forward path (never more than one block of attention rows in memory).
+  /// Dense forward of one sample with observers in the forward path (never more than one block of attention rows in
+  /// memory).
   SampleStatistics observe(const ModelInput& input, bool decode_row) const;
   /// Norms of the down-projection's columns [L, F] in double: what score `wanda` multiplies with.
   std::vector<double> down_column_norms() const;
 
- private:
   struct State;
+
+ private:
   std::unique_ptr<State> state_;
 };
 

@@ -23,16 +23,24 @@ struct BenchSide {
   double decode_ms = 0, decode_spread_ms = 0;    // per token
   double flops = 0, flops_promised = 0;          // exact convention, prefill
   int64_t kv_bytes = 0, kv_bytes_promised = 0;   // after prefill
-  int64_t peak_bytes = 0;                        // resident memory peak of the side's prefill
+  int64_t peak_bytes = 0;                        // weights, and activations and KV cache at the prefill's peak
+  int64_t activation_bytes = 0;                  // of these, activations and KV cache (Engine::take_peak_bytes)
 };
 struct BenchResult {
   BenchSide dense, pruned;
   double speedup = 0;         // dense prefill time / pruned prefill time (median of paired ratios)
   double flops_ratio = 0;     // dense flops / pruned flops
-  double roofline_ratio = 0;  // the speed-up that the machine's FLOP rate and memory bandwidth allow
+  double roofline_ratio = 0;  // roofline_seconds of dense / of pruned: what the machine's rates allow
   double efficiency = 0;      // speedup / roofline_ratio
+  double flop_rate = 0;       // FLOP/s of a large square product of that dtype, measured in the same process
+  double byte_rate = 0;       // bytes/s of reading memory with all threads, likewise
+  std::string dtype, device;
 };
 BenchResult bench(const BenchOptions& options);
+/// The least time a prefill can take: for every layer, and for the head, the longer of its exact FLOPs at `flop_rate` and of
+/// reading its weights once at `byte_rate`; summed.
+double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch, int64_t element_size,
+                        double flop_rate, double byte_rate);
 Json bench_to_json(const BenchResult& result);
 
 }  // namespace yopo::runtime

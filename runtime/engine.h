@@ -48,10 +48,17 @@ class Engine {
   Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed);
   ~Engine();
   Engine(Engine&&) noexcept;
+  /// The dense model over the very same weights, whatever their order: orders do not change the dense function.
+  Engine dense() const;
 
   const ModelSpec& spec() const;
   const Plan& plan() const;      // in the checkpoint's own order
   DType dtype() const;           // of weights, activations and KV cache: F32 or BF16
+  /// Bytes of weights that do not lie in the mapped checkpoint.
+  int64_t weight_bytes_owned() const;
+  /// Most bytes of activations and KV caches held at once since the last call of this, by the runtime's own accounting
+  /// (scratch of oneDNN and of a thread's attention block is not in it).
+  int64_t take_peak_bytes() const;
   Counters& counters() const;
 
   /// Prefill of a batch of requests with different lengths and image counts. `capacity`: tokens that may follow each.
@@ -62,6 +69,9 @@ class Engine {
   /// One token for each listed request (indices into the batch).
   void decode(Session& session, const std::vector<int64_t>& requests, const std::vector<int64_t>& tokens) const;
 
+  /// Ends a request: its KV cache is freed, its logits stay.
+  void release(Session& session, int64_t request) const;
+
   /// One sample with forced decoding.
   Trace trace(const ModelInput& input, const TraceOptions& options) const;
   /// Greedy decoding of a batch; finished requests leave the batch.
@@ -69,6 +79,7 @@ class Engine {
 
  private:
   struct State;
+  explicit Engine(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

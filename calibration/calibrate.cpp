@@ -1,0 +1,245 @@
+#include "calibration/calibrate.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <exception>
+#include <optional>
+
+#include "core/error.h"
+#include "core/progress.h"
+#include "models/prompt.h"
+
+namespace yopo {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// What a run is of. Parts of one calibration share it, so it holds all chosen samples and not this part's.
+constexpr std::array<std::string_view, 3> identity_names{"checkpoint", "dataset", "options"};
+
+std::string identity_of(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& chosen) {
+  return fmt::format("checkpoint {}; dataset {}; options queries {}, {}", model.checkpoint.fingerprint(),
+                     dataset_fingerprint(chosen), name_of(run.options.queries),
+                     short_name(torch_dtype(model.spec, run.dtype)));
+}
+
+// "options queries prefill, fp32": the part of an identity that begins with `name`; "" if there is none.
+std::string identity_part(std::string_view identity, std::string_view name) {
+  while (!identity.empty()) {
+    const size_t end = std::min(identity.find("; "), identity.size());
+    const std::string_view part = identity.substr(0, end);
+    if (part.starts_with(fmt::format("{} ", name))) return std::string(part.substr(name.size() + 1));
+    identity.remove_prefix(std::min(end + 2, identity.size()));
+  }
+  return "";
+}
+
+void check_identity(const Statistics& found, const std::string& identity, const fs::path& path,
+                    std::string_view way_out) {
+  if (found.fingerprint == identity) return;
+  std::string differences;
+  for (const std::string_view name : identity_names) {
+    const std::string there = identity_part(found.fingerprint, name), here = identity_part(identity, name);
+    if (there != here)
+      differences += fmt::format("{}{} (there: {}; now: {})", differences.empty() ? "" : ", ", name, there, here);
+  }
+  fail("{}: made from other inputs: {} changed; {}", path.string(),
+       differences.empty() ? found.fingerprint : differences, way_out);
+}
+
+// The samples of this process in the order they are summed: those with an image, chosen, sorted, every parts-th.
+struct Work {
+  std::vector<Sample> chosen, own;
+};
+Work work_of(const CalibrationRun& run) {
+  require(run.parts >= 1 && run.part >= 0 && run.part < run.parts, "part {} of {}: expected 0 <= part < parts",
+          run.part, run.parts);
+  std::vector<Sample> samples = read_samples(run.options.dataset);
+  const size_t all = samples.size();
+  std::erase_if(samples, [](const Sample& sample) { return sample.images.empty(); });
+  require(!samples.empty(), "{}: none of the {} samples has an image; calibration measures visual tokens",
+          run.options.dataset.questions.string(), all);
+  if (samples.size() < all)
+    note(fmt::format("calibration leaves out {} samples without an image", all - samples.size()));
+  Work work;
+  work.chosen = choose_samples(std::move(samples), run.options.dataset.samples, run.seed);
+  std::sort(work.chosen.begin(), work.chosen.end(),
+            [](const Sample& a, const Sample& b) { return id_less(a.id, b.id); });
+  for (size_t i = size_t(run.part); i < work.chosen.size(); i += size_t(run.parts)) work.own.push_back(work.chosen[i]);
+  require(!work.own.empty(), "part {} of {} has no sample: there are only {}", run.part, run.parts, work.chosen.size());
+  return work;
+}
+
+// Whether the ids of the statistics are the first of the samples.
+bool is_prefix(const Statistics& found, const std::vector<Sample>& samples) {
+  if (found.ids.size() > samples.size()) return false;
+  for (size_t i = 0; i < found.ids.size(); ++i)
+    if (found.ids[i] != samples[i].id) return false;
+  return true;
+}
+
+bool fits(const Statistics& found, const DecoderSpec& spec) {
+  return found.layers == spec.num_hidden_layers && found.heads == spec.num_attention_heads &&
+         found.intermediate_size == spec.intermediate_size;
+}
+
+Statistics read_journal(const fs::path& journal, std::string_view way_out) {
+  try {
+    return read_statistics(journal, true);
+  } catch (const UserError& error) {
+    fail("{}; {}", error.what(), way_out);
+  }
+}
+
+Statistics empty_statistics(const DecoderSpec& spec, Queries queries, const std::string& identity) {
+  Statistics sums{.layers = spec.num_hidden_layers,
+                  .heads = spec.num_attention_heads,
+                  .intermediate_size = spec.intermediate_size,
+                  .queries = queries,
+                  .fingerprint = identity};
+  for (auto* array : {&sums.abs_sum, &sums.square_sum, &sums.active})
+    array->assign(size_t(sums.layers * sums.intermediate_size), 0.0);
+  sums.rows.assign(size_t(sums.layers), 0);
+  return sums;
+}
+
+void check_numbers(const std::vector<double>& values, int64_t width, std::string_view what, const Sample& sample) {
+  for (size_t i = 0; i < values.size(); ++i)
+    require(std::isfinite(values[i]),
+            "{}: sample '{}' gives {} for the {} of layer {}, index {}: its image or the weights are damaged",
+            sample.where, sample.id, values[i], what, int64_t(i) / width, int64_t(i) % width);
+}
+
+// Adds one sample. Everything is checked before anything is added, so the sums are never half a sample ahead.
+void add_sample(Statistics& sums, const SampleStatistics& seen, const Sample& sample) {
+  const std::vector<double>& ratio = sums.queries == Queries::Prefill ? seen.ratio_prefill
+                                     : sums.queries == Queries::Text  ? seen.ratio_text
+                                                                      : seen.ratio_decode;
+  ensure(ratio.size() == size_t(sums.layers * sums.heads), "a ratio a head");
+  check_numbers(ratio, sums.heads, "attention ratio", sample);
+  check_numbers(seen.abs_sum, sums.intermediate_size, "activation sum", sample);
+  check_numbers(seen.square_sum, sums.intermediate_size, "activation square sum", sample);
+  const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
+    for (size_t i = 0; i < to.size(); ++i) to[i] += on_grid(from[i]);
+  };
+  sums.ratio.insert(sums.ratio.end(), ratio.begin(), ratio.end());
+  add(sums.abs_sum, seen.abs_sum);
+  add(sums.square_sum, seen.square_sum);
+  add(sums.active, seen.active);
+  for (size_t l = 0; l < sums.rows.size(); ++l) sums.rows[l] += seen.rows[l];
+  sums.ids.push_back(sample.id);
+}
+
+// The sums so far, on disk after the first sample and then at most once a second: a killed run loses a second and a
+// sample.
+class Journal {
+ public:
+  Journal(fs::path path, const Statistics& sums) : path_(std::move(path)), sums_(sums), saved_(sums.ids.size()) {}
+  void save_now_and_then() {
+    if (!last_ || Clock::now() - *last_ >= std::chrono::seconds(1)) save();
+  }
+  void save() {
+    if (sums_.ids.size() == saved_) return;
+    write_statistics(path_, sums_, true);
+    saved_ = sums_.ids.size();
+    last_ = Clock::now();
+  }
+
+ private:
+  fs::path path_;
+  const Statistics& sums_;
+  size_t saved_;
+  std::optional<Clock::time_point> last_;
+};
+
+// A killed run may leave the temporary it was just writing (core/file.h: name, ".tmp-", process, number). Those of
+// processes that are no more are removed.
+void remove_leftovers(const fs::path& path) {
+  const std::string prefix = path.filename().string() + ".tmp-";
+  std::error_code error;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::vector<fs::path> leftovers;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    int process = 0;
+    const char* first = name.data() + prefix.size();
+    const auto [last, bad] = std::from_chars(first, name.data() + name.size(), process);
+    if (bad == std::errc() && *last == '-' && process > 0 && ::kill(process, 0) != 0 && errno == ESRCH)
+      leftovers.push_back(entry->path());
+  }
+  for (const fs::path& leftover : leftovers) fs::remove(leftover, error);
+}
+
+void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
+                     Statistics& sums, const fs::path& journal_path) {
+  const TorchEngine engine(model, {run.dtype, run.threads});
+  const Processor processor(model);
+  if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
+  check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
+  Journal journal(journal_path, sums);
+  Progress progress("calibrate", int64_t(samples.size()), "samples", sums.samples());
+  try {
+    while (sums.samples() < int64_t(samples.size())) {
+      const Sample& sample = samples[sums.ids.size()];
+      const ModelInput input = processor.prepare(sample.text, sample.images, sample.where);
+      add_sample(sums, engine.observe(input, run.options.queries == Queries::Decode), sample);
+      journal.save_now_and_then();
+      progress.tick();
+    }
+  } catch (...) {
+    const std::exception_ptr reason = std::current_exception();
+    try {
+      journal.save();
+    } catch (const std::exception& error) {
+      warn(fmt::format("the calibration so far could not be saved: {}", error.what()));
+    }
+    std::rethrow_exception(reason);
+  }
+  progress.finish();
+}
+
+}  // namespace
+
+Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs::path& output) {
+  const Work work = work_of(run);
+  const std::string identity = identity_of(model, run, work.chosen);
+  fs::path journal = output;
+  journal += ".partial";
+  std::error_code ignored;
+  remove_leftovers(output);
+  remove_leftovers(journal);
+
+  if (fs::exists(output)) {
+    constexpr std::string_view way_out = "choose another output, or delete the file to calibrate anew";
+    Statistics done = read_statistics(output);
+    check_identity(done, identity, output, way_out);
+    require(fits(done, model.spec.text) && done.ids.size() == work.own.size() && is_prefix(done, work.own),
+            "{}: holds other samples than part {} of {}; {}", output.string(), run.part, run.parts, way_out);
+    fs::remove(journal, ignored);
+    return done;
+  }
+  Statistics sums = empty_statistics(model.spec.text, run.options.queries, identity);
+  if (fs::exists(journal)) {
+    constexpr std::string_view way_out =
+        "go on with the inputs of that run, choose another output, or delete the file to start over";
+    Statistics found = read_journal(journal, way_out);
+    check_identity(found, identity, journal, way_out);
+    require(fits(found, model.spec.text) && is_prefix(found, work.own),
+            "{}: holds other samples than part {} of {}; {}", journal.string(), run.part, run.parts, way_out);
+    note(fmt::format("calibration goes on after {} of {} samples", found.samples(), work.own.size()));
+    sums = std::move(found);
+  }
+  if (sums.samples() < int64_t(work.own.size())) observe_samples(model, run, work.own, sums, journal);
+  write_statistics(output, sums);
+  fs::remove(journal, ignored);
+  return sums;
+}
+
+}  // namespace yopo

@@ -1,0 +1,183 @@
+#include "calibration/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/hdf5.h"
+#include "core/version.h"
+
+namespace yopo {
+
+namespace {
+
+constexpr std::string_view file_format = "yopo-statistics";
+constexpr std::string_view file_version = "1";
+
+// "-12", "0", "7": an integer as JSON writes it, so that the text alone tells numbers from names.
+bool is_integer(std::string_view id) {
+  if (id.starts_with('-')) id.remove_prefix(1);
+  if (id.empty() || (id.size() > 1 && id.front() == '0')) return false;
+  return std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+bool integer_less(std::string_view a, std::string_view b) {
+  const bool negative = a.starts_with('-');
+  if (negative != b.starts_with('-')) return negative;
+  if (negative) return integer_less(b.substr(1), a.substr(1));
+  return a.size() != b.size() ? a.size() < b.size() : a < b;
+}
+
+Hdf5Array array_of(std::vector<int64_t> shape, const std::vector<double>& values) { return {std::move(shape), values}; }
+
+// The values of one dataset after its kind, shape and numbers are checked.
+template <typename T>
+std::vector<T> take(Hdf5File& file, const fs::path& path, const std::string& name, const std::vector<int64_t>& shape) {
+  const auto found = file.datasets.find(name);
+  require(found != file.datasets.end(), "{}: no dataset '{}'; is this a statistics file?", path.string(), name);
+  Hdf5Array& array = found->second;
+  auto* values = std::get_if<std::vector<T>>(&array.values);
+  require(values != nullptr, "{}: dataset '{}' holds another kind of values", path.string(), name);
+  require(array.shape == shape, "{}: dataset '{}' has shape {}, the others want {}", path.string(), name,
+          shape_string(array.shape), shape_string(shape));
+  require(int64_t(values->size()) == element_count(shape, name), "{}: dataset '{}' has {} values for shape {}",
+          path.string(), name, values->size(), shape_string(shape));
+  if constexpr (!std::is_same_v<T, std::string>)
+    for (size_t i = 0; i < values->size(); ++i)
+      require(double((*values)[i]) >= 0 && std::isfinite(double((*values)[i])),
+              "{}: dataset '{}' holds {} at {}: expected a finite number of at least 0", path.string(), name,
+              (*values)[i], i);
+  return std::move(*values);
+}
+
+const std::vector<int64_t>& shape_of(const Hdf5File& file, const fs::path& path, const std::string& name, size_t rank) {
+  const auto found = file.datasets.find(name);
+  require(found != file.datasets.end(), "{}: no dataset '{}'; is this a statistics file?", path.string(), name);
+  require(found->second.shape.size() == rank, "{}: dataset '{}' has shape {}, expected {} dimensions", path.string(),
+          name, shape_string(found->second.shape), rank);
+  return found->second.shape;
+}
+
+std::string attribute(const Hdf5File& file, const fs::path& path, const std::string& name) {
+  const auto found = file.attributes.find(name);
+  require(found != file.attributes.end(), "{}: no attribute '{}'; is this a statistics file?", path.string(), name);
+  return found->second;
+}
+
+void check_sizes(const Statistics& s) {
+  const size_t heads = size_t(s.layers * s.heads), neurons = size_t(s.layers * s.intermediate_size);
+  ensure(s.layers > 0 && s.heads > 0 && s.intermediate_size > 0 && !s.ids.empty(), "statistics of something");
+  ensure(s.ratio.size() == s.ids.size() * heads && s.abs_sum.size() == neurons && s.square_sum.size() == neurons &&
+             s.active.size() == neurons && s.column_norm.size() == neurons && s.rows.size() == size_t(s.layers),
+         "statistics whose arrays fit each other");
+}
+
+}  // namespace
+
+bool id_less(std::string_view a, std::string_view b) {
+  const bool number = is_integer(a);
+  if (number != is_integer(b)) return number;
+  return number ? integer_less(a, b) : a < b;
+}
+
+double on_grid(double value) { return std::ldexp(std::nearbyint(std::ldexp(value, 24)), -24); }
+
+void write_statistics(const fs::path& path, const Statistics& s, bool journal) {
+  check_sizes(s);
+  const int64_t samples = s.samples();
+  Hdf5File file;
+  file.attributes = {{"format", std::string(file_format)},         {"version", std::string(file_version)},
+                     {"tool_version", std::string(tool_version)},  {"fingerprint", s.fingerprint},
+                     {"queries", std::string(name_of(s.queries))}, {"state", journal ? "journal" : "complete"}};
+  const std::vector<int64_t> neurons{s.layers, s.intermediate_size};
+  file.datasets["/attention/ratio"] = array_of({samples, s.layers, s.heads}, s.ratio);
+  file.datasets["/ffn/abs_sum"] = array_of(neurons, s.abs_sum);
+  file.datasets["/ffn/square_sum"] = array_of(neurons, s.square_sum);
+  file.datasets["/ffn/active"] = array_of(neurons, s.active);
+  file.datasets["/ffn/column_norm"] = array_of(neurons, s.column_norm);
+  file.datasets["/ffn/rows"] = {{s.layers}, s.rows};
+  file.datasets["/samples/id"] = {{samples}, s.ids};
+  write_hdf5(path, file);
+}
+
+Statistics read_statistics(const fs::path& path, bool journal) {
+  Hdf5File file = read_hdf5(path);
+  const std::string format = attribute(file, path, "format"), version = attribute(file, path, "version");
+  require(format == file_format, "{}: format '{}', expected '{}'", path.string(), format, file_format);
+  require(version == file_version, "{}: version '{}' of the statistics format, this program reads '{}'", path.string(),
+          version, file_version);
+  const std::string state = attribute(file, path, "state");
+  require(state == "complete" || state == "journal", "{}: state '{}', expected 'complete' or 'journal'", path.string(),
+          state);
+  require(journal || state == "complete",
+          "{}: the journal of an unfinished calibration; run that calibration again to finish it", path.string());
+
+  Statistics s;
+  s.fingerprint = attribute(file, path, "fingerprint");
+  s.queries = parse_queries(attribute(file, path, "queries"), path.string() + ": attribute 'queries'");
+  const std::vector<int64_t> ratio = shape_of(file, path, "/attention/ratio", 3);
+  const std::vector<int64_t> neurons = shape_of(file, path, "/ffn/abs_sum", 2);
+  s.layers = ratio[1];
+  s.heads = ratio[2];
+  s.intermediate_size = neurons[1];
+  require(ratio[0] > 0 && s.layers > 0 && s.heads > 0 && s.intermediate_size > 0,
+          "{}: no samples, layers, heads or neurons", path.string());
+  const std::vector<int64_t> by_neuron{s.layers, s.intermediate_size};
+  s.ratio = take<double>(file, path, "/attention/ratio", ratio);
+  s.abs_sum = take<double>(file, path, "/ffn/abs_sum", by_neuron);
+  s.square_sum = take<double>(file, path, "/ffn/square_sum", by_neuron);
+  s.active = take<double>(file, path, "/ffn/active", by_neuron);
+  s.column_norm = take<double>(file, path, "/ffn/column_norm", by_neuron);
+  s.rows = take<int64_t>(file, path, "/ffn/rows", {s.layers});
+  s.ids = take<std::string>(file, path, "/samples/id", {ratio[0]});
+  for (size_t i = 1; i < s.ids.size(); ++i)
+    require(id_less(s.ids[i - 1], s.ids[i]), "{}: sample '{}' stands before '{}': ids must ascend and never repeat",
+            path.string(), s.ids[i - 1], s.ids[i]);
+  return s;
+}
+
+Statistics merge_statistics(const std::vector<Statistics>& parts) {
+  require(!parts.empty(), "merge: no statistics files given");
+  Statistics all = parts.front();
+  std::vector<std::pair<const Statistics*, size_t>> rows;  // where each sample is
+  for (const Statistics& part : parts) {
+    check_sizes(part);
+    require(part.fingerprint == all.fingerprint,
+            "merge: the files are of different calibrations: '{}' and '{}'; only parts of the same one can be merged",
+            all.fingerprint, part.fingerprint);
+    require(part.layers == all.layers && part.heads == all.heads && part.intermediate_size == all.intermediate_size &&
+                part.queries == all.queries,
+            "merge: the files differ in size or queries: {} layers, {} heads, {} neurons, {} and {}, {}, {}, {}",
+            all.layers, all.heads, all.intermediate_size, name_of(all.queries), part.layers, part.heads,
+            part.intermediate_size, name_of(part.queries));
+    require(part.column_norm == all.column_norm, "merge: the files hold norms of different weights");
+    for (size_t i = 0; i < part.ids.size(); ++i) rows.emplace_back(&part, i);
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+    return id_less(a.first->ids[a.second], b.first->ids[b.second]);
+  });
+  const size_t width = size_t(all.layers * all.heads);
+  all.ids.clear();
+  all.ratio.clear();
+  for (const auto& [part, i] : rows) {
+    const std::string& id = part->ids[i];
+    require(all.ids.empty() || all.ids.back() != id, "merge: sample '{}' is in two of the files", id);
+    all.ids.push_back(id);
+    all.ratio.insert(all.ratio.end(), part->ratio.begin() + std::ptrdiff_t(i * width),
+                     part->ratio.begin() + std::ptrdiff_t((i + 1) * width));
+  }
+  const auto add = [](auto& to, const auto& from) {
+    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  };
+  for (size_t p = 1; p < parts.size(); ++p) {
+    add(all.abs_sum, parts[p].abs_sum);
+    add(all.square_sum, parts[p].square_sum);
+    add(all.active, parts[p].active);
+    add(all.rows, parts[p].rows);
+  }
+  return all;
+}
+
+}  // namespace yopo

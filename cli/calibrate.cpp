@@ -1,0 +1,84 @@
+#include <charconv>
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/stages.h"
+#include "core/progress.h"
+
+namespace yopo::cli {
+
+namespace {
+
+struct Flags {
+  std::string recipe, model, queries = "prefill", part = "0/1", dtype = "auto", output;
+  std::vector<std::string> overrides;
+  DatasetFlags dataset;
+  uint64_t seed = 0;
+};
+
+/// "I/N" with 0 <= I < N.
+std::pair<int64_t, int64_t> parse_part(const std::string& text) {
+  const size_t slash = text.find('/');
+  int64_t part = -1, parts = -1;
+  const auto number = [](std::string_view digits, int64_t& value) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  const bool read = slash != std::string::npos && number(std::string_view(text).substr(0, slash), part) &&
+                    number(std::string_view(text).substr(slash + 1), parts);
+  require(read && parts >= 1 && part >= 0 && part < parts, "--part: expected I/N with 0 <= I < N, found '{}'", text);
+  return {part, parts};
+}
+
+int calibrate_command(const Flags& flags, const Context& context) {
+  Statistics statistics;
+  fs::path output = flags.output;
+  if (!flags.recipe.empty()) {
+    const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+    const OutputFolder folder(recipe);
+    if (output.empty()) output = folder.files().statistics;
+    statistics = calibrate_stage(recipe, open_model(recipe.model), context.threads, output);
+  } else {
+    need(!flags.model.empty() && !flags.dataset.questions.empty() && !output.empty(), "calibrate",
+         "give a recipe, or --model, --questions, --images and --output");
+    CalibrationRun run;
+    run.dtype = flags.dtype;
+    run.threads = context.threads;
+    run.seed = flags.seed;
+    run.options.queries = parse_queries(flags.queries, "--queries");
+    run.options.dataset = dataset_of(flags.dataset);
+    std::tie(run.part, run.parts) = parse_part(flags.part);
+    statistics = calibrate(open_model(flags.model), run, output);
+  }
+  if (context.json) {
+    print_json({{"output", output.string()}, {"samples", statistics.samples()}, {"layers", statistics.layers},
+                {"heads", statistics.heads}, {"intermediate_size", statistics.intermediate_size},
+                {"fingerprint", statistics.fingerprint}});
+  } else {
+    std::printf("%s: %ld samples, %ld layers, %ld heads, %ld neurons a layer\n", output.c_str(), long(statistics.samples()),
+                long(statistics.layers), long(statistics.heads), long(statistics.intermediate_size));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, context, "calibrate", "Gather attention and FFN statistics of visual tokens into stats.h5",
+      "yopo calibrate --model examples/digitgrid/model --questions examples/digitgrid/data/calib/questions.jsonl \\\n"
+      "      --images examples/digitgrid/data/calib/images --samples 100 --output stats.h5");
+  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
+  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  command->add_option("--model", flags->model, "Checkpoint folder");
+  add_dataset_flags(command, flags->dataset, false);
+  command->add_option("--queries", flags->queries, "Whose attention rows the ratio sums: prefill, text or decode");
+  command->add_option("--part", flags->part, "This process's share of the samples, I/N; merge the files afterwards");
+  command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
+  command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
+  command->add_option("--output", flags->output, "Statistics file to write");
+  command->callback([flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });
+}
+
+}  // namespace yopo::cli

@@ -1,0 +1,54 @@
+// One small file a subcommand: parse, call the library, print.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "core/json.h"
+#include "core/recipe.h"
+
+namespace yopo::cli {
+
+/// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
+/// returns the exit code.
+struct Context {
+  bool json = false;    // --json: the result on stdout for machines
+  bool quiet = false;   // --quiet: no progress
+  int threads = 0;      // --threads: 0 is all
+  std::function<int()> run;
+};
+
+void add_run(CLI::App& app, Context& context);
+void add_calibrate(CLI::App& app, Context& context);
+void add_plan(CLI::App& app, Context& context);
+void add_headmask(CLI::App& app, Context& context);
+void add_export(CLI::App& app, Context& context);
+void add_verify(CLI::App& app, Context& context);
+void add_eval(CLI::App& app, Context& context);
+void add_generate(CLI::App& app, Context& context);
+void add_inspect(CLI::App& app, Context& context);
+void add_merge(CLI::App& app, Context& context);
+void add_trace(CLI::App& app, Context& context);
+void add_bench(CLI::App& app, Context& context);
+
+/// A subcommand with the shared flags and an example in its help.
+CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, const std::string& description,
+                      const std::string& example);
+
+/// Prints one JSON document on stdout.
+void print_json(const Json& value);
+
+/// The dataset flags --questions, --images, --annotations, --format, --samples.
+struct DatasetFlags {
+  std::string questions, images, annotations, format = "llava";
+  int64_t samples = 0;
+};
+void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required);
+DatasetOptions dataset_of(const DatasetFlags& flags);
+
+/// A flag's value, or UserError saying that one of the two ways to call the command must be chosen.
+void need(bool given, const std::string& command, const std::string& what);
+
+}  // namespace yopo::cli

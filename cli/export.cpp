@@ -1,0 +1,48 @@
+#include "exporters/export.h"
+
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/stages.h"
+
+namespace yopo::cli {
+
+void add_export(CLI::App& app, Context& context) {
+  struct Flags {
+    std::string recipe, model, plan, output, shard_size = "5GB";
+    std::vector<std::string> overrides;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = add_command(app, context, "export", "Write the pruned checkpoint: reordered, still a plain dense one",
+                                  "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
+  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
+  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  command->add_option("--model", flags->model, "Dense checkpoint folder");
+  command->add_option("--plan", flags->plan, "Plan file");
+  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
+  command->add_option("--output", flags->output, "Folder to write");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      ExportOptions options;
+      fs::path model = flags->model, plan = flags->plan, output = flags->output;
+      std::optional<OutputFolder> folder;
+      if (!flags->recipe.empty()) {
+        const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        folder.emplace(recipe);
+        model = recipe.model;
+        if (plan.empty()) plan = folder->files().plan;
+        if (output.empty()) output = folder->files().pruned;
+        options.shard_size = recipe.shard_size;
+      } else {
+        need(!model.empty() && !plan.empty() && !output.empty(), "export", "give a recipe, or --model, --plan and --output");
+        options.shard_size = parse_size(flags->shard_size, "--shard-size");
+      }
+      export_checkpoint(open_model(model), read_plan(plan), output, options);
+      if (context.json) print_json({{"output", output.string()}});
+      else std::printf("%s\n", output.c_str());
+      return 0;
+    };
+  });
+}
+
+}  // namespace yopo::cli

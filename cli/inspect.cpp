@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "calibration/statistics.h"
+#include "cli/command.h"
+#include "cli/stages.h"
+#include "cli/table.h"
+#include "exporters/report.h"
+
+namespace yopo::cli {
+
+namespace {
+
+int inspect_checkpoint(const fs::path& folder, const Context& context) {
+  const OpenModel model = open_model(folder);
+  const Plan plan = choose_plan(model, false, {});
+  const DecoderSpec& text = model.spec.text;
+  const Json summary = report(plan, model.spec);
+  const Json facts = {{"layout", model.spec.layout},
+                      {"dtype", short_name(model.spec.dtype)},
+                      {"num_hidden_layers", text.num_hidden_layers},
+                      {"hidden_size", text.hidden_size},
+                      {"num_attention_heads", text.num_attention_heads},
+                      {"num_key_value_heads", text.num_key_value_heads},
+                      {"intermediate_size", text.intermediate_size},
+                      {"vocab_size", text.vocab_size},
+                      {"visual_tokens", model.spec.image_tokens()},
+                      {"tensors", model.checkpoint.tensors().size()},
+                      {"pruned", !is_dense(plan, text)},
+                      {"fingerprint", model.checkpoint.fingerprint()}};
+  if (context.json) {
+    print_json({{"model", facts}, {"report", summary}});
+    return 0;
+  }
+  for (const auto& [name, value] : facts.items())
+    std::printf("%-20s %s\n", name.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+  std::printf("\n%s", report_text(summary).c_str());
+  return 0;
+}
+
+int inspect_plan(const fs::path& file, const std::string& model, const Context& context) {
+  const Plan plan = read_plan(file);
+  need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
+  const fs::path config = fs::path(model) / "config.json";
+  const ModelSpec spec = spec_from_config(read_json(config), config.string());
+  check_plan(plan, spec.text, file.string());
+  const Json summary = report(plan, spec);
+  if (context.json) print_json({{"report", summary}});
+  else std::printf("%s", report_text(summary).c_str());
+  return 0;
+}
+
+int inspect_statistics(const fs::path& file, const Context& context) {
+  const Statistics statistics = read_statistics(file);
+  const int64_t L = statistics.layers, H = statistics.heads, S = statistics.samples();
+  Json mean = Json::array();
+  std::vector<std::vector<std::string>> rows{{"layer", "least ratio", "mean ratio", "greatest ratio"}};
+  for (int64_t l = 0; l < L; ++l) {
+    double low = INFINITY, high = -INFINITY, sum = 0;
+    Json heads = Json::array();
+    for (int64_t h = 0; h < H; ++h) {
+      double value = 0;
+      for (int64_t s = 0; s < S; ++s) value += statistics.ratio[(s * L + l) * H + h] / double(S);
+      low = std::min(low, value);
+      high = std::max(high, value);
+      sum += value / double(H);
+      heads.push_back(value);
+    }
+    mean.push_back(heads);
+    rows.push_back({std::to_string(l), fmt::format("{:.4f}", low), fmt::format("{:.4f}", sum), fmt::format("{:.4f}", high)});
+  }
+  const Json facts = {{"samples", S}, {"layers", L}, {"heads", H}, {"intermediate_size", statistics.intermediate_size},
+                      {"queries", name_of(statistics.queries)}, {"fingerprint", statistics.fingerprint}};
+  if (context.json) {
+    print_json({{"statistics", facts}, {"mean_ratio", mean}});
+    return 0;
+  }
+  for (const auto& [name, value] : facts.items())
+    std::printf("%-20s %s\n", name.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+  std::printf("\nVisual attention over text attention, by layer (mean over samples, over heads):\n%s", format_table(rows).c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Context& context) {
+  struct Flags {
+    std::string path, model;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = add_command(app, context, "inspect", "What is in a checkpoint, a plan or a statistics file",
+                                  "yopo inspect out/demo/pruned");
+  command->add_option("path", flags->path, "Checkpoint folder, plan.json or stats.h5")->required();
+  command->add_option("--model", flags->model, "The plan's model (config.json suffices)");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      const fs::path path = flags->path;
+      require(fs::exists(path), "{}: no such file or folder", path.string());
+      if (fs::is_directory(path)) return inspect_checkpoint(path, context);
+      if (path.extension() == ".json") return inspect_plan(path, flags->model, context);
+      return inspect_statistics(path, context);
+    };
+  });
+}
+
+}  // namespace yopo::cli

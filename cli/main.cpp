@@ -1,0 +1,75 @@
+#include <cstdio>
+#include <new>
+
+
+#include "cli/command.h"
+#include "core/progress.h"
+
+namespace {
+
+constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
+
+/// CLI11 says which argument was not expected; this adds the flag that was probably meant.
+std::string with_hint(const std::string& message, const CLI::App& app) {
+  const size_t dashes = message.rfind("--");
+  if (dashes == std::string::npos) return message;
+  std::string word = message.substr(dashes, message.find_first_of(" =]", dashes) - dashes);
+  std::vector<std::string> known;
+  for (const CLI::App* level = &app; level != nullptr;) {
+    for (const CLI::Option* option : level->get_options())
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    const auto used = level->get_subcommands();
+    level = used.empty() ? nullptr : used.front();
+  }
+  return message + yopo::did_you_mean(word, known);
+}
+
+std::string first_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace yopo;
+  CLI::App app{"yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
+  app.name("yopo");
+  app.set_version_flag("--version", "yopo " YOPO_VERSION);
+  app.require_subcommand(1);
+  app.footer(
+      "Example:\n  yopo run configs/demo.yaml\n\n"
+      "Exit codes: 0 done, 1 a check failed, 2 bad input, 3 internal error, 130 interrupted.\n"
+      "`yopo COMMAND --help` shows an example of each command.");
+  cli::Context context;
+  for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
+                   cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench})
+    add(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(error);
+    std::fprintf(stderr, "yopo: %s\n", with_hint(error.what(), app).c_str());
+    return kUserError;
+  }
+  try {
+    set_quiet(context.quiet);
+    catch_interrupts();
+    return context.run();
+  } catch (const UserError& error) {
+    std::fprintf(stderr, "yopo: %s\n", first_line(error.what()).c_str());
+    return kUserError;
+  } catch (const Interrupted&) {
+    std::fprintf(stderr, "yopo: interrupted; the same command continues where it stopped\n");
+    return kInterrupted;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "yopo: out of memory\n");
+    return kUserError;
+  } catch (const fs::filesystem_error& error) {
+    std::fprintf(stderr, "yopo: %s\n", error.what());
+    return kUserError;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "yopo: internal error: %s\n", error.what());
+    return kInternalError;
+  }
+}

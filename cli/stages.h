@@ -1,0 +1,53 @@
+// The stages of a recipe over one output folder. Every subcommand that takes a recipe, and `yopo run`, call these.
+#pragma once
+
+#include <optional>
+
+#include "calibration/calibrate.h"
+#include "compress/plan.h"
+#include "core/recipe.h"
+#include "evaluation/evaluate.h"
+#include "evaluation/verify.h"
+
+namespace yopo::cli {
+
+/// What a run leaves in its output folder.
+struct OutputFiles {
+  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers;
+};
+OutputFiles output_files(const fs::path& folder);
+
+/// Makes the output folder and holds it for this process. UserError if another process holds it, or if it belongs to a
+/// recipe whose resolved text differs (naming the first line that does).
+class OutputFolder {
+ public:
+  explicit OutputFolder(const Recipe& recipe);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  const OutputFiles& files() const { return files_; }
+
+ private:
+  OutputFiles files_;
+  int descriptor_ = -1;
+};
+
+/// UserError unless the device of the recipe is there.
+std::string resolve_device(const std::string& device);
+
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, int threads, const fs::path& output);
+/// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
+Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
+VerifyResult verify_stage(const Recipe& recipe, int threads, const OutputFiles& files);
+/// Dense and pruned on every benchmark of the recipe; eval.json.
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, int threads, const OutputFiles& files);
+
+/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
+EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
+                              const std::string& name, const std::string& dtype, const std::string& device, int threads,
+                              const fs::path& answers_folder);
+
+/// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
+Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
+
+}  // namespace yopo::cli

@@ -1,0 +1,80 @@
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/stages.h"
+#include "models/torch_engine.h"
+
+namespace yopo::cli {
+
+namespace {
+
+struct Flags {
+  std::string model, plan, inputs, engine = "runtime", device = "cpu", dtype = "fp32", output;
+  std::vector<int64_t> decode;
+  bool dense = false;
+};
+
+std::vector<float> to_floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
+
+int trace_command(const Flags& flags, const Context& context) {
+  require(flags.engine == "torch" || flags.engine == "runtime", "--engine: expected torch or runtime, found '{}'{}", flags.engine,
+          did_you_mean(flags.engine, {"torch", "runtime"}));
+  const OpenModel model = open_model(flags.model);
+  const Plan plan = choose_plan(model, flags.dense, flags.plan);
+  const ModelInput input = read_input(model.spec, flags.inputs);
+  for (int64_t token : flags.decode)
+    require(token >= 0 && token < model.spec.text.vocab_size, "--decode: token {} lies outside the vocabulary of {}", token,
+            model.spec.text.vocab_size);
+  TraceOptions options;
+  options.decode = flags.decode;
+  Trace trace;
+  if (flags.engine == "torch") {
+    require(flags.device == "cpu", "--device: the torch engine runs on cpu, found '{}'", flags.device);
+    options.statistics = true;
+    trace = TorchEngine(model, {flags.dtype, context.threads}).trace(input, plan, options);
+  } else {
+    runtime::Options run;
+    run.dtype = flags.dtype;
+    run.device = resolve_device(flags.device);
+    run.threads = context.threads;
+    trace = runtime::Engine(model, plan, run).trace(input, options);
+  }
+  const int64_t L = trace.layers, T = trace.length, V = trace.vocab_size, C = trace.hidden_size, n = int64_t(flags.decode.size());
+  std::map<std::string, OwnedTensor> tensors;
+  tensors["hidden"] = OwnedTensor::of({L + 1, T, C}, trace.hidden);
+  tensors["logits"] = OwnedTensor::of({T, V}, trace.logits);
+  if (n > 0) tensors["decode_logits"] = OwnedTensor::of({n, V}, trace.decode_logits);
+  const auto add = [&](const char* name, const std::vector<double>& values, int64_t columns) {
+    if (!values.empty()) tensors[name] = OwnedTensor::of({L, columns}, to_floats(values));
+  };
+  add("ratio_prefill", trace.ratio_prefill, trace.heads);
+  add("ratio_text", trace.ratio_text, trace.heads);
+  add("ratio_decode", trace.ratio_decode, trace.heads);
+  add("ffn_abs_mean", trace.ffn_abs_mean, trace.intermediate_size);
+  write_safetensors(flags.output, tensors);
+  if (context.json) print_json({{"output", flags.output}, {"layers", L}, {"tokens", T}, {"decoded", n}});
+  else std::printf("%s: %ld layers, %ld tokens, %ld decoded\n", flags.output.c_str(), long(L), long(T), long(n));
+  return 0;
+}
+
+}  // namespace
+
+void add_trace(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      add_command(app, context, "trace", "Run one sample from ready tensors and write hidden states and logits",
+                  "yopo trace --model DIR --plan plan.json --inputs inputs.safetensors --engine runtime --decode 3,14,15 \\\n"
+                  "      --output out.safetensors");
+  command->add_option("--model", flags->model, "Checkpoint folder")->required();
+  command->add_option("--plan", flags->plan, "Plan to run under (default: the checkpoint's own)");
+  command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
+  command->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")->required();
+  command->add_option("--engine", flags->engine, "torch or runtime");
+  command->add_option("--device", flags->device, "cpu or cuda");
+  command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto");
+  command->add_option("--decode", flags->decode, "Tokens to decode one by one after the prompt")->delimiter(',');
+  command->add_option("--output", flags->output, "safetensors file to write")->required();
+  command->callback([flags, &context] { context.run = [flags, &context] { return trace_command(*flags, context); }; });
+}
+
+}  // namespace yopo::cli

@@ -1,0 +1,66 @@
+#include "evaluation/verify.h"
+
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/stages.h"
+#include "cli/table.h"
+
+namespace yopo::cli {
+
+void add_verify(CLI::App& app, Context& context) {
+  struct Flags {
+    std::string recipe, model, original, output;
+    std::vector<std::string> overrides;
+    DatasetFlags dataset;
+    uint64_t seed = 0;
+    int64_t max_new_tokens = 16;
+  };
+  auto flags = std::make_shared<Flags>();
+  flags->dataset.samples = 16;
+  CLI::App* command = add_command(
+      app, context, "verify", "Prove a pruned checkpoint: runtime against Torch, counted against promised",
+      "yopo verify --model out/demo/pruned --original examples/digitgrid/model \\\n"
+      "      --questions examples/digitgrid/data/calib/questions.jsonl --images examples/digitgrid/data/calib/images \\\n"
+      "      --samples 50 --output verify.json");
+  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
+  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  command->add_option("--model", flags->model, "Pruned checkpoint folder");
+  command->add_option("--original", flags->original, "The dense checkpoint it came from");
+  add_dataset_flags(command, flags->dataset, false);
+  command->add_option("--seed", flags->seed, "Chooses the samples");
+  command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")->check(CLI::PositiveNumber);
+  command->add_option("--output", flags->output, "verify.json to write");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      VerifyResult result;
+      if (!flags->recipe.empty()) {
+        const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        const OutputFolder folder(recipe);
+        result = verify_stage(recipe, context.threads, folder.files());
+      } else {
+        need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
+             "give a recipe, or --model, --questions and --images");
+        VerifyOptions options;
+        options.original = flags->original;
+        options.threads = context.threads;
+        options.max_new_tokens = flags->max_new_tokens;
+        options.samples = choose_samples(read_samples(dataset_of(flags->dataset)), flags->dataset.samples, flags->seed);
+        result = verify(open_model(flags->model), options);
+        if (!flags->output.empty()) write_json(flags->output, verify_to_json(result));
+      }
+      if (context.json) {
+        print_json(verify_to_json(result));
+      } else {
+        std::vector<std::vector<std::string>> rows{{"check", "value", "limit", "result"}};
+        for (const VerifyCheck& check : result.checks)
+          rows.push_back({check.name, fmt::format("{:.3g}", check.value), fmt::format("{:.3g}", check.limit),
+                          check.passed ? "passed" : "FAILED"});
+        std::printf("%s", format_table(rows).c_str());
+      }
+      return result.passed ? 0 : 1;
+    };
+  });
+}
+
+}  // namespace yopo::cli

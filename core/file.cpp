@@ -1,0 +1,218 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "core/error.h"
+
+namespace yopo {
+
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+std::string reason(int code) { return std::strerror(code); }
+
+/// Closes a descriptor on every way out.
+struct Descriptor {
+  int value;
+  ~Descriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+/// Opens a regular file for reading and gives its size. Never blocks on a pipe.
+int open_regular(const fs::path& path, uint64_t& size) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) fail("cannot open {}: {}", path.string(), reason(errno));
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) {
+    const int code = errno;
+    ::close(descriptor);
+    fail("cannot read {}: {}", path.string(), reason(code));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    ::close(descriptor);
+    fail("cannot read {}: {}", path.string(), S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
+  }
+  size = uint64_t(status.st_size);
+  return descriptor;
+}
+
+/// A rename is durable only once its folder is on disk too.
+void sync_folder(const fs::path& folder) {
+  const Descriptor descriptor{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  // Some network file systems refuse this; the data itself is safe by then.
+  if (descriptor.value >= 0) (void)::fsync(descriptor.value);
+}
+
+fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
+  uint64_t size = 0;
+  const Descriptor descriptor{open_regular(path, size)};
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  if (size == 0) return file;
+  void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
+  if (memory == MAP_FAILED) fail("cannot map {} ({} bytes): {}", path.string(), size, reason(errno));
+  file->bytes_ = {static_cast<const std::byte*>(memory), size};
+  return file;
+}
+
+std::shared_ptr<const MappedFile> MappedFile::copy_of(std::span<const std::byte> bytes, const fs::path& path) {
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  if (bytes.empty()) return file;
+  auto* memory = static_cast<std::byte*>(::operator new(bytes.size(), kAlignment));
+  std::memcpy(memory, bytes.data(), bytes.size());
+  file->bytes_ = {memory, bytes.size()};
+  file->owned_ = true;
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (bytes_.empty()) return;
+  auto* memory = const_cast<std::byte*>(bytes_.data());
+  if (owned_) {
+    ::operator delete(memory, kAlignment);
+  } else {
+    ::munmap(memory, bytes_.size());
+  }
+}
+
+void MappedFile::drop(size_t offset, size_t size) const {
+  if (owned_ || offset >= bytes_.size() || size == 0) return;
+  const size_t page = size_t(::sysconf(_SC_PAGESIZE));
+  const size_t end = std::min(bytes_.size(), size > bytes_.size() - offset ? bytes_.size() : offset + size);
+  const size_t begin = offset / page * page;
+  // Only a hint: pages come back from the file when they are read again.
+  (void)::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
+}
+
+std::string read_text(const fs::path& path, uint64_t limit) {
+  uint64_t size = 0;
+  const Descriptor descriptor{open_regular(path, size)};
+  require(size <= limit, "{} has {} bytes; expected at most {}", path.string(), size, limit);
+  std::string text(size, '\0');
+  size_t got = 0;
+  while (got < text.size()) {
+    const ssize_t step = ::read(descriptor.value, text.data() + got, text.size() - got);
+    if (step < 0 && errno == EINTR) continue;
+    if (step < 0) fail("cannot read {}: {}", path.string(), reason(errno));
+    if (step == 0) break;  // shortened meanwhile: what is there is the file
+    got += size_t(step);
+  }
+  text.resize(got);
+  return text;
+}
+
+AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+  static std::atomic<uint64_t> counter{0};
+  require(!path.empty() && path.has_filename(), "cannot write '{}': it names no file", path.string());
+  std::error_code code;
+  const fs::file_status status = fs::symlink_status(path, code);
+  require(!fs::exists(status) || fs::is_regular_file(status) || fs::is_symlink(status), "cannot write {}: {}", path.string(),
+          fs::is_directory(status) ? "it is a folder" : "it exists and is no regular file");
+  fs::create_directories(parent_of(path), code);
+  if (code) fail("cannot make folder {}: {}", parent_of(path).string(), code.message());
+  do {
+    temporary_ = path;
+    temporary_ += fmt::format(".tmp-{}-{}", ::getpid(), counter++);
+    descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (descriptor_ < 0 && errno == EEXIST);
+  if (descriptor_ < 0) fail("cannot write {}: {}", path.string(), reason(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!committed_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_write(int code, uint64_t needed) const {
+  if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
+    struct statvfs space {};
+    std::string free;
+    if (::statvfs(parent_of(path_).c_str(), &space) == 0)
+      free = fmt::format(", {} free on its disk", uint64_t(space.f_bavail) * space.f_frsize);
+    fail("cannot write {}: {}; {} more bytes needed after {} written{}", path_.string(), reason(code), needed, written_, free);
+  }
+  fail("cannot write {}: {}", path_.string(), reason(code));
+}
+
+void AtomicFile::write(const void* data, size_t size) {
+  ensure(descriptor_ >= 0 && !committed_, "write to an atomic file that is released or committed");
+  const char* from = static_cast<const char*>(data);
+  size_t left = size;
+  while (left > 0) {
+    const ssize_t step = ::write(descriptor_, from, left);
+    if (step < 0 && errno == EINTR) continue;
+    if (step < 0) fail_write(errno, left);
+    from += step;
+    left -= size_t(step);
+    written_ += uint64_t(step);
+  }
+}
+
+void AtomicFile::reserve(uint64_t size) {
+  ensure(descriptor_ >= 0 && !committed_, "reserve on an atomic file that is released or committed");
+  if (size <= written_) return;
+  const uint64_t more = size - written_;
+  require(size <= uint64_t(INT64_MAX), "cannot write {}: {} bytes are more than a file can hold", path_.string(), size);
+  int result;
+  do {
+    result = ::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, off_t(written_), off_t(more));
+  } while (result != 0 && errno == EINTR);
+  // Any other failure means that the file system cannot tell; the writes will.
+  if (result != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) fail_write(errno, more);
+}
+
+void AtomicFile::release() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+void AtomicFile::commit() {
+  ensure(!committed_, "atomic file committed twice");
+  if (descriptor_ < 0) {
+    descriptor_ = ::open(temporary_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor_ < 0) fail_write(errno, 0);
+  }
+  if (::fsync(descriptor_) != 0) fail_write(errno, 0);
+  const int closed = ::close(descriptor_);
+  descriptor_ = -1;
+  if (closed != 0) fail_write(errno, 0);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno, 0);
+  committed_ = true;
+  sync_folder(parent_of(path_));
+}
+
+void write_text(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+fs::path inside(const fs::path& folder, std::string_view name, std::string_view where) {
+  require(!name.empty(), "{}: the file name is empty", where);
+  require(name.find('\0') == std::string_view::npos, "{}: the file name '{}' holds a zero byte", where, printable(name));
+  const fs::path relative = fs::path(name).lexically_normal();
+  require(!relative.is_absolute(), "{}: '{}' is an absolute path; expected a name inside {}", where, printable(name),
+          folder.string());
+  require(*relative.begin() != "..", "{}: '{}' leaves its folder {}", where, printable(name), folder.string());
+  require(relative != ".", "{}: '{}' names no file", where, printable(name));
+  return folder / relative;
+}
+
+}  // namespace yopo

@@ -1,0 +1,54 @@
+#include "datasets/image.h"
+
+#include <string_view>
+
+#include "core/error.h"
+#include "datasets/image_codecs.h"
+
+namespace yopo {
+
+namespace {
+
+using namespace std::string_view_literals;
+
+/// Formats that turn up in data sets though we do not read them, for the message.
+std::string_view kind_of(std::string_view head) {
+  if (head.starts_with("GIF8")) return "GIF";
+  if (head.starts_with("RIFF") && head.substr(0, 12).ends_with("WEBP")) return "WebP";
+  if (head.starts_with("BM")) return "BMP";
+  if (head.starts_with("II*\0"sv) || head.starts_with("MM\0*"sv)) return "TIFF";
+  if (head.starts_with("\0\0\0\x0CJXL "sv) || head.starts_with("\xFF\x0A"sv)) return "JPEG XL";
+  if (head.starts_with("\0\0\0\x0CjP  "sv)) return "JPEG 2000";
+  if (head.size() >= 12 && head.substr(4, 4) == "ftyp") return "HEIF or AVIF";
+  return head.empty() ? "an empty file" : "something else";
+}
+
+}  // namespace
+
+Image blank_image(int64_t width, int64_t height, const std::string& place) {
+  require(width > 0 && height > 0 && width <= kLargestImage / height, "{}: {} x {} pixels; expected 1 to {}", place,
+          width, height, kLargestImage);
+  Image image;
+  image.width = width;
+  image.height = height;
+  image.rgb.resize(size_t(width) * size_t(height) * 3);
+  return image;
+}
+
+Image read_image(const fs::path& path, const std::string& where) {
+  const std::string place = where.empty() ? path.string() : where + ": " + path.string();
+  std::shared_ptr<const MappedFile> file;
+  try {
+    file = MappedFile::open(path);
+  } catch (const UserError& error) {
+    if (where.empty()) throw;
+    fail("{}: {}", where, error.what());
+  }
+  const std::span<const std::byte> bytes = file->bytes();
+  const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 16));
+  if (head.starts_with("\x89PNG\r\n\x1A\n")) return decode_png(bytes, place);
+  if (head.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, place);
+  fail("{}: expected a PNG or JPEG image, found {}", place, kind_of(head));
+}
+
+}  // namespace yopo

@@ -1,0 +1,89 @@
+#include "evaluation/journal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+#include "core/progress.h"
+
+namespace yopo {
+
+std::string question_id_text(const Json& record, const std::string& where) {
+  require(record.is_object() && record.contains("question_id"), "{}: expected an object with question_id", where);
+  const Json& id = record["question_id"];
+  if (id.is_string()) return id.get<std::string>();
+  require(id.is_number_integer(), "{}: question_id: expected a number or a text, found {}", where, id.dump());
+  return id.dump();
+}
+
+AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint) : path_(path) {
+  const fs::path seal = path.string() + ".fingerprint";
+  if (fs::exists(path)) {
+    require(fs::exists(seal), "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
+            path.string(), seal.string());
+    std::string found = read_text(seal);
+    while (!found.empty() && found.back() == '\n') found.pop_back();
+    require(found == fingerprint,
+            "{}: holds answers of another model, plan or question file; remove it or choose another output", path.string());
+    const std::string text = read_text(path);
+    const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
+    size_t line = 0;
+    for (size_t at = 0; at < whole;) {
+      const size_t end = text.find('\n', at);
+      const std::string where = fmt::format("{}:{}", path.string(), ++line);
+      const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
+      answers_[question_id_text(record, where)] = get_string(record, "text", where);
+      at = end + 1;
+    }
+    // A kill can leave half a line behind the last whole one; it was never counted as answered.
+    if (whole != text.size()) {
+      std::error_code error;
+      fs::resize_file(path, whole, error);
+      require(!error, "{}: cannot drop its unfinished last line: {}", path.string(), error.message());
+    }
+  } else {
+    std::error_code error;
+    if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+    require(!error, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
+    write_text(seal, fingerprint + "\n");
+  }
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  require(descriptor_ >= 0, "{}: cannot open for writing: {}", path.string(), std::strerror(errno));
+}
+
+AnswerJournal::~AnswerJournal() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void AnswerJournal::add(const Sample& sample, const std::string& text, const std::string& model) {
+  Json record = Json::object();
+  int64_t number = 0;
+  const char* end = sample.id.data() + sample.id.size();
+  const bool integer = sample.integer_id && std::from_chars(sample.id.data(), end, number).ptr == end;
+  record["question_id"] = integer ? Json(number) : Json(sample.id);
+  record["prompt"] = sample.text;
+  record["text"] = text;
+  // The original draws a random id; one that follows from the content keeps runs byte-equal.
+  record["answer_id"] = Fingerprint().add(sample.id).add(text).hex().substr(0, 22);
+  record["model_id"] = model;
+  record["metadata"] = Json::object();
+  pending_ += record.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  answers_[sample.id] = text;
+}
+
+void AnswerJournal::flush() {
+  size_t at = 0;
+  while (at < pending_.size()) {
+    const ssize_t wrote = ::write(descriptor_, pending_.data() + at, pending_.size() - at);
+    if (wrote < 0 && errno == EINTR) continue;
+    require(wrote >= 0, "{}: cannot write: {}", path_.string(), std::strerror(errno));
+    at += size_t(wrote);
+  }
+  pending_.clear();
+  require(::fsync(descriptor_) == 0, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
+}
+
+}  // namespace yopo

@@ -1,0 +1,39 @@
+// answers.jsonl as a journal: every finished batch is on disk, a killed run continues, a finished answer is never asked
+// again.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/json.h"
+#include "datasets/sample.h"
+
+namespace yopo {
+
+/// A record's question_id as text, whether the file holds a number or a string; UserError naming `where` otherwise.
+std::string question_id_text(const Json& record, const std::string& where);
+
+/// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside it,
+/// `<file>.fingerprint` says which model, plan, prompt and protocol the answers belong to.
+class AnswerJournal {
+ public:
+  /// Reads what is there. A last line that a kill cut short is dropped; any other damage, or another fingerprint, is a
+  /// UserError and the file stays as it is.
+  AnswerJournal(const fs::path& path, const std::string& fingerprint);
+  ~AnswerJournal();
+  AnswerJournal(const AnswerJournal&) = delete;
+  AnswerJournal& operator=(const AnswerJournal&) = delete;
+
+  const std::map<std::string, std::string>& answers() const { return answers_; }
+  void add(const Sample& sample, const std::string& text, const std::string& model);
+  /// Appends what was added since to the file and syncs it. UserError naming the file on failure.
+  void flush();
+
+ private:
+  fs::path path_;
+  std::map<std::string, std::string> answers_;  // question id -> text
+  std::string pending_;
+  int descriptor_ = -1;
+};
+
+}  // namespace yopo

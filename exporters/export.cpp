@@ -1,0 +1,195 @@
+#include "exporters/export.h"
+
+#include <algorithm>
+#include <map>
+
+#include "compress/layered_json.h"
+#include "compress/pruned_config.h"
+#include "core/error.h"
+#include "core/progress.h"
+#include "core/version.h"
+#include "exporters/permute.h"
+#include "exporters/shards.h"
+#include "exporters/staging.h"
+#include "models/tensors.h"
+
+namespace yopo {
+namespace {
+
+// Where an export keeps a separate vision tower, and what its config.json says.
+constexpr std::string_view tower_name = "vision_tower";
+
+// What belongs to a model beside its weights and config.json. Licences and readmes describe the original, not this one.
+bool is_companion(const std::string& name) {
+  static const std::vector<std::string> names{
+      "special_tokens_map.json", "added_tokens.json",      "preprocessor_config.json", "processor_config.json",
+      "generation_config.json",  "vocab.json", "vocab.txt", "merges.txt"};
+  return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".model") ||
+         std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Names come from listing the folder, so none can lead out of it; links (as download caches make them) are read through.
+void copy_companions(const fs::path& from, const fs::path& to) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    if (is_companion(name) && entry.is_regular_file()) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) copy_bytes(from / name, to / name);
+}
+
+// The separate tower as it is: all its shards, index, config and processor files.
+void copy_tower(const fs::path& from, const fs::path& to) {
+  const Checkpoint tower = Checkpoint::open(from);
+  for (const auto& [name, tensor] : tower.tensors()) check_finite(tensor, name, tensor.file->path());
+  for (const Checkpoint::Shard& shard : tower.shards()) 
+    copy_bytes(inside(from, shard.file, from.string()), inside(to, shard.file, from.string()));
+  const std::string index = "model.safetensors.index.json";
+  if (!fs::exists(to / "model.safetensors")) copy_bytes(from / index, to / index);
+  copy_bytes(from / "config.json", to / "config.json");
+  copy_companions(from, to);
+}
+
+// The source's keys in their order, then "yopo" with a layer a line.
+std::string config_text(const OpenModel& model, const Json& yopo) {
+  Json config = model.checkpoint.config();
+  if (!model.spec.vision_folder.empty()) config["mm_vision_tower"] = tower_name;
+  config.erase("yopo");
+  std::string text = config.dump(2);
+  ensure(text.ends_with("\n}"), "a config with keys");
+  text.resize(text.size() - 2);
+  return text + ",\n  \"yopo\": " + layered_text(yopo, 2) + "\n}\n";
+}
+
+Json provenance_of(const OpenModel& model, const Plan& plan, const ExportOptions& options) {
+  Json provenance = Json::object();
+  provenance["tool"] = fmt::format("yopo {}", tool_version);
+  provenance["checkpoint"] = model.checkpoint.fingerprint();
+  provenance["plan"] = Fingerprint().add(plan_to_json(plan).dump()).hex();
+  provenance["shard_size"] = options.shard_size;
+  provenance["made_by"] = plan.provenance;
+  return provenance;
+}
+
+// Whether `output` already is the export that `provenance` stands for. UserError if it is anything else.
+bool already_done(const fs::path& output, const Json& provenance) {
+  std::error_code code;
+  if (!fs::exists(fs::symlink_status(output, code))) return false;
+  require(fs::is_directory(output, code), "{}: exists and is no folder", output.string());
+  if (fs::is_empty(output, code) && !code) return false;
+  const std::string advice = "remove it or choose another name";
+  require(fs::exists(output / "config.json", code), "{}: exists and is no exported checkpoint; {}", output.string(), advice);
+  const Json config = read_json(output / "config.json");
+  const bool ours = config.is_object() && has(config, "yopo") && config["yopo"].is_object();
+  require(ours, "{}: exists and is no exported checkpoint; {}", output.string(), advice);
+  const Json found = config["yopo"].value("provenance", Json::object());
+  if (found == provenance) {
+    (void)Checkpoint::open(output);
+    return true;
+  }
+  std::string differs;
+  for (const auto& [key, value] : provenance.items())
+    if (!found.is_object() || !found.contains(key) || found[key] != value) differs += (differs.empty() ? "" : ", ") + key;
+  fail("{}: exists and is an export of other inputs (other {}); {}", output.string(), differs, advice);
+}
+
+struct SlotOrders {
+  BlockOrder rows, columns;
+};
+
+BlockOrder order_of(Axis axis, int64_t dimension, const LayerOrder& order) {
+  BlockOrder result;
+  switch (axis) {
+    case Axis::Fixed: return result;
+    case Axis::QueryHeads: result.order = order.heads; break;
+    case Axis::KeyValueHeads: result.order = order.kv_heads; break;
+    case Axis::Neurons: result.order = order.neurons; break;
+  }
+  ensure(dimension % int64_t(result.order.size()) == 0, "a permuted dimension is a whole number of blocks");
+  result.block = dimension / int64_t(result.order.size());
+  return result;
+}
+
+// The permuted tensors by name; every other tensor of the checkpoint is copied as it is.
+std::map<std::string, SlotOrders> orders_by_name(const ModelSpec& spec, const std::vector<LayerOrder>& orders) {
+  std::map<std::string, SlotOrders> by_name;
+  for (const TensorSlot& slot : tensor_table(spec)) {
+    if (slot.rows == Axis::Fixed && slot.columns == Axis::Fixed) continue;
+    const LayerOrder& order = orders.at(size_t(slot.layer));
+    SlotOrders found;
+    if (slot.rows != Axis::Fixed) found.rows = order_of(slot.rows, slot.shape.at(0), order);
+    if (slot.columns != Axis::Fixed) found.columns = order_of(slot.columns, slot.shape.at(1), order);
+    ensure(by_name.emplace(slot.name, std::move(found)).second, "a permuted tensor has one role");
+  }
+  return by_name;
+}
+
+void write_shard(const Checkpoint& checkpoint, const OutputShard& shard, const std::map<std::string, SlotOrders>& orders,
+                 const fs::path& folder, const Sink& count) {
+  std::vector<TensorDeclaration> declared;
+  for (const std::string& name : shard.names) {
+    const TensorView& tensor = checkpoint.at(name);
+    declared.push_back({name, tensor.dtype, tensor.shape});
+  }
+  // transformers refuses files without this entry.
+  SafetensorsWriter writer(folder / shard.file, std::move(declared), {{"format", "pt"}});
+  const Sink sink = [&](const void* data, size_t size) {
+    writer.append(data, size);
+    count(data, size);
+  };
+  for (size_t i = 0; i < shard.names.size(); ++i) {
+    const std::string& name = shard.names[i];
+    if (i + 1 < shard.names.size()) prefetch(checkpoint.at(shard.names[i + 1]));
+    const auto found = orders.find(name);
+    const BlockOrder* rows = found != orders.end() && !found->second.rows.order.empty() ? &found->second.rows : nullptr;
+    const BlockOrder* columns =
+        found != orders.end() && !found->second.columns.order.empty() ? &found->second.columns : nullptr;
+    stream_permuted(checkpoint.at(name), name, rows, columns, sink);
+  }
+  writer.finish();
+}
+
+}  // namespace
+
+void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
+  const Checkpoint& checkpoint = model.checkpoint;
+  require(!has(checkpoint.config(), "yopo"),
+          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export from that",
+          checkpoint.folder().string());
+  check_plan(plan, model.spec.text, "export");
+  require(plan.semantics == Semantics::Skip,
+          "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
+          name_of(plan.semantics));
+  const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
+  Plan reordered = reorder_plan(plan, model.spec.text, orders);
+  reordered.provenance = provenance_of(model, plan, options);
+  if (already_done(output, reordered.provenance)) {
+    note(fmt::format("{}: already exported from the same inputs", output.string()));
+    return;
+  }
+
+  const std::vector<OutputShard> shards = plan_shards(checkpoint, options.shard_size);
+  const auto by_name = orders_by_name(model.spec, orders);
+  uint64_t total = 0;
+  for (const OutputShard& shard : shards) total += shard.bytes;
+  constexpr uint64_t unit = 1'000'000;
+  Progress progress("export", int64_t(total / unit), "MB");
+  uint64_t written = 0;
+  const Sink count = [&](const void*, size_t size) {
+    const uint64_t before = written / unit;
+    written += size;
+    progress.tick(int64_t(written / unit - before));
+  };
+
+  StagingFolder staging(output);
+  for (const OutputShard& shard : shards) write_shard(checkpoint, shard, by_name, staging.path(), count);
+  if (shards.size() > 1) write_text(staging.path() / "model.safetensors.index.json", index_text(shards));
+  if (!model.spec.vision_folder.empty()) copy_tower(model.spec.vision_folder, staging.path() / tower_name);
+  copy_companions(checkpoint.folder(), staging.path());
+  write_text(staging.path() / "config.json", config_text(model, pruned_config(reordered, model.spec.text)));
+  staging.publish();
+  progress.finish();
+}
+
+}  // namespace yopo

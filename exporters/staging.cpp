@@ -1,0 +1,72 @@
+#include "exporters/staging.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace yopo {
+namespace {
+
+// Names in a folder are durable only once the folder itself is on disk; some network file systems refuse this.
+void sync_folder(const fs::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  (void)::fsync(descriptor);
+  ::close(descriptor);
+}
+
+// Without a trailing separator, so that the name beside it can be formed.
+fs::path clean(const fs::path& path) {
+  const fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
+fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+}  // namespace
+
+StagingFolder::StagingFolder(const fs::path& output) : output_(clean(output)), path_(output_) {
+  require(output_.has_filename() && output_ != "." && output_ != "..", "cannot write '{}': it names no new folder",
+          output.string());
+  path_ += fmt::format(".partial-{}", ::getpid());
+  std::error_code code;
+  fs::create_directories(parent_of(output_), code);
+  if (code) fail("cannot make folder {}: {}", parent_of(output_).string(), code.message());
+  fs::remove_all(path_, code);  // what an earlier process of the same number left when it was killed
+  require(fs::create_directory(path_, code) && !code, "cannot make folder {}: {}", path_.string(), code.message());
+}
+
+StagingFolder::~StagingFolder() {
+  if (published_) return;
+  std::error_code code;
+  fs::remove_all(path_, code);
+}
+
+void StagingFolder::publish() {
+  std::error_code code;
+  for (const auto& entry : fs::recursive_directory_iterator(path_, code))
+    if (entry.is_directory()) sync_folder(entry.path());
+  sync_folder(path_);
+  fs::rename(path_, output_, code);  // replaces an empty folder, and nothing else
+  if (code) fail("cannot rename {} to {}: {}", path_.string(), output_.string(), code.message());
+  published_ = true;
+  sync_folder(parent_of(output_));
+}
+
+void copy_bytes(const fs::path& from, const fs::path& to) {
+  constexpr size_t chunk_bytes = size_t(128) << 10;
+  const auto source = MappedFile::open(from);
+  AtomicFile target(to);
+  target.reserve(source->bytes().size());
+  for (size_t at = 0; at < source->bytes().size(); at += chunk_bytes) {
+    const size_t size = std::min(chunk_bytes, source->bytes().size() - at);
+    target.write(source->bytes().data() + at, size);
+    source->drop(at, size);
+  }
+  target.commit();
+}
+
+}  // namespace yopo

@@ -1,0 +1,202 @@
+#include "runtime/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "compress/pruned_config.h"
+#include "core/error.h"
+#include "core/progress.h"
+#include "runtime/machine.h"
+#include "runtime/state.h"
+
+namespace yopo::runtime {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The value below which `share` of the values lie, between neighbours linearly.
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double at = share * double(values.size() - 1);
+  const size_t low = size_t(at), high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - double(low)) * (values[high] - values[low]);
+}
+double median(const std::vector<double>& values) { return quantile(values, 0.5); }
+double spread(const std::vector<double>& values) { return quantile(values, 0.75) - quantile(values, 0.25); }
+
+/// A plan's first `layers` layers.
+Plan cut_plan(Plan plan, int64_t layers) {
+  if (plan.layers() <= layers) return plan;
+  plan.heads.resize(size_t(layers));
+  if (plan.updates) plan.updates->resize(size_t(layers));
+  plan.ffn.resize(std::min(plan.ffn.size(), size_t(layers)));
+  plan.visual_layers = std::min(plan.visual_layers, layers);
+  return plan;
+}
+
+/// Visual tokens on the grid nearest to a square, 35 text tokens before them (LLaVA's system prompt) and the rest behind.
+PromptShape prompt_of(const BenchOptions& options) {
+  int64_t rows = std::max<int64_t>(1, int64_t(std::sqrt(double(options.visual))));
+  while (options.visual % rows) --rows;
+  const int64_t before = std::min<int64_t>(35, options.text - 1);
+  return single_image_shape(before, options.visual ? rows : 0, options.visual / rows, options.text - before);
+}
+
+/// Inputs with the scale of a trained model's embeddings; values do not change the time.
+ModelInput random_input(const PromptShape& prompt, int64_t hidden, uint64_t seed) {
+  ModelInput input;
+  input.spans = prompt.spans;
+  input.embeds.resize(size_t(prompt.length * hidden));
+  for (int64_t token = 0; token < prompt.length; ++token) {
+    input.position_ids.push_back(token);
+    random_row(seed, Role::EmbedTokens, -1, token, hidden, input.embeds.data() + token * hidden);
+  }
+  return input;
+}
+
+struct Side {
+  const Engine& engine;
+  BenchSide& result;
+  std::vector<double> prefill_ms, decode_ms;
+
+  void round(const std::vector<ModelInput>& inputs, int64_t decode_tokens, bool counts) {
+    Counters& counters = engine.counters();
+    counters = {};
+    engine.take_peak_bytes();
+    std::unique_ptr<Session, void (*)(Session*)> session(nullptr, [](Session*) {});
+    const double prefill = seconds_of([&] { session = engine.prefill(inputs, decode_tokens); });
+    result.flops = counters.prefill.flops();
+    result.kv_bytes = counters.kv_bytes;
+    result.activation_bytes = engine.take_peak_bytes();
+    std::vector<int64_t> all(inputs.size()), tokens(inputs.size(), 1);
+    for (size_t i = 0; i < all.size(); ++i) all[i] = int64_t(i);
+    const double decode = seconds_of([&] {
+      for (int64_t step = 0; step < decode_tokens; ++step) engine.decode(*session, all, tokens);
+    });
+    if (!counts) return;
+    prefill_ms.push_back(1e3 * prefill);
+    if (decode_tokens > 0) decode_ms.push_back(1e3 * decode / double(decode_tokens));
+  }
+  void finish(const DecoderSpec& spec, const PromptShape& prompt, int64_t batch) {
+    const int64_t element = int64_t(size_of(engine.dtype()));
+    result.prefill_ms = median(prefill_ms), result.prefill_spread_ms = spread(prefill_ms);
+    result.decode_ms = median(decode_ms), result.decode_spread_ms = spread(decode_ms);
+    result.flops_promised = double(batch) * prefill_cost(engine.plan(), spec, prompt).flops();
+    result.kv_bytes_promised = batch * kv_bytes(engine.plan(), spec, prompt, 0, element);
+    result.peak_bytes = result.activation_bytes + int64_t(weight_bytes(spec, element));
+  }
+};
+
+Engine open_engine(const BenchOptions& options) {
+  const bool random = options.model.empty();
+  require(random != options.config.empty(), "bench: give either a checkpoint folder (--model) or a config.json (--config)");
+  const auto cut = [&](ModelSpec& spec) {
+    require(options.layers >= 0 && options.layers <= spec.text.num_hidden_layers, "bench: layers: expected 0 to {}, found {}",
+            spec.text.num_hidden_layers, options.layers);
+    if (options.layers > 0) spec.text.num_hidden_layers = options.layers;
+  };
+  if (random) {
+    require(!options.plan.empty(), "bench: --config needs --plan");
+    ModelSpec spec = spec_from_config(read_json(options.config), options.config.string());
+    cut(spec);
+    return Engine(spec, cut_plan(read_plan(options.plan), spec.text.num_hidden_layers), options.run, options.seed);
+  }
+  OpenModel model = open_model(options.model);
+  std::optional<Plan> plan;
+  if (options.plan.empty()) plan = plan_of_checkpoint(model.checkpoint, model.spec.text);
+  else plan = read_plan(options.plan);
+  require(plan.has_value(), "bench: {} is no pruned checkpoint; give --plan", options.model.string());
+  cut(model.spec);
+  return Engine(model, cut_plan(*plan, model.spec.text.num_hidden_layers), options.run);
+}
+
+}  // namespace
+
+double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch, int64_t element_size,
+                        double flop_rate, double byte_rate) {
+  DecoderSpec layer_spec = spec;
+  layer_spec.num_hidden_layers = 1;
+  layer_spec.vocab_size = 0;
+  const double layer_bytes = weight_bytes(layer_spec, element_size);
+  double seconds = 0;
+  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
+    Plan one = plan;
+    one.heads = {plan.heads[size_t(layer)]};
+    if (plan.updates) one.updates = HeadMask{(*plan.updates)[size_t(layer)]};
+    one.ffn = {plan.ffn[size_t(layer)]};
+    one.visual_layers = layer < plan.visual_layers ? 1 : 0;
+    const double flops = double(batch) * prefill_cost(one, layer_spec, prompt).flops();
+    seconds += std::max(flops / flop_rate, layer_bytes / byte_rate);
+  }
+  const double head = double(spec.hidden_size) * double(spec.vocab_size);
+  return seconds + std::max(2 * double(batch) * head / flop_rate, head * double(element_size) / byte_rate);
+}
+
+BenchResult bench(const BenchOptions& options) {
+  require(options.visual >= 0 && options.visual <= 1 << 20, "bench: visual: expected 0 to {}, found {}", 1 << 20, options.visual);
+  require(options.text >= 1 && options.text <= 1 << 20, "bench: text: expected 1 to {}, found {}", 1 << 20, options.text);
+  require(options.batch >= 1 && options.batch <= 4096, "bench: batch: expected 1 to 4096, found {}", options.batch);
+  require(options.rounds >= 1 && options.decode_tokens >= 0, "bench: at least one round, and no negative number of tokens");
+  const Engine pruned = open_engine(options);
+  const Engine dense = pruned.dense();
+  const DecoderSpec& spec = pruned.spec().text;
+  const PromptShape prompt = prompt_of(options);
+  std::vector<ModelInput> inputs;
+  for (int64_t i = 0; i < options.batch; ++i) inputs.push_back(random_input(prompt, spec.hidden_size, options.seed + uint64_t(i) + 1));
+
+  BenchResult result;
+  result.dtype = short_name(pruned.dtype());
+  result.device = options.run.device;
+  {
+    const ThreadCount threads(options.run.threads);
+    const MachineRates rates = measure_machine(pruned.dtype(), options.run.device);
+    result.flop_rate = rates.flops, result.byte_rate = rates.bytes;
+  }
+  Side sides[2] = {{dense, result.dense, {}, {}}, {pruned, result.pruned, {}, {}}};
+  Progress progress("bench", options.rounds + 1, "rounds");
+  for (int64_t round = 0; round <= options.rounds; ++round) {
+    for (Side& side : sides) side.round(inputs, options.decode_tokens, round > 0);  // the first warms up
+    progress.tick();
+  }
+  progress.finish();
+  for (Side& side : sides) side.finish(spec, prompt, options.batch);
+
+  std::vector<double> ratios;
+  for (size_t i = 0; i < sides[0].prefill_ms.size(); ++i) ratios.push_back(sides[0].prefill_ms[i] / sides[1].prefill_ms[i]);
+  const int64_t element = int64_t(size_of(pruned.dtype()));
+  const auto roofline = [&](const Engine& engine) {
+    return roofline_seconds(engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
+  };
+  result.speedup = median(ratios);
+  result.flops_ratio = result.dense.flops / result.pruned.flops;
+  result.roofline_ratio = roofline(dense) / roofline(pruned);
+  result.efficiency = result.speedup / result.roofline_ratio;
+  return result;
+}
+
+Json bench_to_json(const BenchResult& result) {
+  const auto side = [](const BenchSide& s) {
+    return Json{{"prefill_ms", s.prefill_ms}, {"prefill_spread_ms", s.prefill_spread_ms}, {"decode_ms", s.decode_ms},
+                {"decode_spread_ms", s.decode_spread_ms}, {"flops", s.flops}, {"flops_promised", s.flops_promised},
+                {"kv_bytes", s.kv_bytes}, {"kv_bytes_promised", s.kv_bytes_promised}, {"peak_bytes", s.peak_bytes},
+                {"activation_bytes", s.activation_bytes}};
+  };
+  return Json{{"dense", side(result.dense)},
+              {"pruned", side(result.pruned)},
+              {"speedup", result.speedup},
+              {"flops_ratio", result.flops_ratio},
+              {"roofline_ratio", result.roofline_ratio},
+              {"efficiency", result.efficiency},
+              {"flop_rate", result.flop_rate},
+              {"byte_rate", result.byte_rate},
+              {"dtype", result.dtype},
+              {"device", result.device}};
+}
+
+}  // namespace yopo::runtime

@@ -1,0 +1,88 @@
+#include "runtime/cpu/attention_block.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace yopo::runtime::cpu {
+
+void PackedSegment::pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count, int64_t dim,
+                         int64_t stride) {
+  const bool bf16 = type == DType::BF16;
+  const int64_t width = padded_width(dim);
+  count_ = count;
+  padded_ = (count + set.width - 1) / set.width * set.width;
+  keys_.resize(size_t(padded_ * dim));
+  values_.resize(size_t(count * width));
+  if (count == 0) return;
+  set.pack_keys(keys, bf16, count, dim, stride, keys_.data());
+  if (width != dim) std::fill(values_.begin(), values_.end(), 0.0f);
+  set.widen(values, bf16, count, dim, stride, 1.0f, values_.data(), width);
+}
+
+QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
+    : set_(set), dim_(dim), width_(padded_width(dim)), q_(size_t(block_rows * dim)), out_(size_t(block_rows * width_)) {}
+
+int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& text,
+                        const int64_t* text_limit, const PackedSegment& visual, const int64_t* visual_limit) {
+  const bool bf16 = type == DType::BF16;
+  const int64_t text_keys = text_limit[rows - 1], visual_keys = visual_limit[rows - 1];
+  ensure(rows <= block_rows && text_keys <= text.count() && visual_keys <= visual.count(), "query block outside its keys");
+  const auto padded = [&](int64_t keys) { return (keys + set_.width - 1) / set_.width * set_.width; };
+  const int64_t text_width = padded(text_keys), row_width = text_width + padded(visual_keys);
+  if (scores_.size() < size_t(block_rows * row_width)) scores_.resize(size_t(block_rows * row_width));
+
+  set_.widen(q, bf16, rows, dim_, stride, 1.0f / std::sqrt(float(dim_)), q_.data(), dim_);
+  set_.scores(q_.data(), rows, dim_, dim_, text.keys(), text_keys, scores_.data(), row_width);
+  set_.scores(q_.data(), rows, dim_, dim_, visual.keys(), visual_keys, scores_.data() + text_width, row_width);
+
+  float scale[block_rows];
+  int64_t pairs = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* texts = scores_.data() + row * row_width;
+    float* visuals = texts + text_width;
+    const int64_t text_count = text_limit[row], visual_count = visual_limit[row];
+    const float top = std::max(set_.largest(texts, text_count), set_.largest(visuals, visual_count));
+    const float sum = set_.exponentials(texts, text_count, top) + set_.exponentials(visuals, visual_count, top);
+    std::fill(texts + text_count, texts + text_keys, 0.0f);
+    std::fill(visuals + visual_count, visuals + visual_keys, 0.0f);
+    scale[row] = 1.0f / sum;
+    pairs += text_count + visual_count;
+  }
+
+  std::fill_n(out_.begin(), rows * width_, 0.0f);
+  set_.weigh(scores_.data(), rows, text_keys, row_width, text.values(), width_, out_.data(), width_);
+  set_.weigh(scores_.data() + text_width, rows, visual_keys, row_width, visual.values(), width_, out_.data(), width_);
+  for (int64_t row = 0; row < rows; ++row)
+    set_.narrow(out_.data() + row * width_, dim_, scale[row], bf16, offset(out, type, row * stride));
+  return pairs;
+}
+
+QueryRow::QueryRow(const Kernels& set, DType type, int64_t dim)
+    : set_(set), bf16_(type == DType::BF16), dim_(dim), q_(size_t(dim)), out_(size_t(dim)) {}
+
+void QueryRow::begin(const void* q) {
+  set_.widen(q, bf16_, 1, dim_, dim_, 1.0f / std::sqrt(float(dim_)), q_.data(), dim_);
+  count_ = 0;
+  runs_.clear();
+}
+
+void QueryRow::read(const void* keys, const void* values, int64_t count, int64_t stride) {
+  if (count <= 0) return;
+  if (scores_.size() < size_t(count_ + count)) scores_.resize(size_t(count_ + count) * 2);
+  set_.dots(q_.data(), keys, bf16_, count, dim_, stride, scores_.data() + count_);
+  runs_.push_back({values, count_, count, stride});
+  count_ += count;
+}
+
+int64_t QueryRow::finish(void* out) {
+  const float top = set_.largest(scores_.data(), count_);
+  const float sum = set_.exponentials(scores_.data(), count_, top);
+  std::fill(out_.begin(), out_.end(), 0.0f);
+  for (const Run& run : runs_) set_.blend(scores_.data() + run.first, run.values, bf16_, run.count, dim_, run.stride, out_.data());
+  set_.narrow(out_.data(), dim_, 1.0f / sum, bf16_, out);
+  return count_;
+}
+
+}  // namespace yopo::runtime::cpu

@@ -1,0 +1,125 @@
+#include "runtime/cpu/elementwise.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "runtime/cpu/kernels.h"
+
+namespace yopo::runtime::cpu {
+namespace {
+
+constexpr int64_t parallel_from = 16384;  // elements under which starting threads costs more than it saves
+constexpr int64_t chunk = 8192;           // elements a task of flat loops
+
+template <typename Body>
+void over_chunks(int64_t count, Body body) {
+  const int64_t chunks = (count + chunk - 1) / chunk;
+#pragma omp parallel for schedule(static) if (count > parallel_from)
+  for (int64_t index = 0; index < chunks; ++index) body(index * chunk, std::min(chunk, count - index * chunk));
+}
+
+float activated(Activation activation, float x) {
+  switch (activation) {
+    case Activation::Silu: return x / (1.0f + std::exp(-x));
+    case Activation::Gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678118654752f));
+    case Activation::QuickGelu: return x / (1.0f + std::exp(-1.702f * x));
+  }
+  return x;
+}
+
+}  // namespace
+
+void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out) {
+  const Kernels& set = kernels();
+#pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* in = x + row * columns;
+    const float mean_square = set.square_sum(in, columns, 0.0f) / float(columns);
+    set.normalise(in, 0.0f, 1.0f / std::sqrt(mean_square + float(eps)), weight, nullptr, columns, type == DType::BF16,
+                  offset(out, type, row * columns));
+  }
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns, DType type,
+                void* out) {
+  const Kernels& set = kernels();
+#pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* in = x + row * columns;
+    const float mean = set.sum(in, columns) / float(columns);
+    const float variance = set.square_sum(in, columns, mean) / float(columns);
+    set.normalise(in, mean, 1.0f / std::sqrt(variance + float(eps)), weight, bias, columns, type == DType::BF16,
+                  offset(out, type, row * columns));
+  }
+}
+
+void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos, const float* sin) {
+  const Kernels& set = kernels();
+  const int64_t half = head_dim / 2;
+#pragma omp parallel for schedule(static) if (rows * heads * head_dim > parallel_from)
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t head = 0; head < heads; ++head) {
+      void* at = offset(x, type, row * stride + head * head_dim);
+      set.rotate(at, type == DType::BF16, half, cos + row * half, sin + row * half, at);
+    }
+}
+
+void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
+           std::span<const StoreRows> targets) {
+  const Kernels& set = kernels();
+  const int64_t half = head_dim / 2;
+  for (const StoreRows& target : targets) {
+    const KvSegment& segment = target.segment;
+    ensure(target.at + target.rows <= segment.stride, "KV rows past their segment");
+#pragma omp parallel for schedule(static) if (target.rows * segment.heads * head_dim > parallel_from)
+    for (int64_t row = 0; row < target.rows; ++row)
+      for (int64_t head = 0; head < segment.heads; ++head) {
+        const int64_t from = (target.row + row) * stride + head * head_dim;
+        const int64_t to = (head * segment.stride + target.at + row) * head_dim;
+        set.rotate(offset(k, type, from), type == DType::BF16, half, cos + (target.row + row) * half,
+                   sin + (target.row + row) * half, offset(segment.keys, type, to));
+        std::memcpy(offset(segment.values, type, to), offset(v, type, from), size_t(head_dim) * size_of(type));
+      }
+  }
+}
+
+void gated(void* gate, const void* up, DType type, int64_t count) {
+  const Kernels& set = kernels();
+  over_chunks(count, [&](int64_t first, int64_t here) {
+    set.gated(offset(gate, type, first), offset(up, type, first), type == DType::BF16, here);
+  });
+}
+
+void activate(Activation activation, void* x, DType type, int64_t count) {
+  over_chunks(count, [&](int64_t first, int64_t here) {
+    if (type == DType::BF16) {
+      auto* values = static_cast<uint16_t*>(x) + first;
+      for (int64_t i = 0; i < here; ++i) values[i] = bf16_of_float(activated(activation, float_of_bf16(values[i])));
+    } else {
+      auto* values = static_cast<float*>(x) + first;
+      for (int64_t i = 0; i < here; ++i) values[i] = activated(activation, values[i]);
+    }
+  });
+}
+
+void add_bias(float* x, const float* bias, int64_t rows, int64_t columns) {
+#pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < columns; ++i) x[row * columns + i] += bias[i];
+}
+
+void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
+                   int64_t positions, int64_t columns, float* out) {
+#pragma omp parallel for collapse(2) schedule(static) if (images * positions * columns > parallel_from)
+  for (int64_t image = 0; image < images; ++image)
+    for (int64_t position = 0; position < positions; ++position) {
+      const float* from = position == 0 ? class_embed : patches + (image * (positions - 1) + position - 1) * columns;
+      const float* place = position_embed + position * columns;
+      float* to = out + (image * positions + position) * columns;
+      for (int64_t i = 0; i < columns; ++i) to[i] = from[i] + place[i];
+    }
+}
+
+}  // namespace yopo::runtime::cpu

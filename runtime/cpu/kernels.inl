@@ -1,0 +1,464 @@
+// The bodies of every instruction set's kernels. The including file sets the target, YOPO_KERNELS (the table's name),
+// YOPO_WIDTH (floats a vector) and the register blocks: YOPO_ROWS x YOPO_VECTORS accumulators.
+// Nothing from the standard library here: a template instantiated under a wider target could be the one the linker keeps.
+
+namespace yopo::runtime::cpu {
+namespace {
+
+constexpr int64_t W = YOPO_WIDTH;
+// Memory is not aligned to vectors, hence the element's alignment.
+typedef float Vec __attribute__((vector_size(W * 4)));
+typedef float LooseVec __attribute__((vector_size(W * 4), aligned(4)));
+typedef int32_t IntVec __attribute__((vector_size(W * 4)));
+typedef uint32_t BitVec __attribute__((vector_size(W * 4)));
+typedef uint32_t LooseBitVec __attribute__((vector_size(W * 4), aligned(2)));
+typedef uint16_t HalfVec __attribute__((vector_size(W * 2)));
+typedef uint16_t LooseHalfVec __attribute__((vector_size(W * 2), aligned(2)));
+
+inline Vec splat(float x) { return Vec{} + x; }
+inline Vec load(const float* p) { return Vec(*reinterpret_cast<const LooseVec*>(p)); }
+inline Vec load(const uint16_t* p) {
+  return Vec(__builtin_convertvector(HalfVec(*reinterpret_cast<const LooseHalfVec*>(p)), BitVec) << 16);
+}
+inline void store(float* p, Vec x) { *reinterpret_cast<LooseVec*>(p) = x; }
+/// Rounds to nearest even; NaN stays NaN.
+inline void store(uint16_t* p, Vec x) {
+  const BitVec bits = BitVec(x);
+  const BitVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const BitVec nan = BitVec(x != x);
+  *reinterpret_cast<LooseHalfVec*>(p) = __builtin_convertvector((rounded & ~nan) | (((bits >> 16) | 0x40u) & nan), HalfVec);
+}
+inline float scalar(float x) { return x; }
+inline float scalar(uint16_t x) {
+  const uint32_t bits = uint32_t(x) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, 4);
+  return value;
+}
+inline void assign(float& out, float x) { out = x; }
+inline void assign(uint16_t& out, float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  out = x != x ? uint16_t((bits >> 16) | 0x40) : uint16_t((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+
+template <int64_t N, typename V>
+inline float add_lanes(const V& x) {
+  float lanes[N];
+  __builtin_memcpy(lanes, &x, sizeof lanes);
+#pragma GCC unroll 4
+  for (int64_t half = N / 2; half >= 1; half /= 2)
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+inline float total(Vec x) {
+#if YOPO_WIDTH == 16
+  typedef float V8 __attribute__((vector_size(32)));
+  typedef float V4 __attribute__((vector_size(16)));
+  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+  return add_lanes<4>(b);
+#elif YOPO_WIDTH == 8
+  typedef float V4 __attribute__((vector_size(16)));
+  const V4 b = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+  return add_lanes<4>(b);
+#else
+  return add_lanes<W>(x);
+#endif
+}
+
+inline Vec select(IntVec mask, Vec yes, Vec no) { return Vec((BitVec(yes) & BitVec(mask)) | (BitVec(no) & ~BitVec(mask))); }
+
+/// exp to 1 ulp or two: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' expf coefficients); 0 below -87.3,
+/// NaN stays NaN.
+inline Vec exponential(Vec x) {
+  const Vec clamped = select(x > splat(88.0f), splat(88.0f), select(x < splat(-87.3f), splat(-87.3f), x));
+  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec shifted = clamped * 1.44269504088896341f + magic;
+  const Vec n = shifted - magic;
+  Vec r = clamped - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Vec p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const IntVec exponent = (IntVec(shifted) - IntVec(magic) + 127) << 23;
+  const Vec result = p * Vec(exponent);
+  return select(x != x, x, select(x < splat(-87.3f), splat(0.0f), result));
+}
+
+inline float exponential(float x) {
+  float lanes[W];
+  store(lanes, exponential(splat(x)));
+  return lanes[0];
+}
+
+template <typename T>
+void pack_keys_of(const T* keys, int64_t count, int64_t dim, int64_t stride, float* packed) {
+  for (int64_t first = 0; first < count; first += W, packed += dim * W) {
+    const int64_t here = count - first < W ? count - first : W;
+    const T* rows = keys + first * stride;
+    if (here < W) {
+      for (int64_t i = 0; i < dim * W; ++i) packed[i] = 0;
+    }
+    for (int64_t d = 0; d < dim; ++d)
+      for (int64_t j = 0; j < here; ++j) packed[d * W + j] = scalar(rows[j * stride + d]);
+  }
+}
+void pack_keys(const void* keys, bool bf16, int64_t count, int64_t dim, int64_t stride, float* packed) {
+  if (bf16) pack_keys_of(static_cast<const uint16_t*>(keys), count, dim, stride, packed);
+  else pack_keys_of(static_cast<const float*>(keys), count, dim, stride, packed);
+}
+
+template <typename T>
+void widen_of(const T* in, int64_t rows, int64_t dim, int64_t stride, float scale, float* out, int64_t out_stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t d = 0;
+    for (; d + W <= dim; d += W) store(out + r * out_stride + d, load(in + r * stride + d) * scale);
+    for (; d < dim; ++d) out[r * out_stride + d] = scalar(in[r * stride + d]) * scale;
+  }
+}
+void widen(const void* in, bool bf16, int64_t rows, int64_t dim, int64_t stride, float scale, float* out, int64_t out_stride) {
+  if (bf16) widen_of(static_cast<const uint16_t*>(in), rows, dim, stride, scale, out, out_stride);
+  else widen_of(static_cast<const float*>(in), rows, dim, stride, scale, out, out_stride);
+}
+
+/// R rows x V tiles of keys.
+template <int R, int V>
+inline void score_block(const float* q, int64_t dim, int64_t q_stride, const float* packed, float* out, int64_t out_stride) {
+  Vec sums[R][V] = {};
+  for (int64_t d = 0; d < dim; ++d) {
+    Vec keys[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) keys[v] = load(packed + (v * dim + d) * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vec value = splat(q[r * q_stride + d]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] += value * keys[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(out + r * out_stride + v * W, sums[r][v]);
+}
+template <int V>
+inline void score_rows(const float* q, int64_t rows, int64_t dim, int64_t q_stride, const float* packed, float* out,
+                       int64_t out_stride) {
+  int64_t r = 0;
+  for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
+    score_block<YOPO_ROWS, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
+  for (; r < rows; ++r) score_block<1, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
+}
+void scores(const float* q, int64_t rows, int64_t dim, int64_t q_stride, const float* packed, int64_t keys, float* out,
+            int64_t out_stride) {
+  int64_t key = 0;
+  for (; key + YOPO_VECTORS * W <= keys; key += YOPO_VECTORS * W)
+    score_rows<YOPO_VECTORS>(q, rows, dim, q_stride, packed + key * dim, out + key, out_stride);
+  for (; key < keys; key += W) score_rows<1>(q, rows, dim, q_stride, packed + key * dim, out + key, out_stride);
+}
+
+template <int R, int V>
+inline void weigh_block(const float* p, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
+                        int64_t out_stride) {
+  Vec sums[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[r][v] = load(out + r * out_stride + v * W);
+  for (int64_t key = 0; key < keys; ++key) {
+    Vec rows[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) rows[v] = load(values + key * dim + v * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vec weight = splat(p[r * p_stride + key]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] += weight * rows[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(out + r * out_stride + v * W, sums[r][v]);
+}
+template <int V>
+inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
+                       int64_t out_stride) {
+  int64_t r = 0;
+  for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
+    weigh_block<YOPO_ROWS, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
+  for (; r < rows; ++r) weigh_block<1, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
+}
+void weigh(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
+           int64_t out_stride) {
+  // Values in slices that stay in the first-level cache while all rows pass over them.
+  constexpr int64_t slice = 64;
+  for (int64_t first = 0; first < keys; first += slice) {
+    const int64_t here = keys - first < slice ? keys - first : slice;
+    const float* slab = values + first * dim;
+    int64_t d = 0;
+    for (; d + YOPO_VECTORS * W <= dim; d += YOPO_VECTORS * W)
+      weigh_rows<YOPO_VECTORS>(p + first, rows, here, p_stride, slab + d, dim, out + d, out_stride);
+    for (; d < dim; d += W) weigh_rows<1>(p + first, rows, here, p_stride, slab + d, dim, out + d, out_stride);
+  }
+}
+
+float largest(const float* x, int64_t count) {
+  float best = -__builtin_inff();
+  int64_t i = 0;
+  if (count >= W) {
+    Vec top = load(x);
+    for (i = W; i + W <= count; i += W) {
+      const Vec here = load(x + i);
+      top = select(here > top, here, top);
+    }
+    for (int64_t lane = 0; lane < W; ++lane) best = top[lane] > best ? top[lane] : best;
+  }
+  for (; i < count; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+float exponentials(float* x, int64_t count, float shift) {
+  Vec sums{};
+  int64_t i = 0;
+  for (; i + W <= count; i += W) {
+    const Vec e = exponential(load(x + i) - shift);
+    store(x + i, e);
+    sums += e;
+  }
+  float rest = 0;
+  if (i < count) {
+    float lanes[W] = {};
+    for (int64_t j = i; j < count; ++j) lanes[j - i] = x[j] - shift;
+    store(lanes, exponential(load(lanes)));
+    for (int64_t j = i; j < count; ++j) rest += x[j] = lanes[j - i];
+  }
+  return total(sums) + rest;
+}
+
+template <int R, typename T>
+inline void dot_rows(const float* q, const T* keys, int64_t dim, int64_t stride, float* out) {
+  Vec sums[R] = {};
+  int64_t d = 0;
+  for (; d + W <= dim; d += W) {
+    const Vec value = load(q + d);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sums[r] += value * load(keys + r * stride + d);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    float sum = total(sums[r]);
+    for (int64_t tail = d; tail < dim; ++tail) sum += q[tail] * scalar(keys[r * stride + tail]);
+    out[r] = sum;
+  }
+}
+template <typename T>
+void dots_of(const float* q, const T* keys, int64_t count, int64_t dim, int64_t stride, float* out) {
+  int64_t key = 0;
+  for (; key + 4 <= count; key += 4) dot_rows<4>(q, keys + key * stride, dim, stride, out + key);
+  for (; key < count; ++key) dot_rows<1>(q, keys + key * stride, dim, stride, out + key);
+}
+void dots(const float* q, const void* keys, bool bf16, int64_t count, int64_t dim, int64_t stride, float* out) {
+  if (bf16) dots_of(q, static_cast<const uint16_t*>(keys), count, dim, stride, out);
+  else dots_of(q, static_cast<const float*>(keys), count, dim, stride, out);
+}
+
+template <typename T>
+void blend_of(const float* p, const T* values, int64_t count, int64_t dim, int64_t stride, float* out) {
+  constexpr int V = 4;
+  int64_t d = 0;
+  for (; d + V * W <= dim; d += V * W) {
+    Vec sums[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[v] = load(out + d + v * W);
+    for (int64_t key = 0; key < count; ++key) {
+      const Vec weight = splat(p[key]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[v] += weight * load(values + key * stride + d + v * W);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(out + d + v * W, sums[v]);
+  }
+  for (; d + W <= dim; d += W) {
+    Vec sum = load(out + d);
+    for (int64_t key = 0; key < count; ++key) sum += splat(p[key]) * load(values + key * stride + d);
+    store(out + d, sum);
+  }
+  for (; d < dim; ++d)
+    for (int64_t key = 0; key < count; ++key) out[d] += p[key] * scalar(values[key * stride + d]);
+}
+void blend(const float* p, const void* values, bool bf16, int64_t count, int64_t dim, int64_t stride, float* out) {
+  if (bf16) blend_of(p, static_cast<const uint16_t*>(values), count, dim, stride, out);
+  else blend_of(p, static_cast<const float*>(values), count, dim, stride, out);
+}
+
+template <typename T>
+void narrow_to(const float* x, int64_t dim, float scale, T* out) {
+  int64_t d = 0;
+  for (; d + W <= dim; d += W) store(out + d, load(x + d) * scale);
+  for (; d < dim; ++d) assign(out[d], x[d] * scale);
+}
+void narrow(const float* x, int64_t dim, float scale, bool bf16, void* out) {
+  if (bf16) narrow_to(x, dim, scale, static_cast<uint16_t*>(out));
+  else narrow_to(x, dim, scale, static_cast<float*>(out));
+}
+
+/// N weight rows against M activation rows, fp32.
+template <int M, int N>
+inline void gemv_block(const float* a, int64_t a_stride, const float* w, int64_t k, int64_t w_stride, float* out,
+                       int64_t out_stride) {
+  Vec sums[M][N] = {};
+  int64_t i = 0;
+  for (; i + W <= k; i += W) {
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      const Vec weight = load(w + n * w_stride + i);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) sums[m][n] += weight * load(a + m * a_stride + i);
+    }
+  }
+  for (int n = 0; n < N; ++n)
+    for (int m = 0; m < M; ++m) {
+      float sum = total(sums[m][n]);
+      for (int64_t tail = i; tail < k; ++tail) sum += a[m * a_stride + tail] * w[n * w_stride + tail];
+      out[m * out_stride + n] = sum;
+    }
+}
+/// The same for bf16 weights: a pair of them is one 32-bit word, whose halves meet the even and odd columns of a.
+template <int M, int N>
+inline void gemv_block(const float* a, int64_t a_stride, const uint16_t* w, int64_t k, int64_t w_stride, float* out,
+                       int64_t out_stride) {
+  const int64_t odd = (k + 1) / 2;
+  Vec sums[M][N] = {};
+  int64_t i = 0;
+  for (; i + 2 * W <= k; i += 2 * W) {
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      const BitVec pair = BitVec(*reinterpret_cast<const LooseBitVec*>(w + n * w_stride + i));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+      const Vec low = Vec(pair << 16), high = Vec(pair & 0xffff0000u);
+#else
+      const Vec high = Vec(pair << 16), low = Vec(pair & 0xffff0000u);
+#endif
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+        sums[m][n] += low * load(a + m * a_stride + i / 2) + high * load(a + m * a_stride + odd + i / 2);
+    }
+  }
+  for (int n = 0; n < N; ++n)
+    for (int m = 0; m < M; ++m) {
+      float sum = total(sums[m][n]);
+      for (int64_t tail = i; tail < k; ++tail)
+        sum += a[m * a_stride + (tail % 2 ? odd : 0) + tail / 2] * scalar(w[n * w_stride + tail]);
+      out[m * out_stride + n] = sum;
+    }
+}
+template <int M, typename T>
+void gemv_of(const float* a, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride, float* out, int64_t out_stride) {
+  constexpr int N = M > 2 ? 2 : 4;
+  int64_t row = 0;
+  for (; row + N <= n; row += N) gemv_block<M, N>(a, a_stride, w + row * w_stride, k, w_stride, out + row, out_stride);
+  for (; row < n; ++row) gemv_block<M, 1>(a, a_stride, w + row * w_stride, k, w_stride, out + row, out_stride);
+}
+template <typename T>
+void gemv_rows(const float* a, int64_t m, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride, float* out,
+               int64_t out_stride) {
+  if (m == 1) gemv_of<1>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 2) gemv_of<2>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 3) gemv_of<3>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 4) gemv_of<4>(a, a_stride, w, n, k, w_stride, out, out_stride);
+}
+void gemv(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t n, int64_t k, int64_t w_stride, float* out,
+          int64_t out_stride) {
+  if (bf16) gemv_rows(a, m, a_stride, static_cast<const uint16_t*>(w), n, k, w_stride, out, out_stride);
+  else gemv_rows(a, m, a_stride, static_cast<const float*>(w), n, k, w_stride, out, out_stride);
+}
+
+float square_sum(const float* x, int64_t count, float mean) {
+  Vec sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * W <= count; i += 2 * W) {
+    const Vec a = load(x + i) - mean, b = load(x + i + W) - mean;
+    sums[0] += a * a;
+    sums[1] += b * b;
+  }
+  float sum = total(sums[0] + sums[1]);
+  for (; i < count; ++i) sum += (x[i] - mean) * (x[i] - mean);
+  return sum;
+}
+float sum(const float* x, int64_t count) {
+  Vec sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * W <= count; i += 2 * W) {
+    sums[0] += load(x + i);
+    sums[1] += load(x + i + W);
+  }
+  float result = total(sums[0] + sums[1]);
+  for (; i < count; ++i) result += x[i];
+  return result;
+}
+template <typename T>
+void normalise_to(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count, T* out) {
+  int64_t i = 0;
+  for (; i + W <= count; i += W) {
+    Vec y = (load(x + i) - mean) * scale * load(weight + i);
+    if (bias) y += load(bias + i);
+    store(out + i, y);
+  }
+  for (; i < count; ++i) assign(out[i], (x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0.0f));
+}
+void normalise(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count, bool bf16,
+               void* out) {
+  if (bf16) normalise_to(x, mean, scale, weight, bias, count, static_cast<uint16_t*>(out));
+  else normalise_to(x, mean, scale, weight, bias, count, static_cast<float*>(out));
+}
+
+template <typename T>
+void gated_of(T* gate, const T* up, int64_t count) {
+  int64_t i = 0;
+  for (; i + W <= count; i += W) {
+    const Vec g = load(gate + i);
+    store(gate + i, g / (1.0f + exponential(-g)) * load(up + i));
+  }
+  for (; i < count; ++i) {
+    const float g = scalar(gate[i]);
+    assign(gate[i], g / (1.0f + exponential(-g)) * scalar(up[i]));
+  }
+}
+void gated(void* gate, const void* up, bool bf16, int64_t count) {
+  if (bf16) gated_of(static_cast<uint16_t*>(gate), static_cast<const uint16_t*>(up), count);
+  else gated_of(static_cast<float*>(gate), static_cast<const float*>(up), count);
+}
+
+template <typename T>
+void rotate_of(const T* in, int64_t half, const float* cos, const float* sin, T* out) {
+  int64_t i = 0;
+  for (; i + W <= half; i += W) {
+    const Vec a = load(in + i), b = load(in + half + i), c = load(cos + i), s = load(sin + i);
+    store(out + i, a * c - b * s);
+    store(out + half + i, b * c + a * s);
+  }
+  for (; i < half; ++i) {
+    const float a = scalar(in[i]), b = scalar(in[half + i]);
+    assign(out[i], a * cos[i] - b * sin[i]);
+    assign(out[half + i], b * cos[i] + a * sin[i]);
+  }
+}
+void rotate(const void* in, bool bf16, int64_t half, const float* cos, const float* sin, void* out) {
+  if (bf16) rotate_of(static_cast<const uint16_t*>(in), half, cos, sin, static_cast<uint16_t*>(out));
+  else rotate_of(static_cast<const float*>(in), half, cos, sin, static_cast<float*>(out));
+}
+
+}  // namespace
+
+extern const Kernels YOPO_KERNELS;
+const Kernels YOPO_KERNELS = {YOPO_NAME, W,       pack_keys, widen, scores,     weigh, largest,   exponentials, dots,
+                              blend,     narrow,  gemv,      square_sum, sum,   normalise, gated,  rotate};
+
+}  // namespace yopo::runtime::cpu

@@ -1,0 +1,249 @@
+#include "runtime/engine.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "runtime/cpu/gemm.h"
+#include "runtime/state.h"
+
+namespace yopo::runtime {
+namespace {
+
+const Ops& ops_of(const std::string& device) {
+  std::string why;
+  require(device_available(device, &why), "device '{}': {}", device, why);
+  return cpu_ops();
+}
+
+DType choose_type(const Options& options, DType stored) {
+  if (options.dtype == "auto") return stored == DType::BF16 && cpu::bf16_is_fast() ? DType::BF16 : DType::F32;
+  const DType type = dtype_from_name(options.dtype);
+  require(type == DType::F32 || type == DType::BF16, "dtype '{}': the runtime computes in auto, fp32 or bf16", options.dtype);
+  require(type == DType::F32 || cpu::bf16_is_possible(), "dtype 'bf16': this CPU has no bf16 matrix products (AVX-512); use fp32");
+  return type;
+}
+
+/// Everything but the weights.
+void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const Options& options) {
+  require(plan.semantics == Semantics::Skip,
+          "plan: semantics '{}' cannot be skipped, only simulated; the runtime runs 'skip' (use the torch engine)", name_of(plan.semantics));
+  check_plan(plan, spec.text, "plan");
+  require(options.threads >= 0 && options.threads <= 4096, "threads: expected 0 to 4096, found {}", options.threads);
+  state.spec = spec;
+  state.plan = plan;
+  state.ops = &ops_of(options.device);
+  state.threads = options.threads;
+}
+
+/// The layers as the weights' order shows them, and their head flags on the device.
+void set_layers(EngineState& state) {
+  state.layers = layer_plans(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
+  for (const LayerPlan& layer : state.layers) {
+    Buffer kept(*state.ops, layer.kept.size()), updated(*state.ops, layer.updated.size());
+    state.ops->upload(kept.data(), layer.kept.data(), layer.kept.size());
+    state.ops->upload(updated.data(), layer.updated.data(), layer.updated.size());
+    state.head_flags.emplace_back(std::move(kept), std::move(updated));
+  }
+}
+
+void count_kv(const EngineState& state, const Session& session) {
+  int64_t bytes = 0;
+  for (const Request& request : session.requests)
+    if (request.live) bytes += request.cache.bytes_in_use();
+  state.counters.kv_bytes = bytes;
+  state.counters.kv_peak_bytes = std::max(state.counters.kv_peak_bytes, bytes);
+}
+
+/// x in sequence order, appended to trace.hidden.
+void keep_hidden(const EngineState& state, const RequestRows& rows, const float* x, int64_t row_count, Trace& trace) {
+  const int64_t hidden = state.spec.text.hidden_size;
+  std::vector<float> host(size_t(row_count * hidden));
+  state.ops->download(host.data(), x, host.size() * sizeof(float));
+  for (const int64_t row : rows.row_of) {
+    const auto first = host.begin() + row * hidden;
+    trace.hidden.insert(trace.hidden.end(), first, first + hidden);
+  }
+}
+
+void run_prefill(const EngineState& state, Session& session, const std::vector<ModelInput>& inputs, int64_t capacity, Trace* trace,
+                 const TraceOptions& options) {
+  require(!inputs.empty(), "prefill: no requests");
+  require(capacity >= 0, "prefill: capacity {} is negative", capacity);
+  ensure(!trace || inputs.size() == 1, "a trace is of a single request");
+  const DecoderSpec& spec = state.spec.text;
+  const Layout layout = make_layout(inputs);
+  if (trace) {
+    trace->layers = spec.num_hidden_layers, trace->length = inputs[0].length(), trace->hidden_size = spec.hidden_size;
+    trace->vocab_size = spec.vocab_size, trace->heads = spec.num_attention_heads, trace->intermediate_size = spec.intermediate_size;
+  }
+  Buffer x;
+  {
+    const std::vector<float> embeds = embed_inputs(state, inputs, layout, trace);
+    x = state.buffer(int64_t(embeds.size()), DType::F32);
+    state.ops->upload(x.data(), embeds.data(), embeds.size() * sizeof(float));
+  }
+  const Stopwatch watch(state.counters.prefill_seconds);
+  for (const ModelInput& input : inputs)
+    session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type(),
+                                        *state.ops, &state.memory),
+                                input.next_position(), true});
+  Pass pass{.state = state, .layout = &layout, .requests = {}, .visual_rows = layout.visual_rows, .text_rows = layout.text_rows,
+            .positions = layout.positions, .cost = state.counters.prefill, .hidden_after = {}};
+  for (Request& request : session.requests) pass.requests.push_back(&request);
+  if (trace && options.hidden) {
+    keep_hidden(state, layout.requests[0], x.as<float>(), layout.rows(), *trace);
+    pass.hidden_after = [&](int64_t) { keep_hidden(state, layout.requests[0], x.as<float>(), layout.rows(), *trace); };
+  }
+  run_decoder(pass, x.as<float>());
+  for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(layout.requests[i].text_rows);
+
+  session.logits.resize(inputs.size() * size_t(spec.vocab_size));
+  if (trace && options.all_logits) {
+    trace->logits.resize(size_t(layout.rows() * spec.vocab_size));
+    run_head(state, x.as<float>(), layout.requests[0].row_of, state.counters.prefill, trace->logits.data());
+    std::copy(trace->logits.end() - spec.vocab_size, trace->logits.end(), session.logits.begin());
+  } else {
+    std::vector<int64_t> last;
+    for (const RequestRows& rows : layout.requests) last.push_back(rows.row_of.back());
+    run_head(state, x.as<float>(), last, state.counters.prefill, session.logits.data());
+    if (trace) trace->logits = session.logits;
+  }
+  state.counters.prefill_tokens += layout.rows();
+  count_kv(state, session);
+}
+
+}  // namespace
+
+ThreadCount::ThreadCount(int threads) {
+  if (threads <= 0) return;
+  before_ = omp_get_max_threads();
+  omp_set_num_threads(threads);
+}
+ThreadCount::~ThreadCount() {
+  if (before_ > 0) omp_set_num_threads(before_);
+}
+
+Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options) : state_(std::make_unique<State>()) {
+  const ThreadCount threads(options.threads);
+  set_up(*state_, model.spec, plan, options);
+  state_->orders = prefix_orders(plan, model.spec.text);
+  state_->weights = load_weights(model, state_->orders, choose_type(options, model.spec.dtype), *state_->ops);
+  set_layers(*state_);
+}
+
+Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed) : state_(std::make_unique<State>()) {
+  const ThreadCount threads(options.threads);
+  set_up(*state_, spec, plan, options);
+  state_->orders = prefix_orders(plan, spec.text);
+  state_->weights = random_weights(spec, state_->orders, choose_type(options, spec.dtype), seed, *state_->ops);
+  set_layers(*state_);
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::~Engine() = default;
+Engine::Engine(Engine&&) noexcept = default;
+
+Engine Engine::dense() const {
+  auto twin = std::make_unique<State>();
+  twin->spec = state_->spec;
+  twin->plan = dense_plan(state_->spec.text);
+  twin->orders = state_->orders;
+  twin->weights = state_->weights;
+  twin->ops = state_->ops;
+  twin->threads = state_->threads;
+  set_layers(*twin);
+  return Engine(std::move(twin));
+}
+
+const ModelSpec& Engine::spec() const { return state_->spec; }
+const Plan& Engine::plan() const { return state_->plan; }
+DType Engine::dtype() const { return state_->type(); }
+Counters& Engine::counters() const { return state_->counters; }
+int64_t Engine::weight_bytes_owned() const { return state_->weights->owned_bytes(); }
+int64_t Engine::take_peak_bytes() const {
+  const int64_t peak = state_->memory.peak;
+  state_->memory.peak = state_->memory.bytes;
+  return peak;
+}
+
+std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<ModelInput>& inputs, int64_t capacity,
+                                                             Trace* trace) const {
+  const ThreadCount threads(state_->threads);
+  std::unique_ptr<Session, void (*)(Session*)> session(new Session, [](Session* owned) { delete owned; });
+  run_prefill(*state_, *session, inputs, capacity, trace, {});
+  return session;
+}
+
+const std::vector<float>& Engine::logits(const Session& session) const { return session.logits; }
+
+void Engine::decode(Session& session, const std::vector<int64_t>& requests, const std::vector<int64_t>& tokens) const {
+  ensure(requests.size() == tokens.size(), "decode: one token a request");
+  if (requests.empty()) return;
+  const ThreadCount threads(state_->threads);
+  const EngineState& state = *state_;
+  const DecoderSpec& spec = state.spec.text;
+  const Stopwatch watch(state.counters.decode_seconds);
+  const int64_t count = int64_t(requests.size());
+  Pass pass{.state = state, .layout = nullptr, .requests = {}, .visual_rows = 0, .text_rows = count, .positions = {},
+            .cost = state.counters.decode, .hidden_after = {}};
+  std::vector<float> embeds(size_t(count * spec.hidden_size));
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    ensure(requests[i] >= 0 && requests[i] < int64_t(session.requests.size()), "decode: a request of the session");
+    ensure(std::find(requests.begin(), requests.begin() + int64_t(i), requests[i]) == requests.begin() + int64_t(i),
+           "decode: a request once a step");
+    Request& request = session.requests[size_t(requests[i])];
+    ensure(request.live, "decode: a live request");
+    ensure(request.cache.text_count() < request.cache.text_capacity(), "decode: past the session's capacity");
+    embed_token(state, tokens[i], embeds.data() + int64_t(i) * spec.hidden_size);
+    pass.requests.push_back(&request);
+    pass.positions.push_back(request.next_position);
+    rows.push_back(int64_t(i));
+  }
+  const Buffer x = state.buffer(count * spec.hidden_size, DType::F32);
+  state.ops->upload(x.data(), embeds.data(), embeds.size() * sizeof(float));
+  run_decoder(pass, x.as<float>());
+  for (Request* request : pass.requests) {
+    request->cache.advance(1);
+    ++request->next_position;
+  }
+  std::vector<float> logits(size_t(count * spec.vocab_size));
+  run_head(state, x.as<float>(), rows, state.counters.decode, logits.data());
+  for (int64_t i = 0; i < count; ++i)
+    std::copy_n(logits.begin() + i * spec.vocab_size, spec.vocab_size, session.logits.begin() + requests[size_t(i)] * spec.vocab_size);
+  state.counters.decode_tokens += count;
+  count_kv(state, session);
+}
+
+void Engine::release(Session& session, int64_t request) const {
+  ensure(request >= 0 && request < int64_t(session.requests.size()), "release: a request of the session");
+  session.requests[size_t(request)].live = false;
+  session.requests[size_t(request)].cache = KvCache();
+  count_kv(*state_, session);
+}
+
+Trace Engine::trace(const ModelInput& input, const TraceOptions& options) const {
+  require(!options.statistics && !options.attention, "trace: statistics and attention weights come from the torch engine");
+  const ThreadCount threads(state_->threads);
+  Trace trace;
+  Session session;
+  run_prefill(*state_, session, {input}, int64_t(options.decode.size()), &trace, options);
+  for (const int64_t token : options.decode) {
+    decode(session, {0}, {token});
+    trace.decode_logits.insert(trace.decode_logits.end(), session.logits.begin(), session.logits.end());
+  }
+  return trace;
+}
+
+bool device_available(const std::string& device, std::string* why) {
+  if (device == "cpu") return true;
+  if (why) {
+    const std::vector<std::string> known{"cpu", "cuda"};
+    *why = device == "cuda" ? "this build has no CUDA backend" : "expected cpu or cuda" + did_you_mean(device, known);
+  }
+  return false;
+}
+
+}  // namespace yopo::runtime

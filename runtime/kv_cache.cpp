@@ -1,0 +1,52 @@
+#include "runtime/kv_cache.h"
+
+#include "core/error.h"
+
+namespace yopo::runtime {
+
+KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity,
+                 DType type, const Ops& ops, MemoryUse* use)
+    : type_(type),
+      kv_heads_(spec.num_key_value_heads),
+      head_dim_(spec.head_dim),
+      visual_tokens_(visual_tokens),
+      text_capacity_(text_capacity) {
+  size_t elements = 0;
+  for (const LayerPlan& layer : plan) {
+    Layer& here = layers_.emplace_back();
+    here.visual_heads = layer.visual_kv_heads;
+    here.visual_at = elements;
+    elements += size_t(2 * here.visual_heads * visual_tokens_ * head_dim_);
+    here.text_at = elements;
+    elements += size_t(2 * kv_heads_ * text_capacity_ * head_dim_);
+  }
+  buffer_ = Buffer(ops, elements * size_of(type), use);
+}
+
+void KvCache::advance(int64_t rows) {
+  ensure(text_count_ + rows <= text_capacity_, "more text rows than the KV cache has room for");
+  text_count_ += rows;
+}
+
+KvSegment KvCache::visual(int64_t layer) const {
+  const Layer& here = layers_[size_t(layer)];
+  if (here.visual_heads == 0 || visual_tokens_ == 0) return {};
+  const int64_t half = here.visual_heads * visual_tokens_ * head_dim_;
+  void* keys = offset(buffer_.data(), type_, int64_t(here.visual_at));
+  return {keys, offset(keys, type_, half), here.visual_heads, visual_tokens_, visual_tokens_};
+}
+
+KvSegment KvCache::text(int64_t layer, int64_t text_rows) const {
+  if (text_capacity_ == 0) return {};
+  const Layer& here = layers_[size_t(layer)];
+  void* keys = offset(buffer_.data(), type_, int64_t(here.text_at));
+  return {keys, offset(keys, type_, kv_heads_ * text_capacity_ * head_dim_), kv_heads_, text_capacity_, text_rows};
+}
+
+int64_t KvCache::bytes_in_use() const {
+  int64_t rows = 0;
+  for (const Layer& layer : layers_) rows += layer.visual_heads * visual_tokens_ + kv_heads_ * text_count_;
+  return rows * 2 * head_dim_ * int64_t(size_of(type_));
+}
+
+}  // namespace yopo::runtime

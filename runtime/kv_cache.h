@@ -1,0 +1,41 @@
+// The keys and values of one request: what later rows will read, nothing else.
+#pragma once
+
+#include <vector>
+
+#include "runtime/layer_plan.h"
+#include "runtime/ops.h"
+
+namespace yopo::runtime {
+
+/// Per layer a text part [kv_heads][capacity][head_dim] and, in layers that compute visual tokens, a visual part
+/// [KV heads with a kept query head][visual tokens][head_dim]; keys and values each.
+class KvCache {
+ public:
+  KvCache() = default;
+  KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity, DType type,
+          const Ops& ops, MemoryUse* use);
+
+  int64_t text_count() const { return text_count_; }
+  int64_t text_capacity() const { return text_capacity_; }
+  /// Text rows become part of every layer's segment once all layers have written them.
+  void advance(int64_t rows);
+
+  /// The segments of a layer with `text_rows` text rows in use.
+  KvSegment visual(int64_t layer) const;
+  KvSegment text(int64_t layer, int64_t text_rows) const;
+  /// Bytes of entries in use, compress/cost.h's kv_bytes.
+  int64_t bytes_in_use() const;
+
+ private:
+  struct Layer {
+    int64_t visual_heads = 0;
+    size_t visual_at = 0, text_at = 0;  // element offsets of the keys; the values follow
+  };
+  Buffer buffer_;
+  std::vector<Layer> layers_;
+  DType type_ = DType::F32;
+  int64_t kv_heads_ = 0, head_dim_ = 0, visual_tokens_ = 0, text_capacity_ = 0, text_count_ = 0;
+};
+
+}  // namespace yopo::runtime

@@ -1,0 +1,33 @@
+// Where the rows of a batch lie: all visual rows of all requests first, then all text rows, so that one matrix product over a
+// prefix of the rows or of the weights does each part of the work.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/input.h"
+#include "runtime/ops.h"
+
+namespace yopo::runtime {
+
+struct RequestRows {
+  int64_t visual_row = 0, visual_rows = 0;  // first row in the batch, and how many
+  int64_t text_row = 0, text_rows = 0;
+  std::vector<int32_t> visual_before_text;  // [text_rows] visual tokens before each text token
+  std::vector<int32_t> text_before_visual;  // [visual_rows] text tokens before each visual token
+  std::vector<ImageGrid> images;            // in this request's visual rows
+  std::vector<int64_t> row_of;              // [T] batch row of each token of the sequence
+};
+
+struct Layout {
+  int64_t visual_rows = 0, text_rows = 0;   // of the whole batch
+  std::vector<RequestRows> requests;
+  std::vector<int64_t> positions;           // [visual_rows + text_rows]
+  int64_t rows() const { return visual_rows + text_rows; }
+};
+
+/// UserError for spans or positions that do not fit the sequence, and for an empty request.
+Layout make_layout(const std::vector<ModelInput>& inputs);
+
+}  // namespace yopo::runtime

@@ -1,0 +1,18 @@
+// What the machine can do at best, measured: the two rates of a roofline.
+#pragma once
+
+#include <string>
+
+#include "core/dtype.h"
+
+namespace yopo::runtime {
+
+struct MachineRates {
+  double flops = 0;  // FLOP/s of a large square matrix product
+  double bytes = 0;  // bytes/s of reading memory larger than any cache
+};
+
+/// Takes about a second; the best of several tries, as other work on the machine only ever slows it down.
+MachineRates measure_machine(DType type, const std::string& device);
+
+}  // namespace yopo::runtime

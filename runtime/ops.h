@@ -1,0 +1,165 @@
+// What the forward asks of a device: one table of plain functions over raw pointers and shapes. runtime/cpu/ops.cpp fills it
+// for the CPU; another device fills its own and the forward (decoder.cpp, vision.cpp) stays as it is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/dtype.h"
+#include "models/spec.h"
+
+namespace yopo::runtime {
+
+/// out [m, n] (+)= a [m, k] x w [n, k]^T (+ bias). Multiply-adds: m n k.
+struct Gemm {
+  DType type = DType::F32;      // of a and w: F32 or BF16
+  int64_t m = 0, n = 0, k = 0;
+  const void* a = nullptr;      // [m, k], rows lda elements apart
+  int64_t lda = 0;
+  const void* w = nullptr;      // [n, k], rows ldw elements apart
+  int64_t ldw = 0;
+  const float* bias = nullptr;  // [n] or null
+  DType out_type = DType::F32;  // F32 or BF16
+  void* out = nullptr;          // [m, n], rows ldo elements apart
+  int64_t ldo = 0;
+  bool accumulate = false;      // adds to out; needs out_type F32 and no bias
+};
+
+/// Key and value rows of one request in one layer: [heads][stride][head_dim], the first `count` of each head in use.
+struct KvSegment {
+  void* keys = nullptr;
+  void* values = nullptr;
+  int64_t heads = 0;
+  int64_t stride = 0;  // rows that each head has room for
+  int64_t count = 0;   // rows in use
+};
+
+/// Appends `rows` rows of one request to a segment: keys are rotated on the way, values copied.
+struct StoreRows {
+  int64_t row = 0;   // first row in the key and value buffers and in the rotary table
+  int64_t rows = 0;
+  int64_t at = 0;    // first row in the segment
+  KvSegment segment;
+};
+
+/// An image among a request's visual rows: [first, first + rows * columns), row-major.
+struct ImageGrid {
+  int64_t first = 0, rows = 0, columns = 0;
+};
+
+/// One request of a prefill.
+struct PrefillRequest {
+  int64_t visual_row = 0, visual_rows = 0;     // in the query and output buffers; visual_rows 0 past visual_layers
+  int64_t text_row = 0, text_rows = 0;
+  const int32_t* visual_before_text = nullptr;  // [text_rows] visual keys before each text row
+  const int32_t* text_before_visual = nullptr;  // [visual_rows] text keys before each visual row
+  std::span<const ImageGrid> images;
+  KvSegment visual, text;                       // visual.count 0 where no visual keys exist
+};
+
+/// Softmax attention over exactly the pairs that the plan keeps (semantics `skip`).
+struct PrefillAttention {
+  DType type = DType::F32;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  const void* q = nullptr;            // [rows, heads * head_dim], rotated
+  void* out = nullptr;                // [rows, heads * head_dim]; visual rows: only columns of updated heads are written
+  const uint8_t* kept = nullptr;      // [heads] text rows read visual keys in this head
+  const uint8_t* updated = nullptr;   // [heads] visual rows are computed in this head
+  int64_t window_radius = -1;         // in rows and columns of the own image; -1: no window
+  bool window_causal = false;
+  std::span<const PrefillRequest> requests;
+};
+
+/// One new text row per request: reads all its text keys, and all its visual keys in kept heads.
+struct DecodeRequest {
+  KvSegment visual, text;
+};
+struct DecodeAttention {
+  DType type = DType::F32;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  const void* q = nullptr;        // [requests, heads * head_dim], rotated
+  void* out = nullptr;            // [requests, heads * head_dim]
+  const uint8_t* kept = nullptr;  // [heads]
+  std::span<const DecodeRequest> requests;
+};
+
+/// Every row reads every row of its own group (the vision tower's images).
+struct FullAttention {
+  DType type = DType::F32;
+  int64_t groups = 0, rows = 0, heads = 0, head_dim = 0;
+  const void* q = nullptr;  // [groups * rows, heads * head_dim]
+  const void* k = nullptr;
+  const void* v = nullptr;
+  void* out = nullptr;
+};
+
+struct Ops {
+  bool host_memory = true;  // pointers are the host's own: mapped weights can be used where they lie
+  void* (*allocate)(size_t bytes);
+  void (*release)(void* data, size_t bytes);
+  void (*upload)(void* to, const void* from, size_t bytes);    // host to device
+  void (*download)(void* to, const void* from, size_t bytes);  // device to host
+  void (*gemm)(const Gemm& gemm);
+  /// out [rows, columns] of `type` = x / sqrt(mean(x^2) + eps) * weight. Computed in fp32.
+  void (*rms_norm)(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
+  /// out = (x - mean) / sqrt(var + eps) * weight + bias.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
+                     DType type, void* out);
+  /// Rotates `heads` heads of `rows` rows in place. x: rows stride elements apart; cos, sin [rows, head_dim / 2].
+  void (*rope)(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
+               const float* sin);
+  /// k, v [rows, stride] hold heads * head_dim columns; cos, sin [rows, head_dim / 2].
+  void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
+                std::span<const StoreRows> targets);
+  /// gate [count] = silu(gate) * up.
+  void (*gated)(void* gate, const void* up, DType type, int64_t count);
+  /// x [count] = activation(x).
+  void (*activate)(Activation activation, void* x, DType type, int64_t count);
+  /// x [rows, columns] += bias [columns].
+  void (*add_bias)(float* x, const float* bias, int64_t rows, int64_t columns);
+  /// out [images * positions, columns]: row 0 of an image is the class embedding, the others its patches; each with its
+  /// position's embedding added. patches [images * (positions - 1), columns].
+  void (*embed_patches)(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
+                        int64_t positions, int64_t columns, float* out);
+  /// Attention; each returns the (query, key) pairs it attended, summed over heads: multiply-adds are 2 head_dim times that.
+  int64_t (*prefill_attention)(const PrefillAttention& attention);
+  int64_t (*decode_attention)(const DecodeAttention& attention);
+  int64_t (*full_attention)(const FullAttention& attention);
+};
+
+const Ops& cpu_ops();
+
+/// Device memory with accounting: what an engine holds now and held at most.
+struct MemoryUse {
+  int64_t bytes = 0, peak = 0;
+};
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Ops& ops, size_t bytes, MemoryUse* use = nullptr);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  void* data() const { return data_; }
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  const Ops* ops_ = nullptr;
+  MemoryUse* use_ = nullptr;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// `elements` elements past a pointer to elements of `type`.
+inline void* offset(void* data, DType type, int64_t elements) { return static_cast<char*>(data) + elements * int64_t(size_of(type)); }
+inline const void* offset(const void* data, DType type, int64_t elements) {
+  return static_cast<const char*>(data) + elements * int64_t(size_of(type));
+}
+
+}  // namespace yopo::runtime

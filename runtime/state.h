@@ -1,0 +1,101 @@
+// What an engine and a session hold, and the parts of the forward. Private to runtime/.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "runtime/engine.h"
+#include "runtime/kv_cache.h"
+#include "runtime/layer_plan.h"
+#include "runtime/layout.h"
+#include "runtime/weights.h"
+
+namespace yopo::runtime {
+
+/// Engine's private state, under a name that the parts of the forward may use.
+struct EngineState {
+  ModelSpec spec;
+  Plan plan;                        // as given, in the checkpoint's order
+  std::vector<LayerOrder> orders;   // of the weights
+  std::vector<LayerPlan> layers;    // in the weights' order
+  std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
+  std::shared_ptr<const Weights> weights;
+  const Ops* ops = nullptr;
+  int threads = 0;
+  mutable Counters counters;
+  mutable MemoryUse memory;         // activations and KV caches
+
+  DType type() const { return weights->type; }
+  Buffer buffer(int64_t elements, DType dtype) const { return Buffer(*ops, size_t(elements) * size_of(dtype), &memory); }
+};
+
+struct Engine::State : EngineState {};
+
+/// One live request.
+struct Request {
+  KvCache cache;
+  int64_t next_position = 0;
+  bool live = true;
+};
+
+class Session {
+ public:
+  std::vector<Request> requests;
+  std::vector<float> logits;  // [requests, vocab]
+};
+
+/// The number of OpenMP threads for the life of this object; 0 leaves it.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads);
+  ~ThreadCount();
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+/// Adds the seconds of its life to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// One pass over new rows, visual first. In a prefill `layout` says where they belong; in a decode step each row is one text
+/// token of requests[i]. `hidden_after(layer)` sees x after each layer (for traces).
+struct Pass {
+  const EngineState& state;
+  const Layout* layout = nullptr;         // null in a decode step
+  std::vector<Request*> requests;
+  int64_t visual_rows = 0, text_rows = 0;
+  std::vector<int64_t> positions;         // [rows]
+  Cost& cost;
+  std::function<void(int64_t layer)> hidden_after;
+  int64_t rows() const { return visual_rows + text_rows; }
+};
+
+/// Runs all layers over x [rows, hidden] fp32 on the device, writing keys and values into the requests' caches.
+void run_decoder(const Pass& pass, float* x);
+
+/// Logits of rows of x: final norm and head. rows: indices into x. out [rows, vocab] on the host.
+void run_head(const EngineState& state, const float* x, const std::vector<int64_t>& rows, Cost& cost, float* out);
+
+/// Visual features of images on the host, [images * tokens, hidden]; `trace` (or null) also gets vision_hidden and
+/// vision_features appended.
+std::vector<float> run_vision(const EngineState& state, const float* pixels, int64_t images, Trace* trace);
+
+/// Input embeddings of a batch in layout order, [rows, hidden] fp32 on the host. UserError for ids outside the vocabulary
+/// and for images that do not match the spans.
+std::vector<float> embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout,
+                                Trace* trace);
+/// The embedding of one token. out [hidden]
+void embed_token(const EngineState& state, int64_t token, float* out);
+
+}  // namespace yopo::runtime

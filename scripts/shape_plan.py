@@ -1,0 +1,56 @@
+"""Writes a plan of given sizes for the architecture of a config.json: for benchmarks with random weights.
+
+Which heads and neurons are kept does not matter for speed, so the first ones are. Fractions are rounded to the nearest count.
+"""
+import argparse
+import json
+import os
+import pathlib
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="config.json of a LLaVA checkpoint")
+    parser.add_argument("--layers", type=int, default=0, help="decoder layers; 0: all of the config")
+    parser.add_argument("--heads", type=float, default=1.0, help="fraction of heads that are read")
+    parser.add_argument("--updates", type=float, help="fraction of heads that visual queries compute; default: as --heads")
+    parser.add_argument("--ffn", type=float, default=1.0, help="fraction of FFN neurons")
+    parser.add_argument("--window", type=int, default=0, help="odd window size; 0: none")
+    parser.add_argument("--window-causal", action="store_true")
+    parser.add_argument("--visual-layers", type=int, help="default: all")
+    parser.add_argument("--output", required=True)
+    options = parser.parse_args()
+
+    config = json.loads(pathlib.Path(options.config).read_text())
+    text = config.get("text_config", config)
+    layers = options.layers or text["num_hidden_layers"]
+    heads, neurons = text["num_attention_heads"], text["intermediate_size"]
+    for name in ("heads", "updates", "ffn"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            parser.error(f"--{name} is a fraction in [0, 1]")
+
+    def mask(fraction):
+        kept = round(fraction * heads)
+        return [[1] * kept + [0] * (heads - kept)] * layers
+
+    kept_neurons = round(options.ffn * neurons)
+    plan = {
+        "format": "yopo-plan", "version": 1, "semantics": "skip",
+        "window": {"size": options.window, "causal": options.window_causal} if options.window else None,
+        "visual_layers": layers if options.visual_layers is None else options.visual_layers,
+        "heads": mask(options.heads),
+    }
+    if options.updates is not None:
+        plan["updates"] = mask(options.updates)
+    plan["ffn"] = [None if kept_neurons == neurons else list(range(kept_neurons))] * layers
+    plan["provenance"] = {"made_by": "scripts/shape_plan.py"}
+    temporary = options.output + ".new"
+    with open(temporary, "w") as file:
+        json.dump(plan, file)
+        file.write("\n")
+    os.replace(temporary, options.output)
+
+
+if __name__ == "__main__":
+    main()

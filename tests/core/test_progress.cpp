@@ -1,0 +1,213 @@
+// Progress writes to the process's stderr, so each test runs its scenario in a child whose stderr it reads: a pipe for
+// "elsewhere", a pseudo terminal for "terminal".
+#include "core/progress.h"
+
+#include <pty.h>
+#include <regex.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+
+namespace yopo {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+/// Whether the whole of `text` matches the POSIX extended expression; its first group into `group`.
+bool matches(const std::string& text, const std::string& expression, std::string* group = nullptr) {
+  regex_t compiled;
+  if (regcomp(&compiled, ("^(" + expression + ")$").c_str(), REG_EXTENDED) != 0) return false;
+  regmatch_t found[3];
+  const bool matched = regexec(&compiled, text.c_str(), 3, found, 0) == 0;
+  regfree(&compiled);
+  if (matched && group) *group = text.substr(size_t(found[2].rm_so), size_t(found[2].rm_eo - found[2].rm_so));
+  return matched;
+}
+
+struct Outcome {
+  std::string text;  // all of stderr
+  int status = -1;   // as waitpid gives it
+  bool exited(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
+};
+
+Outcome in_child(bool terminal, const std::function<int()>& scenario, const std::function<void(pid_t)>& meanwhile = {}) {
+  int reader = -1, writer = -1;
+  if (terminal) {
+    winsize size{24, 60, 0, 0};
+    EXPECT_EQ(openpty(&reader, &writer, nullptr, nullptr, &size), 0);
+  } else {
+    int ends[2];
+    EXPECT_EQ(pipe(ends), 0);
+    reader = ends[0];
+    writer = ends[1];
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(writer, STDERR_FILENO);
+    close(reader);
+    close(writer);
+    int code = 99;
+    try {
+      code = scenario();
+    } catch (const Interrupted&) {
+      code = 42;
+    } catch (...) {
+    }
+    _exit(code);
+  }
+  close(writer);
+  if (meanwhile) meanwhile(child);
+  Outcome outcome;
+  char buffer[4096];
+  // A terminal whose other side closed gives an error instead of an end.
+  for (ssize_t got; (got = read(reader, buffer, sizeof buffer)) > 0;) outcome.text.append(buffer, size_t(got));
+  close(reader);
+  waitpid(child, &outcome.status, 0);
+  return outcome;
+}
+
+int work(int64_t steps, Milliseconds each, int64_t already = 0) {
+  Progress progress("calibrating", steps, "samples", already);
+  for (int64_t i = already; i < steps; ++i) {
+    std::this_thread::sleep_for(each);
+    progress.tick();
+  }
+  progress.finish();
+  return 0;
+}
+
+TEST(Progress, ShortWorkIsSilent) {
+  for (const bool terminal : {false, true}) {
+    const Outcome outcome = in_child(terminal, [] { return work(20, Milliseconds(1)); });
+    EXPECT_TRUE(outcome.exited(0));
+    EXPECT_EQ(outcome.text, "");
+  }
+}
+
+TEST(Progress, ElsewhereOnePlainFinalLine) {
+  const Outcome outcome = in_child(false, [] { return work(12, Milliseconds(100)); });
+  EXPECT_TRUE(outcome.exited(0));
+  EXPECT_TRUE(matches(outcome.text, "calibrating: 12 samples in 0:0[1-9], [0-9.]+ samples/s\n")) << outcome.text;
+}
+
+TEST(Progress, ElsewhereALineEveryFiveSeconds) {
+  const Outcome outcome = in_child(false, [] { return work(13, Milliseconds(500)); });
+  EXPECT_TRUE(matches(outcome.text, "calibrating: (9|10|11)/13 samples \\([0-9]+%\\), [0-9.]+ samples/s, 0:0[0-9] left\n"
+                                    "calibrating: 13 samples in 0:(0[6-9]|1[0-9]), [0-9.]+ samples/s\n"))
+      << outcome.text;
+}
+
+TEST(Progress, TerminalRewritesItsLine) {
+  const Outcome outcome = in_child(true, [] { return work(15, Milliseconds(100)); });
+  EXPECT_NE(outcome.text.find("\r\x1b[Kcalibrating: "), std::string::npos) << outcome.text;
+  EXPECT_NE(outcome.text.find("/15 samples ("), std::string::npos);
+  EXPECT_NE(outcome.text.find(" left"), std::string::npos);
+  // The summary replaces the live line and is the only line with an end.
+  EXPECT_TRUE(matches(outcome.text, ".*\r\x1b\\[Kcalibrating: 15 samples in 0:0[1-9], [0-9.]+ samples/s\r\n"));
+  EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1);
+}
+
+TEST(Progress, TerminalLineNeverWraps) {
+  const Outcome outcome = in_child(true, [] {
+    Progress progress(std::string(200, 'x'), 100, "u");
+    std::this_thread::sleep_for(Milliseconds(1100));
+    progress.tick();
+    return 0;
+  });
+  EXPECT_NE(outcome.text.find(std::string(59, 'x')), std::string::npos);
+  EXPECT_EQ(outcome.text.find(std::string(60, 'x')), std::string::npos) << "the terminal has 60 columns";
+  EXPECT_TRUE(outcome.text.ends_with("\n")) << "left by its destructor, the line is ended";
+}
+
+TEST(Progress, NotesClearTheLiveLine) {
+  const Outcome outcome = in_child(true, [] {
+    Progress progress("x", 100, "u");
+    std::this_thread::sleep_for(Milliseconds(1100));
+    progress.tick();
+    note("hello");
+    warn("careful");
+    return 0;
+  });
+  EXPECT_NE(outcome.text.find("left\r\x1b[Khello\r\nwarning: careful\r\n"), std::string::npos) << outcome.text;
+}
+
+TEST(Progress, QuietSaysNothing) {
+  const Outcome outcome = in_child(false, [] {
+    set_quiet(true);
+    note("a");
+    warn("b");
+    return quiet() ? work(11, Milliseconds(100)) : 1;
+  });
+  EXPECT_TRUE(outcome.exited(0));
+  EXPECT_EQ(outcome.text, "");
+}
+
+TEST(Progress, ResumedWorkCountsOnlyItsOwnTime) {
+  // 1000 of 1011 units were done before: the rate is ten a second, not a thousand.
+  const Outcome outcome = in_child(false, [] { return work(1011, Milliseconds(100), 1000); });
+  std::string rate;
+  ASSERT_TRUE(matches(outcome.text, "calibrating: 1011 samples in 0:0[1-9], ([0-9.]+) samples/s\n", &rate)) << outcome.text;
+  EXPECT_LE(std::stod(rate), 10.1);
+}
+
+TEST(Interrupts, TheFirstSignalStopsTheLoop) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    int ready[2];
+    ASSERT_EQ(pipe(ready), 0);
+    const Outcome outcome = in_child(
+        false,
+        [&] {
+          catch_interrupts();
+          (void)!write(ready[1], "x", 1);
+          return work(10'000, Milliseconds(10));
+        },
+        [&](pid_t child) {
+          char byte;
+          EXPECT_EQ(read(ready[0], &byte, 1), 1);
+          kill(child, signal);
+        });
+    EXPECT_TRUE(outcome.exited(42)) << "Interrupted is thrown from tick()";
+    close(ready[0]);
+    close(ready[1]);
+  }
+}
+
+TEST(Interrupts, TheSecondSignalEndsTheProcess) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const Outcome outcome = in_child(
+      false,
+      [&] {
+        catch_interrupts();
+        (void)!write(ready[1], "x", 1);
+        while (!interrupted()) std::this_thread::sleep_for(Milliseconds(1));
+        (void)!write(ready[1], "y", 1);
+        std::this_thread::sleep_for(std::chrono::seconds(60));  // stuck where nothing looks at the flag
+        return 7;
+      },
+      [&](pid_t child) {
+        char byte;
+        for (int i = 0; i < 2; ++i) {
+          EXPECT_EQ(read(ready[0], &byte, 1), 1);
+          kill(child, SIGINT);
+        }
+      });
+  EXPECT_TRUE(outcome.exited(130));
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST(Interrupts, NothingHappensWithoutASignal) {
+  EXPECT_FALSE(interrupted());
+  EXPECT_NO_THROW(check_interrupt());
+}
+
+}  // namespace
+}  // namespace yopo

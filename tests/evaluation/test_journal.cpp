@@ -1,0 +1,121 @@
+#include "evaluation/journal.h"
+
+#include <gtest/gtest.h>
+
+#include "evaluation/evaluate.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+using testing::TemporaryFolder;
+using testing::read_file;
+using testing::write_file;
+
+Sample sample(const std::string& id, const std::string& text, const std::string& answer, const std::string& category) {
+  Sample s;
+  s.id = id;
+  s.integer_id = true;
+  s.text = text;
+  s.category = category;
+  s.answers = {answer};
+  s.where = "questions.jsonl:" + id;
+  return s;
+}
+
+TEST(Journal, ContinuesWhereItStopped) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "answers/vqa.jsonl";
+  {
+    AnswerJournal journal(file, "abc");
+    journal.add(sample("1", "q1", "", ""), "yes", "m");
+    journal.add(sample("2", "q2", "", ""), "no \"quoted\"\n", "m");
+    journal.flush();
+    journal.add(sample("3", "q3", "", ""), "never flushed", "m");
+  }
+  AnswerJournal again(file, "abc");
+  const std::map<std::string, std::string> expected{{"1", "yes"}, {"2", "no \"quoted\"\n"}};
+  EXPECT_EQ(again.answers(), expected);
+}
+
+TEST(Journal, DropsALineThatAKillCutShort) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  {
+    AnswerJournal journal(file, "abc");
+    journal.add(sample("1", "q1", "", ""), "yes", "m");
+    journal.flush();
+  }
+  const std::string whole = read_file(file);
+  write_file(file, whole + "{\"question_id\": 2, \"te");
+  {
+    AnswerJournal journal(file, "abc");
+    EXPECT_EQ(journal.answers().size(), 1u);
+    journal.add(sample("2", "q2", "", ""), "no", "m");
+    journal.flush();
+  }
+  AnswerJournal again(file, "abc");
+  EXPECT_EQ(again.answers().size(), 2u);
+  EXPECT_EQ(again.answers().at("2"), "no");
+}
+
+TEST(Journal, RefusesAnotherModelsAnswersAndKeepsThem) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  {
+    AnswerJournal journal(file, "abc");
+    journal.add(sample("1", "q1", "", ""), "yes", "m");
+    journal.flush();
+  }
+  const std::string before = read_file(file);
+  EXPECT_USER_ERROR(AnswerJournal(file, "other"), "another model");
+  EXPECT_EQ(read_file(file), before);
+}
+
+TEST(Journal, RefusesDamageInTheMiddle) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  write_file(file, "{\"question_id\": 1, \"text\": \"a\"}\nrubbish\n{\"question_id\": 2, \"text\": \"b\"}\n");
+  write_file(file.string() + ".fingerprint", "abc\n");
+  EXPECT_USER_ERROR(AnswerJournal(file, "abc"), "a.jsonl:2");
+}
+
+TEST(ScoreAnswers, CountsPerCategoryAndNamesWhatIsMissing) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "answers.jsonl";
+  const std::vector<Sample> samples{sample("1", "q", "Yes", "exist"), sample("2", "q", "3", "count"),
+                                    sample("3", "q", "4", "count")};
+  EvaluateOptions options;
+  write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"three\"}\n"
+                   "{\"question_id\": 3, \"text\": \"5\"}\n{\"question_id\": 3, \"text\": \"6\"}\n");
+  const EvaluationResult result = score_answers(samples, file, options);
+  EXPECT_EQ(result.count, 3);
+  EXPECT_DOUBLE_EQ(result.score, 2.0 / 3.0);
+  const std::vector<std::pair<std::string, double>> expected{{"count", 0.5}, {"exist", 1.0}};
+  EXPECT_EQ(result.categories, expected);
+
+  write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n");
+  EXPECT_USER_ERROR(score_answers(samples, file, options), "no answer for question 2");
+  write_file(file, "{\"question_id\": 9, \"text\": \"yes\"}\n");
+  EXPECT_USER_ERROR(score_answers(samples, file, options), "question_id 9");
+  options.benchmark = "vqaa";
+  EXPECT_USER_ERROR(score_answers(samples, file, options), "vqa");
+}
+
+TEST(EvaluationJson, RoundTrips) {
+  EvaluationResult result;
+  result.benchmark = "vqa";
+  result.protocol = "llava";
+  result.model = "model";
+  result.pruned = true;
+  result.count = 10;
+  result.score = 0.5;
+  result.categories = {{"a", 0.25}};
+  result.batch_size = 4;
+  result.seconds = 1.5;
+  const Json json = evaluation_to_json({result});
+  EXPECT_EQ(evaluation_to_json(evaluation_from_json(json, "eval.json")), json);
+}
+
+}  // namespace
+}  // namespace yopo

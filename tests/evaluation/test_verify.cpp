@@ -1,0 +1,89 @@
+// The project's central promise on the trained demo model: the skipping runtime equals the masking forward, and what it
+// counts is what the plan promised.
+#include "evaluation/verify.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "compress/make_plan.h"
+#include "compress/pruned_config.h"
+#include "exporters/export.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+const fs::path kDemo = fs::path(YOPO_SOURCE_DIR) / "examples/digitgrid";
+
+/// Three quarters of the heads, half of them updated, a third of the neurons, a causal window, 9 of 11 layers.
+Plan some_plan(const DecoderSpec& spec) {
+  Plan plan = dense_plan(spec);
+  plan.window = Window{3, true};
+  plan.visual_layers = 9;
+  plan.updates = plan.heads;
+  for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    for (int64_t h = 6; h < 8; ++h) plan.heads[l][h] = 0;
+    for (int64_t h = 3; h < 8; ++h) (*plan.updates)[l][h] = 0;
+    plan.ffn[l] = std::vector<int64_t>(128);
+    for (int64_t i = 0; i < 128; ++i) (*plan.ffn[l])[i] = i;
+  }
+  return random_plan(plan, spec, 7);
+}
+
+std::vector<Sample> demo_samples(int64_t count) {
+  DatasetOptions dataset;
+  dataset.questions = kDemo / "data/test/questions.jsonl";
+  dataset.images = kDemo / "data/test/images";
+  return choose_samples(read_samples(dataset), count, 1);
+}
+
+const VerifyCheck& check(const VerifyResult& result, const std::string& name) {
+  for (const VerifyCheck& c : result.checks)
+    if (c.name == name) return c;
+  throw InternalError("no check " + name);
+}
+
+TEST(Verify, RuntimeEqualsTorchOnFiftyDemoSamples) {
+  const testing::TemporaryFolder folder;
+  const OpenModel original = open_model(kDemo / "model");
+  export_checkpoint(original, some_plan(original.spec.text), folder / "pruned", {});
+  VerifyOptions options;
+  options.original = kDemo / "model";
+  options.samples = demo_samples(50);
+  const VerifyResult result = verify(open_model(folder / "pruned"), options);
+  EXPECT_EQ(result.checks.size(), 6u);
+  for (const VerifyCheck& c : result.checks) EXPECT_TRUE(c.passed) << c.name << " " << c.value << " > " << c.limit;
+  EXPECT_TRUE(result.passed);
+  EXPECT_EQ(result.kv_bytes["counted"], result.kv_bytes["promised"]);
+  EXPECT_LT(result.kv_bytes["counted"].get<double>(), 0.75 * result.kv_bytes["dense_promised"].get<double>());
+}
+
+TEST(Verify, AChangedWeightFails) {
+  const testing::TemporaryFolder folder;
+  const OpenModel original = open_model(kDemo / "model");
+  export_checkpoint(original, some_plan(original.spec.text), folder / "pruned", {});
+  const fs::path weights = folder / "pruned/model.safetensors";
+  std::string bytes = testing::read_file(weights);
+  size_t at = 0;
+  {
+    const SafetensorsFile file = SafetensorsFile::open(weights);
+    const TensorView& view = file.at("language_model.model.layers.4.mlp.up_proj.weight");
+    at = bytes.size();
+    const std::string_view needle(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size());
+    at = bytes.find(needle);
+  }
+  ASSERT_NE(at, std::string::npos);
+  for (size_t i = 0; i < 2048; i += 2) bytes[at + i + 1] ^= char(0x80);  // the sign of the first 1,024 fp16 values
+  testing::write_file(weights, bytes);
+  VerifyOptions options;
+  options.original = kDemo / "model";
+  options.samples = demo_samples(2);
+  const VerifyResult result = verify(open_model(folder / "pruned"), options);
+  EXPECT_FALSE(result.passed);
+  EXPECT_FALSE(check(result, "dense_logits").passed);
+  EXPECT_TRUE(check(result, "skip_logits").passed);  // both engines read the same wrong weights
+}
+
+}  // namespace
+}  // namespace yopo

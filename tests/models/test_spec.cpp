@@ -1,0 +1,158 @@
+#include "models/spec.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "models/input.h"
+#include "models/rope.h"
+#include "models/tensors.h"
+#include "tests/support/close.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+const fs::path kFixtures = fs::path(YOPO_TEST_DATA) / "fixtures";
+
+struct Layout {
+  std::string folder, name;
+};
+
+class EveryLayout : public ::testing::TestWithParam<Layout> {};
+
+TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
+  const OpenModel model = open_model(kFixtures / GetParam().folder);
+  EXPECT_EQ(model.spec.layout, GetParam().name);
+  EXPECT_EQ(model.spec.text.num_hidden_layers, 5);
+  EXPECT_EQ(model.spec.text.head_dim, 16);
+  EXPECT_EQ(model.spec.vision.layers_run, 2);
+  EXPECT_EQ(model.spec.image_tokens(), 36);
+  std::set<std::string> named;
+  for (const TensorSlot& slot : tensor_table(model.spec)) EXPECT_TRUE(named.insert(slot.name).second) << slot.name;
+  // What is left over is the last vision block and the norm behind it, which the feature layer -2 never reaches.
+  for (const auto& [name, view] : model.checkpoint.tensors())
+    if (!named.contains(name))
+      EXPECT_TRUE(name.find("encoder.layers.2.") != std::string::npos || name.find("post_layernorm") != std::string::npos) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Llava, EveryLayout,
+                         ::testing::Values(Layout{"llava_hf/model", "llava-hf"}, Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
+                                           Layout{"llava_orig/model", "llava-original"}),
+                         [](const auto& info) { return "layout" + std::to_string(info.index); });
+
+Json config_of(const std::string& folder) { return read_json(kFixtures / folder / "config.json"); }
+
+TEST(Spec, SaysWhatIsWrongWithAConfig) {
+  Json config = config_of("llava_hf/model");
+  config["architectures"][0] = "LlavaForConditionalGenerations";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "did you mean 'LlavaForConditionalGeneration'");
+  config = config_of("llava_hf/model");
+  config["text_config"]["num_key_value_heads"] = 3;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "num_key_value_heads");
+  config = config_of("llava_hf/model");
+  config["text_config"]["num_hidden_layers"] = -1;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "num_hidden_layers");
+  config = config_of("llava_hf/model");
+  config["text_config"]["hidden_size"] = "64";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "hidden_size");
+  config = config_of("llava_hf/model");
+  config["vision_feature_layer"] = -9;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "feature layer -9");
+  config = config_of("llava_hf/model");
+  config["image_seq_length"] = 37;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "36");
+  config = config_of("llava_orig/model");
+  config["mm_projector_type"] = "linear";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mlp2x_gelu");
+}
+
+TEST(Spec, TowerStaysInsideTheFolder) {
+  const testing::TemporaryFolder folder;
+  fs::create_directories(folder / "deep/model");
+  fs::copy(kFixtures / "llava_orig/model", folder / "deep/model", fs::copy_options::recursive);
+  fs::copy(kFixtures / "llava_orig/vision_tower", folder / "vision_tower", fs::copy_options::recursive);
+  Json config = config_of("llava_orig/model");
+  const fs::path file = folder / "deep/model/config.json";
+  for (const char* name : {"../../vision_tower", "vision_tower"}) {
+    config["mm_vision_tower"] = name;  // neither reaches two folders up
+    testing::write_file(file, config.dump());
+    EXPECT_THROW(open_model(folder / "deep/model"), UserError) << name;
+  }
+  fs::rename(folder / "vision_tower", folder / "deep/vision_tower");
+  EXPECT_NO_THROW(open_model(folder / "deep/model"));
+}
+
+TEST(Tensors, MissingAndMisshapenAreNamed) {
+  OpenModel model = open_model(kFixtures / "llava_hf/model");
+  std::vector<TensorSlot> table = tensor_table(model.spec);
+  table[3].shape[0] += 1;
+  EXPECT_USER_ERROR(check_tensors(model.checkpoint, table), "k_proj");
+  table = tensor_table(model.spec);
+  table[3].name += "s";
+  EXPECT_USER_ERROR(check_tensors(model.checkpoint, table), "k_proj.weights");
+}
+
+TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
+  const ModelSpec spec = open_model(kFixtures / "llava_orig/model").spec;
+  const std::vector<float> pixels(2 * 3 * 84 * 84, 0.5f);
+  const ModelInput input = make_input(spec, {1, -200, 7, -200, 9}, pixels, 2, "sample");
+  EXPECT_EQ(input.length(), 3 + 2 * 36);
+  ASSERT_EQ(input.spans.size(), 2u);
+  EXPECT_EQ(input.spans[0].start, 1);
+  EXPECT_EQ(input.spans[1].start, 38);
+  EXPECT_EQ(input.text_tokens(), 3);
+  EXPECT_EQ(input.next_position(), 75);
+  const std::vector<uint8_t> mask = visual_mask(input);
+  EXPECT_EQ(mask[0], 0);
+  EXPECT_EQ(mask[1], 1);
+  EXPECT_EQ(mask[37], 0);
+  EXPECT_EQ(mask[38], 1);
+  EXPECT_EQ(mask[74], 0);
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, 9}, pixels, 2, "sample"), "1 image placeholders");
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200, 300}, pixels, 2, "sample"), "300");
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200}, {1.0f}, 2, "sample"), "pixel_values");
+}
+
+TEST(Input, MatchesEveryCaseOfTheReferences) {
+  int cases = 0;
+  for (const char* family : {"llava_hf", "llava_orig"})
+    for (const auto& entry : fs::directory_iterator(kFixtures / family / "cases")) {
+      const Json facts = read_json(entry.path() / "case.json");
+      if (!facts.contains("spans")) continue;
+      const ModelSpec spec = open_model(kFixtures / family / "model").spec;
+      const ModelInput input = read_input(spec, entry.path() / "inputs.safetensors");
+      ASSERT_EQ(input.spans.size(), facts["spans"].size());
+      for (size_t i = 0; i < input.spans.size(); ++i) {
+        const std::vector<int64_t> found{input.spans[i].start, input.spans[i].rows, input.spans[i].columns};
+        EXPECT_EQ(found, facts["spans"][i].get<std::vector<int64_t>>());
+      }
+      EXPECT_EQ(input.length(), facts["seq_len"].get<int64_t>());
+      ++cases;
+    }
+  EXPECT_EQ(cases, 3);
+}
+
+TEST(Input, RefusesSpansThatLie) {
+  EXPECT_USER_ERROR(check_spans({{0, 2, 2}, {3, 1, 1}}, 10, "x"), "span 1");
+  EXPECT_USER_ERROR(check_spans({{8, 2, 2}}, 10, "x"), "span 0");
+  EXPECT_USER_ERROR(check_spans({{0, 0, 2}}, 10, "x"), "span 0");
+  EXPECT_USER_ERROR(check_spans({{0, int64_t(1) << 40, int64_t(1) << 40}}, 10, "x"), "span 0");
+  EXPECT_NO_THROW(check_spans({{0, 2, 2}, {4, 2, 3}}, 10, "x"));
+}
+
+TEST(Rope, IsTheHalfSplitRotation) {
+  DecoderSpec spec;
+  spec.head_dim = 8;
+  const RopeTable table = rope_table(spec, {0, 3});
+  const std::vector<double> angles{3.0, 0.3, 0.03, 0.003};
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(table.cos[i], 1.0f);
+    EXPECT_EQ(table.sin[i], 0.0f);
+    EXPECT_NEAR(table.cos[4 + i], std::cos(angles[i]), 1e-6);
+    EXPECT_NEAR(table.sin[4 + i], std::sin(angles[i]), 1e-6);
+  }
+}
+
+}  // namespace
+}  // namespace yopo

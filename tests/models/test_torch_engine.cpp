@@ -1,0 +1,191 @@
+// The Torch engine beyond the reference cases: blocks, batches, decoding, dtypes and refusals.
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "models/tensors.h"
+#include "tests/models/torch_fixture.h"
+#include "tests/support/close.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+using testing::close;
+using testing::loaded_model;
+
+// A prompt of seeded random embeddings around images.
+ModelInput random_input(const DecoderSpec& spec, int64_t length, std::vector<Span> spans, unsigned seed) {
+  ModelInput input;
+  input.spans = std::move(spans);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  input.embeds.resize(size_t(length * spec.hidden_size));
+  for (float& value : input.embeds) value = normal(random);
+  for (int64_t t = 0; t < length; ++t) input.position_ids.push_back(t);
+  return input;
+}
+
+// A skip plan that uses every kind of saving.
+Plan pruned_plan(const DecoderSpec& spec) {
+  Plan plan = dense_plan(spec);
+  plan.window = Window{5, false};
+  plan.visual_layers = 3;
+  for (size_t l = 0; l < plan.heads.size(); ++l) plan.heads[l][l % plan.heads[l].size()] = 0;
+  plan.updates = plan.heads;
+  for (size_t l = 0; l < plan.heads.size(); ++l) (*plan.updates)[l][(l + 1) % plan.heads[l].size()] = 0;
+  plan.ffn[1] = std::vector<int64_t>{0, 3, 17, 100};
+  return plan;
+}
+
+class TorchEngineTest : public ::testing::Test {
+ protected:
+  const testing::LoadedModel& loaded = loaded_model("llava_hf/model");
+  const DecoderSpec& spec = loaded.model.spec.text;
+};
+
+TEST_F(TorchEngineTest, ObservedBlocksEqualTheFusedForward) {
+  const ModelInput input = random_input(spec, 700, {{11, 24, 24}}, 1);
+  const Trace fused = loaded.engine.trace(input, dense_plan(spec), {.decode = {5, 6}});
+  const Trace observed = loaded.engine.trace(input, dense_plan(spec), {.decode = {5, 6}, .statistics = true});
+  EXPECT_TRUE(close(observed.hidden, fused.hidden, 2e-5));
+  EXPECT_TRUE(close(observed.logits, fused.logits, 1e-5));
+  EXPECT_TRUE(close(observed.decode_logits, fused.decode_logits, 1e-5));
+  EXPECT_EQ(observed.ratio_prefill.size(), size_t(spec.num_hidden_layers * spec.num_attention_heads));
+  EXPECT_TRUE(fused.ratio_prefill.empty());
+}
+
+// Batches are cut into smaller blocks of rows and padded, so equal results mean that neither matters.
+TEST_F(TorchEngineTest, BatchEqualsSamplesAlone) {
+  std::vector<ModelInput> inputs;
+  for (const int64_t length : {620, 641, 150, 200}) {
+    const bool large = length > 600;
+    inputs.push_back(random_input(spec, length,
+                                  large ? std::vector<Span>{{9, 24, 24}} : std::vector<Span>{{3, 6, 6}, {50, 6, 7}},
+                                  unsigned(length)));
+  }
+  for (const Plan& plan : {dense_plan(spec), pruned_plan(spec)}) {
+    const auto together = loaded.engine.batch_logits(inputs, plan);
+    ASSERT_EQ(together.size(), inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i)
+      EXPECT_TRUE(close(together[i], loaded.engine.trace(inputs[i], plan, {.hidden = false}).logits, 2e-5))
+          << "sample " << i;
+  }
+}
+
+TEST_F(TorchEngineTest, GreedyDecodingInABatchEqualsForcedDecodingAlone) {
+  std::vector<ModelInput> inputs{random_input(spec, 60, {{4, 6, 6}}, 3), random_input(spec, 47, {{2, 5, 5}}, 4),
+                                 random_input(spec, 12, {}, 5)};
+  for (const Plan& plan : {dense_plan(spec), pruned_plan(spec)}) {
+    const auto generated = loaded.engine.generate(inputs, plan, 6);
+    ASSERT_EQ(generated.size(), inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      ASSERT_FALSE(generated[i].empty());
+      const Trace forced =
+          loaded.engine.trace(inputs[i], plan, {.decode = generated[i], .hidden = false, .all_logits = false});
+      std::vector<float> rows = forced.logits;
+      rows.insert(rows.end(), forced.decode_logits.begin(), forced.decode_logits.end());
+      for (size_t t = 0; t < generated[i].size(); ++t) {
+        const auto row = rows.begin() + std::ptrdiff_t(t) * spec.vocab_size;
+        EXPECT_EQ(generated[i][t], std::max_element(row, row + spec.vocab_size) - row)
+            << "sample " << i << ", token " << t;
+      }
+    }
+  }
+  EXPECT_TRUE(loaded.engine.generate({}, dense_plan(spec), 4).empty());
+  EXPECT_TRUE(loaded.engine.generate(inputs, dense_plan(spec), 0)[0].empty());
+}
+
+TEST_F(TorchEngineTest, DecodingStopsAtTheEndTokenAndLeavesItOut) {
+  const ModelInput input = random_input(spec, 40, {{4, 5, 5}}, 6);
+  const std::vector<int64_t> free = loaded.engine.generate({input}, dense_plan(spec), 8)[0];
+  ASSERT_EQ(free.size(), 8u);
+  size_t stop = 1;  // the first token that was not there before
+  while (stop < free.size() && std::count(free.begin(), free.begin() + std::ptrdiff_t(stop), free[stop]) > 0) ++stop;
+  if (stop == free.size()) stop = 0;
+  OpenModel model = open_model(testing::fixtures() / "llava_hf/model");
+  model.spec.eos_token_ids = {free[stop]};
+  const TorchEngine engine(model, {"fp32", 0});
+  EXPECT_EQ(engine.generate({input}, dense_plan(spec), 8)[0],
+            std::vector<int64_t>(free.begin(), free.begin() + std::ptrdiff_t(stop)));
+}
+
+TEST_F(TorchEngineTest, FrozenVisualRowsRepeatTheirValueInSkipPlansOnly) {
+  const ModelInput input = random_input(spec, 50, {{6, 5, 5}}, 7);
+  Plan plan = dense_plan(spec);
+  plan.visual_layers = 2;
+  const Trace skip = loaded.engine.trace(input, plan, {});
+  plan.semantics = Semantics::Llava;
+  const Trace published = loaded.engine.trace(input, plan, {});
+  const size_t width = size_t(spec.hidden_size), rows = size_t(input.length());
+  const auto row = [&](const Trace& trace, size_t layer, size_t t) {
+    const auto begin = trace.hidden.begin() + std::ptrdiff_t((layer * rows + t) * width);
+    return std::vector<float>(begin, begin + std::ptrdiff_t(width));
+  };
+  for (size_t t = 6; t < 31; ++t) {
+    EXPECT_EQ(row(skip, size_t(spec.num_hidden_layers), t), row(skip, 2, t));
+    EXPECT_NE(row(published, size_t(spec.num_hidden_layers), t), row(published, 2, t));
+  }
+  EXPECT_NE(row(skip, size_t(spec.num_hidden_layers), 40), row(skip, 2, 40));
+}
+
+TEST_F(TorchEngineTest, Bf16IsNearFp32) {
+  const OpenModel model = open_model(testing::fixtures() / "llava_hf/model");
+  const TorchEngine half(model, {"bf16", 0});
+  const ModelInput input = random_input(spec, 60, {{4, 6, 6}}, 8);
+  for (const Plan& plan : {dense_plan(spec), pruned_plan(spec)}) {
+    const Trace exact = loaded.engine.trace(input, plan, {.decode = {7}}),
+                rounded = half.trace(input, plan, {.decode = {7}});
+    EXPECT_TRUE(testing::close_relative(rounded.logits, exact.logits, 0.1));
+    EXPECT_FALSE(testing::close_relative(rounded.logits, exact.logits, 1e-5)) << "nothing was rounded";
+    EXPECT_TRUE(testing::close_relative(rounded.decode_logits, exact.decode_logits, 0.1));
+  }
+}
+
+TEST_F(TorchEngineTest, ColumnNormsOfTheDownProjection) {
+  const std::vector<double> norms = loaded.engine.down_column_norms();
+  const auto table = tensor_table(loaded.model.spec);
+  const int64_t layers = spec.num_hidden_layers, neurons = spec.intermediate_size;
+  ASSERT_EQ(norms.size(), size_t(layers * neurons));
+  for (int64_t l = 0; l < layers; ++l) {
+    const std::vector<float> down = loaded.model.checkpoint.at(find_slot(table, Role::Down, l).name).floats();
+    for (int64_t f = 0; f < neurons; ++f) {
+      long double sum = 0;
+      for (int64_t c = 0; c < spec.hidden_size; ++c)
+        sum += (long double)(down[size_t(c * neurons + f)]) * down[size_t(c * neurons + f)];
+      EXPECT_NEAR(norms[size_t(l * neurons + f)], double(std::sqrt(sum)), 1e-12);
+    }
+  }
+}
+
+TEST_F(TorchEngineTest, Refusals) {
+  const ModelInput input = random_input(spec, 30, {{4, 4, 4}}, 9);
+  EXPECT_USER_ERROR(loaded.engine.trace(input, dense_plan(spec), {.decode = {spec.vocab_size}}), "vocabulary");
+  EXPECT_USER_ERROR(loaded.engine.trace(input, dense_plan(spec), {.decode = {-1}}), "vocabulary");
+  Plan plan = dense_plan(spec);
+  plan.heads.pop_back();
+  EXPECT_USER_ERROR(loaded.engine.trace(input, plan, {}), "plan");
+  ModelInput outside = input;
+  outside.spans = {{20, 4, 4}};
+  EXPECT_USER_ERROR(loaded.engine.trace(outside, dense_plan(spec), {}), "span");
+  EXPECT_USER_ERROR(loaded.engine.trace(ModelInput{}, dense_plan(spec), {}), "empty prompt");
+  ModelInput pixels_missing;
+  pixels_missing.spans = {{1, 2, 2}};
+  pixels_missing.input_ids.assign(6, 1);
+  pixels_missing.position_ids = {0, 1, 2, 3, 4, 5};
+  EXPECT_USER_ERROR(loaded.engine.trace(pixels_missing, dense_plan(spec), {}), "no pixels");
+  EXPECT_USER_ERROR(TorchEngine(loaded.model, {"fp16", 0}), "fp16");
+  EXPECT_USER_ERROR(TorchEngine(loaded.model, {"fp33", 0}), "fp33");
+  EXPECT_USER_ERROR(TorchEngine(loaded.model, {"auto", -1}), "threads");
+}
+
+TEST_F(TorchEngineTest, NaNInTheInputIsRefusedWhenATokenMustBeChosen) {
+  ModelInput input = random_input(spec, 30, {{4, 4, 4}}, 10);
+  input.embeds[5] = NAN;
+  EXPECT_USER_ERROR(loaded.engine.generate({input}, dense_plan(spec), 2), "NaN");
+}
+
+}  // namespace
+}  // namespace yopo

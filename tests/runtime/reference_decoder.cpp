@@ -1,0 +1,137 @@
+#include "tests/runtime/reference_decoder.h"
+
+#include <cmath>
+#include <cstdlib>
+
+namespace yopo::testing {
+namespace {
+
+using Values = std::vector<double>;
+
+/// y [n] = w [n, k] x + bias.
+Values multiply(const Values& w, const double* x, int64_t k, const Values& bias = {}) {
+  const int64_t n = int64_t(w.size()) / k;
+  Values y(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    double sum = bias.empty() ? 0 : bias[size_t(i)];
+    for (int64_t j = 0; j < k; ++j) sum += w[size_t(i * k + j)] * x[j];
+    y[size_t(i)] = sum;
+  }
+  return y;
+}
+
+Values rms_norm(const double* x, const Values& weight, double eps) {
+  double square = 0;
+  for (size_t i = 0; i < weight.size(); ++i) square += x[i] * x[i];
+  const double scale = 1 / std::sqrt(square / double(weight.size()) + eps);
+  Values y(weight.size());
+  for (size_t i = 0; i < weight.size(); ++i) y[i] = x[i] * scale * weight[i];
+  return y;
+}
+
+void rotate(Values& x, int64_t heads, int64_t dim, double theta, int64_t position) {
+  for (int64_t h = 0; h < heads; ++h)
+    for (int64_t i = 0; i < dim / 2; ++i) {
+      const double angle = double(position) * std::pow(theta, -2.0 * double(i) / double(dim));
+      double& a = x[size_t(h * dim + i)];
+      double& b = x[size_t(h * dim + dim / 2 + i)];
+      const double old = a;
+      a = old * std::cos(angle) - b * std::sin(angle);
+      b = b * std::cos(angle) + old * std::sin(angle);
+    }
+}
+
+struct Place {
+  int64_t image = -1, row = 0, column = 0;  // image -1: text
+};
+
+}  // namespace
+
+ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeights& weights, const Plan& plan,
+                                  const std::vector<float>& embeds, const std::vector<int64_t>& positions,
+                                  const std::vector<Span>& spans) {
+  const int64_t T = int64_t(positions.size()), C = spec.hidden_size, D = spec.head_dim, H = spec.num_attention_heads;
+  const int64_t group = H / spec.num_key_value_heads;
+  std::vector<Place> place(static_cast<size_t>(T));
+  for (size_t s = 0; s < spans.size(); ++s)
+    for (int64_t i = 0; i < spans[s].count(); ++i)
+      place[size_t(spans[s].start + i)] = {int64_t(s), i / spans[s].columns, i % spans[s].columns};
+
+  ReferenceResult result;
+  Values x(embeds.begin(), embeds.end());
+  result.hidden = x;
+  for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    const bool seen = l < plan.visual_layers;
+    const auto weight = [&](Role role) { return weights(role, l); };
+    const auto bias = [&](Role role) { return spec.attention_bias ? weights(role, l) : Values(); };
+    const Values n1 = weight(Role::InputNorm), n2 = weight(Role::PostNorm), wq = weight(Role::Q), wk = weight(Role::K),
+                 wv = weight(Role::V), wo = weight(Role::O), wg = weight(Role::Gate), wu = weight(Role::Up), wd = weight(Role::Down);
+    const Values bq = bias(Role::QBias), bk = bias(Role::KBias), bv = bias(Role::VBias);
+    std::vector<Values> q, k, v;
+    for (int64_t t = 0; t < T; ++t) {
+      const Values n = rms_norm(&x[size_t(t * C)], n1, spec.rms_norm_eps);
+      q.push_back(multiply(wq, n.data(), C, bq));
+      k.push_back(multiply(wk, n.data(), C, bk));
+      v.push_back(multiply(wv, n.data(), C, bv));
+      rotate(q.back(), H, D, spec.rope.theta, positions[size_t(t)]);
+      rotate(k.back(), H / group, D, spec.rope.theta, positions[size_t(t)]);
+    }
+    const auto reads = [&](int64_t h, int64_t t, int64_t s) {
+      const Place &a = place[size_t(t)], &b = place[size_t(s)];
+      if (b.image < 0) return s <= t;
+      if (!seen) return false;
+      if (a.image < 0) return s <= t && plan.heads[size_t(l)][size_t(h)] != 0;
+      if (!plan.window) return s <= t;
+      const int64_t r = (plan.window->size - 1) / 2;
+      return a.image == b.image && std::abs(a.row - b.row) <= r && std::abs(a.column - b.column) <= r &&
+             (!plan.window->causal || s <= t);
+    };
+    for (int64_t t = 0; t < T; ++t) {
+      const bool visual = place[size_t(t)].image >= 0;
+      if (visual && !seen) continue;
+      Values mixed(size_t(H * D), 0.0);
+      for (int64_t h = 0; h < H; ++h) {
+        if (visual && !plan.updated()[size_t(l)][size_t(h)]) continue;
+        Values weights_of(size_t(T), 0.0);
+        double sum = 0, top = -INFINITY;
+        const auto score = [&](int64_t s) {
+          double dot = 0;
+          for (int64_t d = 0; d < D; ++d) dot += q[size_t(t)][size_t(h * D + d)] * k[size_t(s)][size_t(h / group * D + d)];
+          return dot / std::sqrt(double(D));
+        };
+        for (int64_t s = 0; s < T; ++s)
+          if (reads(h, t, s)) top = std::max(top, weights_of[size_t(s)] = score(s));
+        for (int64_t s = 0; s < T; ++s)
+          if (reads(h, t, s)) sum += weights_of[size_t(s)] = std::exp(weights_of[size_t(s)] - top);
+        for (int64_t s = 0; s < T; ++s)
+          if (reads(h, t, s))
+            for (int64_t d = 0; d < D; ++d)
+              mixed[size_t(h * D + d)] += weights_of[size_t(s)] / sum * v[size_t(s)][size_t(h / group * D + d)];
+      }
+      const Values out = multiply(wo, mixed.data(), H * D);
+      double* row = &x[size_t(t * C)];
+      for (int64_t i = 0; i < C; ++i) row[i] += out[size_t(i)];
+      const Values n = rms_norm(row, n2, spec.rms_norm_eps);
+      Values gate = multiply(wg, n.data(), C);
+      const Values up = multiply(wu, n.data(), C);
+      std::vector<bool> used(gate.size(), true);
+      if (visual && plan.ffn[size_t(l)]) {
+        used.assign(gate.size(), false);
+        for (const int64_t neuron : *plan.ffn[size_t(l)]) used[size_t(neuron)] = true;
+      }
+      for (size_t i = 0; i < gate.size(); ++i) gate[i] = used[i] ? gate[i] / (1 + std::exp(-gate[i])) * up[i] : 0.0;
+      const Values down = multiply(wd, gate.data(), int64_t(gate.size()));
+      for (int64_t i = 0; i < C; ++i) row[i] += down[size_t(i)];
+    }
+    result.hidden.insert(result.hidden.end(), x.begin(), x.end());
+  }
+  const Values norm = weights(Role::FinalNorm, -1), head = weights(Role::LmHead, -1);
+  for (int64_t t = 0; t < T; ++t) {
+    const Values n = rms_norm(&x[size_t(t * C)], norm, spec.rms_norm_eps);
+    const Values logits = multiply(head, n.data(), C);
+    result.logits.insert(result.logits.end(), logits.begin(), logits.end());
+  }
+  return result;
+}
+
+}  // namespace yopo::testing

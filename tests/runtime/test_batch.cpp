@@ -1,0 +1,120 @@
+// Batches of different requests against each request alone, and greedy generation.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/runtime/fixtures.h"
+#include "tests/support/close.h"
+
+namespace yopo {
+namespace {
+
+using runtime::Engine;
+using testing::close_relative;
+
+std::vector<float> row(const std::vector<float>& logits, int64_t request, int64_t vocab) {
+  return {logits.begin() + request * vocab, logits.begin() + (request + 1) * vocab};
+}
+
+TEST(Batch, EachRequestAsIfAlone) {
+  std::mt19937 random(21);
+  const ModelSpec spec = testing::small_spec();
+  const int64_t vocab = spec.text.vocab_size;
+  for (int round = 0; round < 6; ++round) {
+    SCOPED_TRACE(round);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 4);
+    std::vector<ModelInput> inputs;
+    for (const int64_t images : {0, 2, 1, 0, 3, 1, 1}) inputs.push_back(testing::drawn_input(spec.text, random, images));
+    engine.counters() = {};
+    const auto session = engine.prefill(inputs, 3);
+    std::vector<int64_t> tokens(inputs.size());
+    Cost promised;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      promised += prefill_cost(engine.plan(), spec.text, shape_of(inputs[i]));
+      bytes += kv_bytes(engine.plan(), spec.text, shape_of(inputs[i]), 0, 4);
+      tokens[i] = int64_t(random() % uint64_t(vocab));
+    }
+    EXPECT_EQ(engine.counters().prefill, promised);
+    EXPECT_EQ(engine.counters().kv_bytes, bytes);
+    const std::vector<float> prefill = engine.logits(*session);
+    // Some requests decode in one step, some in another order, one not at all.
+    engine.decode(*session, {1, 0, 4}, {tokens[1], tokens[0], tokens[4]});
+    engine.decode(*session, {4, 5, 2, 3, 1}, {7, tokens[5], tokens[2], tokens[3], 9});
+    const std::vector<float> decoded = engine.logits(*session);
+    for (int64_t i = 0; i < int64_t(inputs.size()); ++i) {
+      SCOPED_TRACE(i);
+      const auto alone = engine.prefill({inputs[size_t(i)]}, 2);
+      EXPECT_TRUE(close_relative(row(prefill, i, vocab), engine.logits(*alone), 1e-5));
+      if (i < 6) engine.decode(*alone, {0}, {tokens[size_t(i)]});
+      if (i == 4 || i == 1) engine.decode(*alone, {0}, {i == 4 ? 7 : 9});
+      EXPECT_TRUE(close_relative(row(decoded, i, vocab), engine.logits(*alone), 1e-5));
+    }
+  }
+}
+
+TEST(Batch, SameBytesTwice) {
+  std::mt19937 random(22);
+  const ModelSpec spec = testing::small_spec();
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 4);
+  const ModelInput input = testing::drawn_input(spec.text, random, 2);
+  EXPECT_EQ(engine.trace(input, {}).hidden, engine.trace(input, {}).hidden);
+}
+
+TEST(Generate, GreedyAndFinishedRequestsLeave) {
+  std::mt19937 random(23);
+  ModelSpec spec = testing::small_spec();
+  std::vector<ModelInput> inputs;
+  for (const int64_t images : {1, 0, 2}) inputs.push_back(testing::drawn_input(spec.text, random, images));
+  const Plan plan = testing::drawn_plan(spec.text, random);
+  const Engine free_engine(spec, plan, {.dtype = "fp32"}, 6);
+  const auto endless = free_engine.generate(inputs, 6);
+  ASSERT_EQ(endless.size(), 3u);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    ASSERT_EQ(endless[i].tokens.size(), 6u);
+    EXPECT_FALSE(endless[i].stopped);
+    // Each token is the largest logit after the ones before it.
+    const auto session = free_engine.prefill({inputs[i]}, 6);
+    for (const int64_t token : endless[i].tokens) {
+      const std::vector<float>& logits = free_engine.logits(*session);
+      EXPECT_EQ(token, std::max_element(logits.begin(), logits.end()) - logits.begin());
+      free_engine.decode(*session, {0}, {token});
+    }
+  }
+  // With the third token of request 0 as the end of sequence, everyone stops where it comes first.
+  spec.eos_token_ids = {endless[0].tokens[2]};
+  const Engine engine(spec, plan, {.dtype = "fp32"}, 6);
+  const auto stopped = engine.generate(inputs, 6);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto end = std::find(endless[i].tokens.begin(), endless[i].tokens.end(), spec.eos_token_ids[0]);
+    EXPECT_EQ(stopped[i].tokens, std::vector<int64_t>(endless[i].tokens.begin(), end));
+    EXPECT_EQ(stopped[i].stopped, end != endless[i].tokens.end());
+  }
+  EXPECT_TRUE(stopped[0].stopped);
+  EXPECT_EQ(engine.counters().kv_bytes, 0) << "all requests have left";
+  EXPECT_GT(engine.counters().kv_peak_bytes, 0);
+  EXPECT_TRUE(engine.generate(inputs, 0)[1].tokens.empty());
+}
+
+TEST(Generate, TiesGoToTheLowestToken) {
+  ModelSpec spec = testing::small_spec();
+  spec.text.attention_bias = false;
+  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 6);
+  ModelInput input;
+  input.position_ids = {0};
+  input.embeds.assign(size_t(spec.text.hidden_size), 0.0f);  // without biases every logit stays exactly zero
+  EXPECT_EQ(engine.generate({input}, 1)[0].tokens, std::vector<int64_t>{0});
+}
+
+TEST(Batch, MemoryIsAccountedAndReturned) {
+  std::mt19937 random(24);
+  const ModelSpec spec = testing::small_spec();
+  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 6);
+  const ModelInput input = testing::drawn_input(spec.text, random, 1);
+  { const auto session = engine.prefill({input}, 0); }
+  EXPECT_GT(engine.take_peak_bytes(), kv_bytes(engine.plan(), spec.text, shape_of(input), 0, 4));
+  EXPECT_EQ(engine.take_peak_bytes(), 0) << "nothing is held once the session is gone";
+}
+
+}  // namespace
+}  // namespace yopo

@@ -1,0 +1,130 @@
+// The runtime against an independent decoder in double precision, under random plans: grouped-query attention, biases, odd
+// sizes, several images, windows, empty and full sets. Counters and KV bytes against compress/cost.h.
+#include <gtest/gtest.h>
+
+#include "tests/runtime/fixtures.h"
+#include "tests/support/close.h"
+
+namespace yopo {
+namespace {
+
+using runtime::Engine;
+using testing::close_relative;
+
+void check_against_reference(const Engine& engine, const testing::ReferenceWeights& weights, ModelInput input, std::mt19937& random) {
+  const DecoderSpec& spec = engine.spec().text;
+  TraceOptions options;
+  for (int i = 0; i < 2; ++i) options.decode.push_back(int64_t(random() % uint64_t(spec.vocab_size)));
+  engine.counters() = {};
+  const Trace trace = engine.trace(input, options);
+  const PromptShape shape = shape_of(input);
+  testing::ReferenceResult expected = testing::reference_forward(spec, weights, engine.plan(), input.embeds, input.position_ids, input.spans);
+  EXPECT_TRUE(close_relative(trace.hidden, expected.hidden, 1e-5));
+  EXPECT_TRUE(close_relative(trace.logits, expected.logits, 1e-5));
+
+  const std::vector<double> table = weights(Role::EmbedTokens, -1);
+  std::vector<double> decoded;
+  for (const int64_t token : options.decode) {
+    testing::append_row(input, table, token, spec.hidden_size);
+    const testing::ReferenceResult longer =
+        testing::reference_forward(spec, weights, engine.plan(), input.embeds, input.position_ids, input.spans);
+    decoded.insert(decoded.end(), longer.logits.end() - spec.vocab_size, longer.logits.end());
+  }
+  EXPECT_TRUE(close_relative(trace.decode_logits, decoded, 1e-5));
+
+  EXPECT_EQ(engine.counters().prefill, prefill_cost(engine.plan(), spec, shape, shape.length));
+  Cost decode = decode_cost(engine.plan(), spec, shape, 0);
+  decode += decode_cost(engine.plan(), spec, shape, 1);
+  EXPECT_EQ(engine.counters().decode, decode);
+  EXPECT_EQ(engine.counters().kv_bytes, kv_bytes(engine.plan(), spec, shape, 2, 4));
+}
+
+TEST(Plans, RandomPlansWithGroupedQueries) {
+  std::mt19937 random(7);
+  const ModelSpec spec = testing::small_spec();
+  const testing::ReferenceWeights weights = testing::drawn_weights(spec, 11);
+  for (int i = 0; i < 40; ++i) {
+    SCOPED_TRACE(i);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 11);
+    check_against_reference(engine, weights, testing::drawn_input(spec.text, random, i % 3), random);
+  }
+}
+
+TEST(Plans, RandomPlansOnTheFixtureModel) {
+  std::mt19937 random(8);
+  const OpenModel model = open_model(testing::fixture("llava_hf/model"));
+  const testing::ReferenceWeights weights = testing::stored_weights(model);
+  for (int i = 0; i < 12; ++i) {
+    SCOPED_TRACE(i);
+    const Engine engine(model, testing::drawn_plan(model.spec.text, random), {.dtype = "fp32"});
+    check_against_reference(engine, weights, testing::drawn_input(model.spec.text, random, 1 + i % 2), random);
+  }
+}
+
+TEST(Plans, NothingVisualLeavesTheTextAlone) {
+  std::mt19937 random(9);
+  const ModelSpec spec = testing::small_spec();
+  const ModelInput input = testing::drawn_input(spec.text, random, 2);
+  Plan none = dense_plan(spec.text);
+  none.visual_layers = 0;
+  const Engine engine(spec, none, {.dtype = "fp32"}, 3);
+  check_against_reference(engine, testing::drawn_weights(spec, 3), input, random);
+  EXPECT_EQ(visual_cost(none, spec.text, shape_of(input)).macs(), 0);
+}
+
+TEST(Plans, PromptOfImagesAlone) {
+  std::mt19937 random(10);
+  const ModelSpec spec = testing::small_spec();
+  ModelInput input = testing::drawn_input(spec.text, random, 1);
+  const Span span = input.spans[0];
+  input.spans[0].start = 0;
+  input.position_ids.resize(size_t(span.count()));
+  input.embeds.resize(size_t(span.count() * spec.text.hidden_size));
+  Plan plan = dense_plan(spec.text);
+  plan.visual_layers = 2;
+  plan.window = Window{3, false};
+  check_against_reference(Engine(spec, plan, {.dtype = "fp32"}, 3), testing::drawn_weights(spec, 3), input, random);
+}
+
+// A dense twin over reordered weights is the dense model.
+TEST(Plans, DenseTwinSharesReorderedWeights) {
+  std::mt19937 random(12);
+  const ModelSpec spec = testing::small_spec();
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 5);
+  const Engine dense = engine.dense();
+  EXPECT_TRUE(is_dense(dense.plan(), spec.text));
+  check_against_reference(dense, testing::drawn_weights(spec, 5), testing::drawn_input(spec.text, random, 2), random);
+}
+
+TEST(Plans, UserMistakesAreNamed) {
+  const ModelSpec spec = testing::small_spec();
+  Plan plan = dense_plan(spec.text);
+  plan.semantics = Semantics::Llava;
+  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32"}, 1), UserError);
+  plan.semantics = Semantics::Skip;
+  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp16"}, 1), UserError);
+  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32", .device = "tpu"}, 1), UserError);
+  plan.heads.pop_back();
+  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32"}, 1), UserError);
+
+  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 1);
+  ModelInput input;
+  EXPECT_THROW(engine.prefill({input}, 0), UserError);
+  EXPECT_THROW(engine.prefill({}, 0), UserError);
+  input.input_ids = {1, spec.text.vocab_size};
+  input.position_ids = {0, 1};
+  EXPECT_THROW(engine.prefill({input}, 0), UserError);
+  input.input_ids = {1, 2};
+  input.images = 1;
+  EXPECT_THROW(engine.prefill({input}, 0), UserError);
+  input.images = 0;
+  input.spans = {{1, 2, 2}};
+  EXPECT_THROW(engine.prefill({input}, 0), UserError);
+  input.spans.clear();
+  const auto session = engine.prefill({input}, 1);
+  engine.decode(*session, {0}, {3});
+  EXPECT_THROW(engine.decode(*session, {0}, {3}), InternalError);  // past the capacity
+}
+
+}  // namespace
+}  // namespace yopo

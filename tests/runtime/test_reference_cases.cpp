@@ -1,0 +1,169 @@
+// The runtime against the reference implementation's recorded cases.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "runtime/cpu/gemm.h"
+#include "tests/runtime/fixtures.h"
+#include "tests/support/close.h"
+
+namespace yopo {
+namespace {
+
+using runtime::Engine;
+using testing::Case;
+using testing::close;
+using testing::fixture;
+using testing::read_case;
+
+struct Named {
+  std::string model, name;
+};
+void PrintTo(const Named& named, std::ostream* out) { *out << named.model << " on " << named.name; }
+
+class ReferenceCase : public ::testing::TestWithParam<Named> {};
+
+std::vector<std::string> skip_runs(const Case& data) {
+  std::vector<std::string> runs;
+  for (const auto& [name, value] : data.json["skip"].items()) runs.push_back(name);
+  return runs;
+}
+
+std::vector<float> last_row(const std::vector<float>& logits, int64_t vocab) { return {logits.end() - vocab, logits.end()}; }
+
+TEST_P(ReferenceCase, DenseFromEmbeddings) {
+  const Case data = read_case(GetParam().name);
+  const OpenModel model = open_model(fixture(GetParam().model));
+  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const double tolerance = data.json["tolerance"]["dense"]["values"];
+  TraceOptions options;
+  options.decode = data.decode;
+  const Trace trace = engine.trace(data.embedded(), options);
+  const SafetensorsFile expected = data.file("dense");
+  EXPECT_TRUE(close(trace.hidden, expected.at("hidden").floats(), tolerance));
+  const std::vector<float> last = last_row(trace.logits, trace.vocab_size);
+  const bool whole = expected.contains("logits");
+  EXPECT_TRUE(close(whole ? trace.logits : last, expected.at(whole ? "logits" : "logits_last").floats(), tolerance));
+  EXPECT_TRUE(close(trace.decode_logits, expected.at("decode_logits").floats(), tolerance));
+}
+
+TEST_P(ReferenceCase, EveryPlanFromEmbeddings) {
+  const Case data = read_case(GetParam().name);
+  const OpenModel model = open_model(fixture(GetParam().model));
+  const std::vector<std::string> runs = skip_runs(data);
+  ASSERT_EQ(runs.size(), 7u);
+  for (const std::string& run : runs) {
+    SCOPED_TRACE(run);
+    const Plan plan = read_plan(fixture(GetParam().name) / ("skip_" + run + ".plan.json"));
+    const Engine engine(model, plan, {.dtype = "fp32"});
+    const double tolerance = data.json["skip"][run]["tolerance"];
+    TraceOptions options;
+    options.decode = data.decode;
+    const Trace trace = engine.trace(data.embedded(), options);
+    const SafetensorsFile expected = data.file("skip_" + run);
+    EXPECT_TRUE(close(trace.hidden, expected.at("hidden").floats(), tolerance));
+    EXPECT_TRUE(close(last_row(trace.logits, trace.vocab_size), expected.at("logits_last").floats(), tolerance));
+    EXPECT_TRUE(close(trace.decode_logits, expected.at("decode_logits").floats(), tolerance));
+
+    // What was promised is what was spent, to the last multiply-add and byte.
+    const PromptShape shape{data.embedded().length(), data.spans};
+    EXPECT_EQ(engine.counters().prefill, prefill_cost(plan, model.spec.text, shape, shape.length));
+    Cost decode;
+    for (int64_t i = 0; i < int64_t(data.decode.size()); ++i) decode += decode_cost(plan, model.spec.text, shape, i);
+    EXPECT_EQ(engine.counters().decode, decode);
+    EXPECT_EQ(engine.counters().kv_bytes, kv_bytes(plan, model.spec.text, shape, int64_t(data.decode.size()), 4));
+  }
+}
+
+TEST_P(ReferenceCase, FromPixels) {
+  const Case data = read_case(GetParam().name);
+  const OpenModel model = open_model(fixture(GetParam().model));
+  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const SafetensorsFile expected = data.file("dense");
+  const ModelInput input = read_input(model.spec, fixture(GetParam().name) / "inputs.safetensors");
+  TraceOptions options;
+  options.decode = data.decode;
+  const Trace trace = engine.trace(input, options);
+  EXPECT_TRUE(close(trace.vision_hidden, expected.at("vision_hidden").floats(), 2e-3));
+  EXPECT_TRUE(close(trace.vision_features, expected.at("vision_features").floats(), 2e-3));
+  EXPECT_TRUE(close(trace.hidden, expected.at("hidden").floats(), 2e-3));
+  EXPECT_TRUE(close(trace.decode_logits, expected.at("decode_logits").floats(), 2e-3));
+  EXPECT_GT(engine.counters().vision_macs, 0);
+}
+
+// Every rounding to bf16 has a relative error of at most 2^-9. A row's 2 L branches are rounded at five places each (input,
+// weights, projections, mixture, output), and these errors are independent: the row's error norm stays below
+// 2^-9 sqrt(5 * 2 L) times the largest norm that the row had, times 4 for what a layer amplifies.
+TEST_P(ReferenceCase, Bf16WithinRowNormBound) {
+  const Case data = read_case(GetParam().name);
+  const OpenModel model = open_model(fixture(GetParam().model));
+  const Plan plan = read_plan(fixture(GetParam().name) / "skip_all.plan.json");
+  if (!runtime::cpu::bf16_is_possible()) {
+    EXPECT_THROW(Engine(model, plan, {.dtype = "bf16"}), UserError);
+    return;
+  }
+  const Engine engine(model, plan, {.dtype = "bf16"});
+  TraceOptions options;
+  options.decode = data.decode;
+  const Trace trace = engine.trace(data.embedded(), options);
+  const SafetensorsFile expected = data.file("skip_all");
+  const std::vector<float> hidden = expected.at("hidden").floats();
+  ASSERT_EQ(trace.hidden.size(), hidden.size());
+  const int64_t layers = trace.layers, length = trace.length, size = trace.hidden_size;
+  for (int64_t t = 0; t < length; ++t) {
+    double norm = 0, error = 0;
+    for (int64_t l = 0; l <= layers; ++l) {
+      double square = 0;
+      error = 0;
+      for (int64_t c = 0; c < size; ++c) {
+        const size_t i = size_t((l * length + t) * size + c);
+        square += double(hidden[i]) * hidden[i];
+        error += (double(trace.hidden[i]) - hidden[i]) * (double(trace.hidden[i]) - hidden[i]);
+      }
+      norm = std::max(norm, std::sqrt(square));
+    }
+    const double bound = 4 * std::sqrt(10.0 * double(layers)) / 512 * norm;
+    EXPECT_LE(std::sqrt(error), bound) << "row " << t;
+    EXPECT_TRUE(std::isfinite(error));
+  }
+  EXPECT_EQ(engine.counters().kv_bytes, kv_bytes(engine.plan(), model.spec.text, {length, data.spans}, int64_t(data.decode.size()), 2));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase,
+                         ::testing::Values(Named{"llava_hf/model", "llava_hf/cases/single"},
+                                           Named{"llava_hf/model", "llava_hf/cases/two_images"},
+                                           Named{"llava_hf/model_newkeys", "llava_hf/cases/single"},
+                                           Named{"llava_orig/model", "llava_orig/cases/single"}));
+
+TEST(ReferenceBatch, PaddedCaseGivesTheRowsOfEachSample) {
+  const OpenModel model = open_model(fixture("llava_hf/model"));
+  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const SafetensorsFile inputs = SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/inputs.safetensors"));
+  const std::vector<float> expected =
+      SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/dense.safetensors")).at("logits").floats();
+  const std::vector<int64_t> ids = inputs.at("input_ids").ints(), mask = inputs.at("attention_mask").ints();
+  const int64_t width = inputs.at("input_ids").shape[1], vocab = model.spec.text.vocab_size;
+  const std::vector<float> pixels = inputs.at("pixel_values").floats();
+  std::vector<ModelInput> samples;
+  size_t pixel = 0;
+  for (int64_t b = 0; b < 2; ++b) {
+    std::vector<int64_t> own;
+    for (int64_t t = 0; t < width; ++t)
+      if (mask[size_t(b * width + t)]) own.push_back(ids[size_t(b * width + t)]);
+    const bool image = std::count(own.begin(), own.end(), model.spec.image_token_id) > 0;
+    const size_t count = image ? pixels.size() / 2 : 0;
+    samples.push_back(make_input(model.spec, own, {pixels.begin() + int64_t(pixel), pixels.begin() + int64_t(pixel + count)}, image, "case"));
+    pixel += count;
+  }
+  const auto session = engine.prefill(samples, 0);
+  for (int64_t b = 0; b < 2; ++b) {  // left-padded: the last row is the sample's last
+    const auto row = expected.begin() + ((b + 1) * width - 1) * vocab;
+    const auto got = engine.logits(*session).begin() + b * vocab;
+    EXPECT_TRUE(close(std::vector<float>(got, got + vocab), std::vector<float>(row, row + vocab), 2e-3));
+  }
+}
+
+}  // namespace
+}  // namespace yopo

@@ -1,0 +1,93 @@
+// Where weights lie and how they are converted.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "core/error.h"
+#include "tests/runtime/fixtures.h"
+#include "tests/support/close.h"
+
+namespace yopo {
+namespace {
+
+using runtime::Engine;
+
+class Stored : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "yopo-weights-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// The fixture model with all weights stored as `type`; the first element of `poisoned` (if any) is NaN.
+  OpenModel converted(DType type, const std::string& poisoned = "") {
+    const fs::path from = testing::fixture("llava_hf/model");
+    fs::copy_file(from / "config.json", folder_ / "config.json", fs::copy_options::overwrite_existing);
+    std::map<std::string, OwnedTensor> tensors;
+    const SafetensorsFile file = SafetensorsFile::open(from / "model.safetensors");
+    for (const auto& [name, view] : file.tensors()) {
+      std::vector<float> values = view.floats();
+      if (name == poisoned) values[0] = NAN;
+      OwnedTensor tensor{type, view.shape, std::vector<std::byte>(values.size() * size_of(type))};
+      from_float(values.data(), values.size(), type, tensor.bytes.data());
+      tensors[name] = std::move(tensor);
+    }
+    write_safetensors(folder_ / "model.safetensors", tensors);
+    return open_model(folder_);
+  }
+  fs::path folder_;
+};
+
+Plan prefix_plan(const DecoderSpec& spec) {
+  Plan plan = dense_plan(spec);
+  plan.visual_layers = 3;
+  for (auto& layer : plan.heads) layer.back() = 0;
+  plan.ffn[0] = std::vector<int64_t>{0, 1, 2};
+  return plan;
+}
+
+TEST_F(Stored, PrefixPlansUseTheMappedWeights) {
+  const OpenModel model = open_model(testing::fixture("llava_hf/model"));
+  const Engine in_place(model, prefix_plan(model.spec.text), {.dtype = "fp32"});
+  // Only vectors are copied: a few kilobytes.
+  EXPECT_LT(in_place.weight_bytes_owned(), 64 * 1024);
+  Plan other = prefix_plan(model.spec.text);
+  other.ffn[0] = std::vector<int64_t>{7};
+  const Engine reordered(model, other, {.dtype = "fp32"});
+  const int64_t copied = reordered.weight_bytes_owned() - in_place.weight_bytes_owned();
+  EXPECT_EQ(copied, 3 * 4 * model.spec.text.hidden_size * model.spec.text.intermediate_size) << "one layer's FFN";
+}
+
+TEST_F(Stored, HalfPrecisionIsConverted) {
+  const ModelInput input = testing::read_case("llava_hf/cases/single").embedded();
+  const OpenModel original = open_model(testing::fixture("llava_hf/model"));
+  const std::vector<float> expected = Engine(original, dense_plan(original.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
+  for (const DType type : {DType::F16, DType::BF16}) {
+    const OpenModel model = converted(type);
+    const std::vector<float> got = Engine(model, dense_plan(model.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
+    EXPECT_TRUE(testing::close_relative(got, expected, type == DType::F16 ? 5e-3 : 4e-2));
+    EXPECT_FALSE(testing::close_relative(got, expected, 1e-6)) << "the stored weights are rounded";
+  }
+}
+
+TEST_F(Stored, NaNIsNamed) {
+  const std::string name = "language_model.model.layers.1.mlp.up_proj.weight";
+  const OpenModel model = converted(DType::F16, name);
+  try {
+    const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+    FAIL() << "a NaN was converted";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+  }
+  // A NaN in a tensor that is used in place shows itself in generate.
+  const OpenModel mapped = converted(DType::F32, name);
+  const Engine engine(mapped, dense_plan(mapped.spec.text), {.dtype = "fp32"});
+  EXPECT_THROW(engine.generate({testing::read_case("llava_hf/cases/single").embedded()}, 2), UserError);
+}
+
+}  // namespace
+}  // namespace yopo
