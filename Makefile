@@ -11,8 +11,9 @@ demo: build
 	build/release/yopo run configs/demo.yaml
 	build/release/yopo run configs/demo_tower.yaml
 
+# Two tests at a time share the cores: their threads should sleep, not spin, while they wait.
 test: build
-	ctest --test-dir build/release --output-on-failure --no-tests=error -j2
+	OMP_WAIT_POLICY=passive ctest --test-dir build/release --output-on-failure --no-tests=error -j2
 
 # LLaVA-1.5-7B's layer sizes with random weights (LAYERS of its 32), then the operators one by one.
 LAYERS ?= 2

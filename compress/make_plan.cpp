@@ -45,11 +45,12 @@ Json options_to_json(const PlanOptions& options) {
 
 }  // namespace
 
-Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec, const std::string& where) {
+Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec,
+               const std::string& where) {
   require(statistics.layers == spec.num_hidden_layers && statistics.heads == spec.num_attention_heads &&
               statistics.intermediate_size == spec.intermediate_size,
-          "{}: the statistics are of another model: {} layers, {} heads, {} neurons, but this one has {}, {}, {}", where,
-          statistics.layers, statistics.heads, statistics.intermediate_size, spec.num_hidden_layers,
+          "{}: the statistics are of another model: {} layers, {} heads, {} neurons, but this one has {}, {}, {}",
+          where, statistics.layers, statistics.heads, statistics.intermediate_size, spec.num_hidden_layers,
           spec.num_attention_heads, spec.intermediate_size);
   Plan plan = dense_plan(spec);
   plan.semantics = parse_semantics(options.semantics, where);
@@ -65,8 +66,8 @@ Plan make_plan(const Statistics& statistics, const PlanOptions& options, const D
     plan.visual_layers = *options.visual_layers;
   }
   if (options.heads) plan.heads = select_heads(statistics, *options.heads, where + ": heads", plan.visual_layers);
-  // Before `updates` are chosen, so that these are ones past visual_layers, too. The published simulations apply their masks
-  // in every layer, so their plans keep them.
+  // Before `updates` are chosen, so that these are ones past visual_layers, too. The published simulations apply their
+  // masks in every layer, so their plans keep them.
   if (plan.semantics == Semantics::Skip)
     for (int64_t layer = plan.visual_layers; layer < spec.num_hidden_layers; ++layer)
       std::fill(plan.heads[size_t(layer)].begin(), plan.heads[size_t(layer)].end(), uint8_t(1));

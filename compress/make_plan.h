@@ -10,35 +10,38 @@ namespace yopo {
 /// Layers that hold visual tokens: ranking across the model is among these only. Absent: all layers.
 using VisualLayers = std::optional<int64_t>;
 
-/// Heads [L][H] by threshold and vote (ratio > threshold in more than vote * samples samples, both strict; the published
-/// rule is "more than 40 of 100"; the first `exempt_layers`, default 2, are always kept), by number kept (highest mean ratio
-/// over the samples, per layer or across the model; exempt layers, default 0, are kept whole), or from a mask file.
-/// A fraction is rounded to the nearest count: of H per layer, or of visual_layers * H across the model, exempt layers
-/// included. With scope model, layers past visual_layers are all ones.
-/// UserError naming `where` for a number above the heads there are, exempt layers that alone exceed the number, a mask of
-/// another shape, statistics without samples or with NaN.
+/// Heads [L][H] by threshold and vote (ratio > threshold in more than vote * samples samples, both strict; the
+/// published rule is "more than 40 of 100"; the first `exempt_layers`, default 2, are always kept), by number kept
+/// (highest mean ratio over the samples, per layer or across the model; exempt layers, default 0, are kept whole), or
+/// from a mask file. A fraction is rounded to the nearest count: of H per layer, or of visual_layers * H across the
+/// model, exempt layers included. With scope model, layers past visual_layers are all ones. UserError naming `where`
+/// for a number above the heads there are, exempt layers that alone exceed the number, a mask of another shape,
+/// statistics without samples or with NaN.
 HeadMask select_heads(const Statistics& statistics, const HeadOptions& options, const std::string& where,
                       VisualLayers visual_layers = {});
-/// As above among the heads of `within`: `keep` as a fraction is of all heads (not of those within), and where `within` has
-/// fewer, all of them. UserError also for a count across the model above the heads within, and a mask file outside them.
+/// As above among the heads of `within`: `keep` as a fraction is of all heads (not of those within), and where `within`
+/// has fewer, all of them. UserError also for a count across the model above the heads within, and a mask file outside
+/// them.
 HeadMask select_updates(const Statistics& statistics, const HeadOptions& options, const HeadMask& within,
                         const std::string& where, VisualLayers visual_layers = {});
 
-/// Scores [L, F] over visual rows, activation x = act(gate) * up: mean_abs = mean |x|, rms = sqrt(mean x^2), active = share
-/// of rows with x active, wanda = rms times the norm of the down-projection's column. The last is |W| * ||X|| of Wanda
-/// (arXiv 2306.11695, equation 1) summed over the neuron's column in the l2 norm: the size of what the neuron adds to
-/// the residual stream. UserError naming `where` for a layer without visual rows or a score that is not finite.
+/// Scores [L, F] over visual rows, activation x = act(gate) * up: mean_abs = mean |x|, rms = sqrt(mean x^2), active =
+/// share of rows with x active, wanda = rms times the norm of the down-projection's column. The last is |W| * ||X|| of
+/// Wanda (arXiv 2306.11695, equation 1) summed over the neuron's column in the l2 norm: the size of what the neuron
+/// adds to the residual stream. UserError naming `where` for a layer without visual rows or a score that is not finite.
 std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore score, const std::string& where);
 /// Neuron sets [L] by score, ascending; nullopt where a layer keeps all of them. With scope model, scores of different
 /// layers below visual_layers compete as they are, and a layer may keep none; layers past it keep all.
 std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics& statistics, const FfnOptions& options,
-                                                                const std::string& where, VisualLayers visual_layers = {});
+                                                                const std::string& where,
+                                                                VisualLayers visual_layers = {});
 
 /// Ties go to the lower layer, then the lower index, so plans are deterministic. In a `skip` plan the entries of layers
 /// past visual_layers are all ones and null: no visual token is there, and export leaves those layers as they are.
 /// `provenance` holds tool version, statistics fingerprint, samples, queries and options; nothing that changes from run
 /// to run. UserError for statistics of another model.
-Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec, const std::string& where);
+Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec,
+               const std::string& where);
 /// Random heads, updates and neurons at the same counts a layer: the control of every claim about calibration. The same
 /// seed gives the same plan on every machine.
 Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed);

@@ -33,7 +33,8 @@ void check_known(const Json& object, const std::vector<std::string>& known, cons
             did_you_mean(key, known));
 }
 
-// Whether a JSON value is an integer in [0, limit), however it was made (parsed text is unsigned, built values may not be).
+// Whether a JSON value is an integer in [0, limit), however it was made (parsed text is unsigned, built values may not
+// be).
 bool is_index(const Json& value, int64_t limit) {
   if (value.is_number_unsigned()) return value.get<uint64_t>() < uint64_t(limit);
   return value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() < limit;
@@ -98,7 +99,8 @@ Semantics semantics_of(const std::string& name, const std::string& where) {
     if (text == name) return semantics;
     known.emplace_back(text);
   }
-  fail("{}: semantics: unknown '{}'{} (known: {})", where, printable(name), did_you_mean(name, known), fmt::join(known, ", "));
+  fail("{}: semantics: unknown '{}'{} (known: {})", where, printable(name), did_you_mean(name, known),
+       fmt::join(known, ", "));
 }
 
 std::optional<Window> window_of(const Json& json, const std::string& where) {
@@ -108,8 +110,8 @@ std::optional<Window> window_of(const Json& json, const std::string& where) {
   check_known(object, {"size", "causal"}, place);
   Window window{.size = get_int(object, "size", place, 1, max_window),
                 .causal = get_bool_or(object, "causal", place, false)};
-  require(window.size % 2 == 1, "{}: size {} is even; a window reaches equally far both ways and its size is odd", place,
-          window.size);
+  require(window.size % 2 == 1, "{}: size {} is even; a window reaches equally far both ways and its size is odd",
+          place, window.size);
   return window;
 }
 
@@ -182,8 +184,8 @@ void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& wh
     for (size_t layer = 0; layer < plan.heads.size(); ++layer)
       for (size_t head = 0; head < plan.heads[layer].size(); ++head)
         require(!(*plan.updates)[layer][head] || plan.heads[layer][head],
-                "{}: updates: layer {}, head {} is updated, but 'heads' drops it; updates lie within heads", where, layer,
-                head);
+                "{}: updates: layer {}, head {} is updated, but 'heads' drops it; updates lie within heads", where,
+                layer, head);
   }
   require(int64_t(plan.ffn.size()) == spec.num_hidden_layers, "{}: ffn: {} layers, but the model has {}", where,
           plan.ffn.size(), spec.num_hidden_layers);
@@ -191,8 +193,8 @@ void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& wh
     if (!plan.ffn[layer]) continue;
     int64_t previous = -1;
     for (int64_t neuron : *plan.ffn[layer]) {
-      require(neuron >= 0 && neuron < spec.intermediate_size, "{}: ffn: layer {}: neuron {}, but the model has {}", where,
-              layer, neuron, spec.intermediate_size);
+      require(neuron >= 0 && neuron < spec.intermediate_size, "{}: ffn: layer {}: neuron {}, but the model has {}",
+              where, layer, neuron, spec.intermediate_size);
       require(neuron > previous, "{}: ffn: layer {}: neuron {} after {}; indices must ascend", where, layer, neuron,
               previous);
       previous = neuron;
@@ -248,12 +250,12 @@ Json window_to_json(const std::optional<Window>& window) {
   return json;
 }
 
-std::optional<Window> window_from_json(const Json& parent, const std::string& where) { return window_of(parent, where); }
+std::optional<Window> window_from_json(const Json& parent, const std::string& where) {
+  return window_of(parent, where);
+}
 
 Plan read_plan(const fs::path& path) { return plan_from_json(read_json(path), path.string()); }
 
-void write_plan(const fs::path& path, const Plan& plan) {
-  write_text(path, layered_text(plan_to_json(plan)) + "\n");
-}
+void write_plan(const fs::path& path, const Plan& plan) { write_text(path, layered_text(plan_to_json(plan)) + "\n"); }
 
 }  // namespace yopo

@@ -93,8 +93,8 @@ std::optional<Plan> plan_of_checkpoint(const Checkpoint& checkpoint, const Decod
   require(format == "yopo-pruned", "{}: format: expected \"yopo-pruned\", found \"{}\"", where, printable(format));
   const int64_t version = get_int(object, "version", where, 0, INT64_MAX);
   require(version == 1, "{}: version: this tool reads version 1, found {}", where, version);
-  const std::vector<std::string> known{"format",  "version", "window", "visual_layers",
-                                       "heads",   "updates", "ffn",    "provenance"};
+  const std::vector<std::string> known{"format", "version", "window", "visual_layers",
+                                       "heads",  "updates", "ffn",    "provenance"};
   for (const auto& [key, value] : object.items())
     require(std::find(known.begin(), known.end(), key) != known.end(), "{}: unknown key '{}'{}", where, printable(key),
             did_you_mean(key, known));
@@ -147,7 +147,8 @@ std::vector<LayerOrder> orders_of(const Plan& plan, const DecoderSpec& spec) {
     if (plan.ffn[layer]) {
       std::vector<uint8_t> flags(size_t(spec.intermediate_size), 0);
       for (int64_t neuron : *plan.ffn[layer]) flags[size_t(neuron)] = 1;
-      std::stable_partition(order.neurons.begin(), order.neurons.end(), [&](int64_t n) { return flags[size_t(n)] != 0; });
+      std::stable_partition(order.neurons.begin(), order.neurons.end(),
+                            [&](int64_t n) { return flags[size_t(n)] != 0; });
     }
     orders.push_back(std::move(order));
   }

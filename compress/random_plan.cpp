@@ -9,8 +9,8 @@
 namespace yopo {
 namespace {
 
-// xoshiro256** 1.0 (Blackman and Vigna, prng.di.unimi.it), seeded by splitmix64. Written out because the standard library's
-// distributions give other numbers with every implementation.
+// xoshiro256** 1.0 (Blackman and Vigna, prng.di.unimi.it), seeded by splitmix64. Written out because the standard
+// library's distributions give other numbers with every implementation.
 class Random {
  public:
   explicit Random(uint64_t seed) {

@@ -18,8 +18,9 @@ void check_ratios(const Statistics& statistics, const std::string& where) {
   const size_t each = size_t(statistics.layers * statistics.heads);
   ensure(statistics.ratio.size() == size_t(statistics.samples()) * each, "ratio is [S, L, H]");
   for (size_t i = 0; i < statistics.ratio.size(); ++i)
-    require(!std::isnan(statistics.ratio[i]), "{}: the statistics hold NaN as attention ratio of sample '{}', layer {}, head {}",
-            where, statistics.ids[i / each], i % each / size_t(statistics.heads), i % size_t(statistics.heads));
+    require(!std::isnan(statistics.ratio[i]),
+            "{}: the statistics hold NaN as attention ratio of sample '{}', layer {}, head {}", where,
+            statistics.ids[i / each], i % each / size_t(statistics.heads), i % size_t(statistics.heads));
 }
 
 // Keeps a head of `within` with more than vote * S votes, both comparisons strict.
@@ -50,7 +51,8 @@ void keep_highest(std::vector<Ranked> candidates, int64_t count, HeadMask& mask)
   for (size_t i = 0; i < size_t(count); ++i) mask[size_t(candidates[i].layer)][size_t(candidates[i].head)] = 1;
 }
 
-std::vector<Ranked> candidates_of(const std::vector<double>& means, const HeadMask& within, int64_t first, int64_t last) {
+std::vector<Ranked> candidates_of(const std::vector<double>& means, const HeadMask& within, int64_t first,
+                                  int64_t last) {
   std::vector<Ranked> candidates;
   for (int64_t layer = first; layer < last; ++layer)
     for (int64_t head = 0; head < int64_t(within[size_t(layer)].size()); ++head)
@@ -74,9 +76,11 @@ int64_t count_of(const Keep& keep, int64_t whole, std::string_view what, const s
     require(keep.value >= 0 && keep.value <= 1, "{}: keep: expected a fraction in [0, 1], found {}", where, keep.value);
     return std::llround(keep.value * double(whole));
   }
-  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where, keep.value);
-  require(keep.value <= double(whole), "{}: keep: {:.0f} heads are above the {} that {} (as a fraction, write it with a decimal point)",
-          where, keep.value, whole, what);
+  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where,
+          keep.value);
+  require(keep.value <= double(whole),
+          "{}: keep: {:.0f} heads are above the {} that {} (as a fraction, write it with a decimal point)", where,
+          keep.value, whole, what);
   return int64_t(keep.value);
 }
 
@@ -100,8 +104,8 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
       count_of(*options.keep, visual_layers * heads, fmt::format("{} layers have", visual_layers), where);
   const int64_t spent_layers = std::min(exempt, visual_layers);
   const int64_t spent = int64_t(candidates_of(means, within, 0, spent_layers).size());
-  require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count, spent_layers,
-          spent);
+  require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count,
+          spent_layers, spent);
   auto candidates = candidates_of(means, within, spent_layers, visual_layers);
   const int64_t most = int64_t(candidates.size());
   require(options.keep->fraction || !nested || count - spent <= most,
@@ -115,8 +119,8 @@ HeadMask select(const Statistics& statistics, const HeadOptions& options, const 
   const int ways = int(options.keep.has_value()) + int(options.threshold.has_value()) + int(!options.mask.empty());
   require(ways == 1, "{}: expected exactly one of keep, threshold and mask, found {}", where, ways);
   const int64_t visual = visual_layers.value_or(statistics.layers);
-  require(visual >= 0 && visual <= statistics.layers, "{}: visual_layers: {} is out of range; the statistics have {} layers",
-          where, visual, statistics.layers);
+  require(visual >= 0 && visual <= statistics.layers,
+          "{}: visual_layers: {} is out of range; the statistics have {} layers", where, visual, statistics.layers);
   if (!options.mask.empty()) {
     HeadMask mask = read_head_mask(options.mask, statistics.layers, statistics.heads);
     for (size_t layer = 0; layer < mask.size(); ++layer)
@@ -132,8 +136,10 @@ HeadMask select(const Statistics& statistics, const HeadOptions& options, const 
           "{}: exempt_layers: {} is out of range; the statistics have {} layers", where, wanted, statistics.layers);
   const int64_t exempt = std::min(wanted, statistics.layers);
   if (options.threshold) {
-    require(std::isfinite(*options.threshold), "{}: threshold: expected a finite number, found {}", where, *options.threshold);
-    require(options.vote >= 0 && options.vote <= 1, "{}: vote: expected a fraction in [0, 1], found {}", where, options.vote);
+    require(std::isfinite(*options.threshold), "{}: threshold: expected a finite number, found {}", where,
+            *options.threshold);
+    require(options.vote >= 0 && options.vote <= 1, "{}: vote: expected a fraction in [0, 1], found {}", where,
+            options.vote);
     return by_votes(statistics, options, within, exempt);
   }
   return by_number(statistics, options, within, nested, exempt, visual, where);
@@ -154,8 +160,8 @@ HeadMask select_updates(const Statistics& statistics, const HeadOptions& options
 
 HeadMask read_head_mask(const fs::path& path, int64_t layers, int64_t heads) {
   const NpyArray array = read_npy(path);
-  require(array.shape == std::vector<int64_t>{layers, heads}, "{}: expected a head mask of shape {}, found {}", path.string(),
-          shape_string(std::vector<int64_t>{layers, heads}), shape_string(array.shape));
+  require(array.shape == std::vector<int64_t>{layers, heads}, "{}: expected a head mask of shape {}, found {}",
+          path.string(), shape_string(std::vector<int64_t>{layers, heads}), shape_string(array.shape));
   HeadMask mask = mask_of(layers, heads, 0);
   for (size_t i = 0; i < array.values.size(); ++i) {
     const int64_t value = array.values[i];

@@ -13,7 +13,8 @@ int64_t count_of(const Keep& keep, int64_t whole, const std::string& where) {
     require(keep.value >= 0 && keep.value <= 1, "{}: keep: expected a fraction in [0, 1], found {}", where, keep.value);
     return std::llround(keep.value * double(whole));
   }
-  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where, keep.value);
+  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where,
+          keep.value);
   require(keep.value <= double(whole),
           "{}: keep: {:.0f} neurons are above the {} there are (as a fraction, write it with a decimal point)", where,
           keep.value, whole);
@@ -21,7 +22,8 @@ int64_t count_of(const Keep& keep, int64_t whole, const std::string& where) {
 }
 
 // Marks the `count` highest of scores[first, last) in `kept`; ties to the lower index.
-void keep_highest(const std::vector<double>& scores, int64_t first, int64_t last, int64_t count, std::vector<uint8_t>& kept) {
+void keep_highest(const std::vector<double>& scores, int64_t first, int64_t last, int64_t count,
+                  std::vector<uint8_t>& kept) {
   std::vector<int64_t> order;
   for (int64_t i = first; i < last; ++i) order.push_back(i);
   const auto before = [&](int64_t a, int64_t b) {
@@ -35,8 +37,9 @@ void keep_highest(const std::vector<double>& scores, int64_t first, int64_t last
 
 std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore score, const std::string& where) {
   const size_t width = size_t(statistics.intermediate_size), total = size_t(statistics.layers) * width;
-  ensure(statistics.abs_sum.size() == total && statistics.square_sum.size() == total && statistics.active.size() == total &&
-             statistics.column_norm.size() == total && statistics.rows.size() == size_t(statistics.layers),
+  ensure(statistics.abs_sum.size() == total && statistics.square_sum.size() == total &&
+             statistics.active.size() == total && statistics.column_norm.size() == total &&
+             statistics.rows.size() == size_t(statistics.layers),
          "neuron statistics are [L, F]");
   std::vector<double> scores(total);
   for (size_t i = 0; i < total; ++i) {
@@ -44,10 +47,18 @@ std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore scor
     require(rows > 0, "{}: the statistics hold no visual rows in layer {}", where, i / width);
     const double rms = std::sqrt(statistics.square_sum[i] / double(rows));
     switch (score) {
-      case NeuronScore::MeanAbs: scores[i] = statistics.abs_sum[i] / double(rows); break;
-      case NeuronScore::Rms: scores[i] = rms; break;
-      case NeuronScore::Active: scores[i] = statistics.active[i] / double(rows); break;
-      case NeuronScore::Wanda: scores[i] = rms * statistics.column_norm[i]; break;
+      case NeuronScore::MeanAbs:
+        scores[i] = statistics.abs_sum[i] / double(rows);
+        break;
+      case NeuronScore::Rms:
+        scores[i] = rms;
+        break;
+      case NeuronScore::Active:
+        scores[i] = statistics.active[i] / double(rows);
+        break;
+      case NeuronScore::Wanda:
+        scores[i] = rms * statistics.column_norm[i];
+        break;
     }
     require(std::isfinite(scores[i]), "{}: the score {} of layer {}, neuron {} is not finite", where, name_of(score),
             i / width, i % width);
@@ -59,8 +70,8 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
                                                                 const std::string& where, VisualLayers visual_layers) {
   const int64_t layers = statistics.layers, width = statistics.intermediate_size;
   const int64_t visual = visual_layers.value_or(layers);
-  require(visual >= 0 && visual <= layers, "{}: visual_layers: {} is out of range; the statistics have {} layers", where,
-          visual, layers);
+  require(visual >= 0 && visual <= layers, "{}: visual_layers: {} is out of range; the statistics have {} layers",
+          where, visual, layers);
   const std::vector<double> scores = neuron_scores(statistics, options.score, where);
   std::vector<uint8_t> kept(scores.size(), 0);
   if (options.scope == Scope::Model) {

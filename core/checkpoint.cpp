@@ -24,7 +24,8 @@ std::vector<std::string> names_of(const std::map<std::string, TensorView>& tenso
   for (const auto& entry : fs::directory_iterator(folder, code)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json")))
-      fail("{}: expected {} or {}, found {}: convert the checkpoint to safetensors first", folder.string(), kSingle, kIndex, name);
+      fail("{}: expected {} or {}, found {}: convert the checkpoint to safetensors first", folder.string(), kSingle,
+           kIndex, name);
   }
   fail("{}: no weights: expected {} or {}", folder.string(), kSingle, kIndex);
 }
@@ -105,8 +106,8 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
     checkpoint.shards_.push_back({name, file.names()});
   }
   for (const auto& [tensor, shard] : shard_of)
-    require(checkpoint.contains(tensor), "{}: {} names tensor '{}' in {}, which does not hold it{}", folder.string(), kIndex,
-            printable(tensor), printable(shard), did_you_mean(tensor, names_of(checkpoint.tensors_)));
+    require(checkpoint.contains(tensor), "{}: {} names tensor '{}' in {}, which does not hold it{}", folder.string(),
+            kIndex, printable(tensor), printable(shard), did_you_mean(tensor, names_of(checkpoint.tensors_)));
   return checkpoint;
 }
 
@@ -149,11 +150,20 @@ void check_finite(const TensorView& tensor, const std::string& name, const fs::p
   const size_t count = size_t(tensor.count());
   int64_t bad = -1;
   switch (tensor.dtype) {
-    case DType::F32: bad = first_not_finite<uint32_t>(tensor.data<uint32_t>(), count, 0x7f800000u); break;
-    case DType::F16: bad = first_not_finite<uint16_t>(tensor.data<uint16_t>(), count, uint16_t(0x7c00)); break;
-    case DType::BF16: bad = first_not_finite<uint16_t>(tensor.data<uint16_t>(), count, uint16_t(0x7f80)); break;
-    case DType::F64: bad = first_not_finite<uint64_t>(tensor.data<uint64_t>(), count, 0x7ff0000000000000u); break;
-    default: return;
+    case DType::F32:
+      bad = first_not_finite<uint32_t>(tensor.data<uint32_t>(), count, 0x7f800000u);
+      break;
+    case DType::F16:
+      bad = first_not_finite<uint16_t>(tensor.data<uint16_t>(), count, uint16_t(0x7c00));
+      break;
+    case DType::BF16:
+      bad = first_not_finite<uint16_t>(tensor.data<uint16_t>(), count, uint16_t(0x7f80));
+      break;
+    case DType::F64:
+      bad = first_not_finite<uint64_t>(tensor.data<uint64_t>(), count, 0x7ff0000000000000u);
+      break;
+    default:
+      return;
   }
   if (bad < 0) return;
   std::vector<int64_t> index(tensor.shape.size());

@@ -15,9 +15,9 @@ struct Row {
   std::string_view safetensors, brief;
 };
 constexpr Row kRows[] = {
-    {DType::F64, 8, "F64", "fp64"}, {DType::F32, 4, "F32", "fp32"}, {DType::F16, 2, "F16", "fp16"},
+    {DType::F64, 8, "F64", "fp64"},   {DType::F32, 4, "F32", "fp32"},  {DType::F16, 2, "F16", "fp16"},
     {DType::BF16, 2, "BF16", "bf16"}, {DType::I64, 8, "I64", "int64"}, {DType::I32, 4, "I32", "int32"},
-    {DType::I16, 2, "I16", "int16"}, {DType::I8, 1, "I8", "int8"},    {DType::U8, 1, "U8", "uint8"},
+    {DType::I16, 2, "I16", "int16"},  {DType::I8, 1, "I8", "int8"},    {DType::U8, 1, "U8", "uint8"},
     {DType::Bool, 1, "BOOL", "bool"},
 };
 

@@ -42,7 +42,8 @@ int open_regular(const fs::path& path, uint64_t& size) {
   }
   if (!S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    fail("cannot read {}: {}", path.string(), S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
+    fail("cannot read {}: {}", path.string(),
+         S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
   }
   size = uint64_t(status.st_size);
   return descriptor;
@@ -123,8 +124,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   require(!path.empty() && path.has_filename(), "cannot write '{}': it names no file", path.string());
   std::error_code code;
   const fs::file_status status = fs::symlink_status(path, code);
-  require(!fs::exists(status) || fs::is_regular_file(status) || fs::is_symlink(status), "cannot write {}: {}", path.string(),
-          fs::is_directory(status) ? "it is a folder" : "it exists and is no regular file");
+  require(!fs::exists(status) || fs::is_regular_file(status) || fs::is_symlink(status), "cannot write {}: {}",
+          path.string(), fs::is_directory(status) ? "it is a folder" : "it exists and is no regular file");
   fs::create_directories(parent_of(path), code);
   if (code) fail("cannot make folder {}: {}", parent_of(path).string(), code.message());
   do {
@@ -146,7 +147,8 @@ void AtomicFile::fail_write(int code, uint64_t needed) const {
     std::string free;
     if (::statvfs(parent_of(path_).c_str(), &space) == 0)
       free = fmt::format(", {} free on its disk", uint64_t(space.f_bavail) * space.f_frsize);
-    fail("cannot write {}: {}; {} more bytes needed after {} written{}", path_.string(), reason(code), needed, written_, free);
+    fail("cannot write {}: {}; {} more bytes needed after {} written{}", path_.string(), reason(code), needed, written_,
+         free);
   }
   fail("cannot write {}: {}", path_.string(), reason(code));
 }
@@ -206,7 +208,8 @@ void write_text(const fs::path& path, std::string_view text) {
 
 fs::path inside(const fs::path& folder, std::string_view name, std::string_view where) {
   require(!name.empty(), "{}: the file name is empty", where);
-  require(name.find('\0') == std::string_view::npos, "{}: the file name '{}' holds a zero byte", where, printable(name));
+  require(name.find('\0') == std::string_view::npos, "{}: the file name '{}' holds a zero byte", where,
+          printable(name));
   const fs::path relative = fs::path(name).lexically_normal();
   require(!relative.is_absolute(), "{}: '{}' is an absolute path; expected a name inside {}", where, printable(name),
           folder.string());

@@ -34,7 +34,8 @@ void check_seal(std::span<const std::byte> bytes, const std::string& where) {
   const auto tail = bytes.last(kSealSize);
   const std::string_view seal(reinterpret_cast<const char*>(tail.data()), tail.size());
   if (!seal.starts_with(kSeal)) return;
-  require(seal == seal_of(bytes.first(bytes.size() - kSealSize)), "{}: damaged: its content is not what was written", where);
+  require(seal == seal_of(bytes.first(bytes.size() - kSealSize)), "{}: damaged: its content is not what was written",
+          where);
 }
 
 /// The library prints its own error stack by default; our messages take its place.
@@ -93,8 +94,9 @@ size_t longest(const std::vector<std::string>& texts) {
 void write_dataset(hid_t file, const std::string& name, const Hdf5Array& array, const std::string& where) {
   const std::string what = fmt::format("cannot write {}: dataset {}", where, name);
   const int64_t count = element_count(array.shape, what);
-  std::visit([&](const auto& values) { ensure(int64_t(values.size()) == count, "HDF5 values do not fill their shape"); },
-             array.values);
+  std::visit(
+      [&](const auto& values) { ensure(int64_t(values.size()) == count, "HDF5 values do not fill their shape"); },
+      array.values);
   const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, what);
   const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
   require(H5Pset_create_intermediate_group(links, 1) >= 0 && H5Pset_obj_track_times(creation, 0) >= 0 &&
@@ -142,7 +144,8 @@ void write_groups(hid_t file, const std::map<std::string, Hdf5Array>& datasets, 
   std::set<std::string> groups;
   for (const auto& [name, unused] : datasets) {
     ensure(name.size() > 1 && name[0] == '/' && name.back() != '/', "HDF5 dataset name without its path");
-    for (size_t at = name.find('/', 1); at != std::string::npos; at = name.find('/', at + 1)) groups.insert(name.substr(0, at));
+    for (size_t at = name.find('/', 1); at != std::string::npos; at = name.find('/', at + 1))
+      groups.insert(name.substr(0, at));
   }
   for (const std::string& name : groups) {
     const std::string what = fmt::format("cannot write {}: group {}", where, name);
@@ -189,7 +192,8 @@ void check_string(hid_t type, const std::string& what) {
 }
 
 /// `bytes_left` is what of the file's size earlier datasets have not taken.
-Hdf5Array read_dataset(hid_t file, const std::string& name, int64_t limit, uint64_t& bytes_left, const std::string& where) {
+Hdf5Array read_dataset(hid_t file, const std::string& name, int64_t limit, uint64_t& bytes_left,
+                       const std::string& where) {
   const std::string what = fmt::format("cannot read {}: dataset {}", where, printable(name));
   const Handle dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, what);
   const Handle space(H5Dget_space(dataset), H5Sclose, what);
@@ -201,8 +205,8 @@ Hdf5Array read_dataset(hid_t file, const std::string& name, int64_t limit, uint6
   require((layout == H5D_CONTIGUOUS || layout == H5D_COMPACT) && H5Pget_external_count(creation) == 0,
           "{}: chunked, virtual or external data; expected contiguous", what);
   const size_t width = H5Tget_size(type);
-  require(width > 0 && uint64_t(shape.count) <= bytes_left / width, "{}: {} elements of {} bytes are more than the file holds",
-          what, shape.count, width);
+  require(width > 0 && uint64_t(shape.count) <= bytes_left / width,
+          "{}: {} elements of {} bytes are more than the file holds", what, shape.count, width);
   bytes_left -= uint64_t(shape.count) * width;
   Hdf5Array array{shape.sizes, {}};
   const auto read = [&](hid_t memory, void* into) {
@@ -250,7 +254,8 @@ herr_t visit_link(hid_t group, const char* name, const H5L_info_t* link, void* d
   };
   try {
     if (link->type != H5L_TYPE_HARD) return stop(fmt::format("'{}' is a soft or external link", printable(name)));
-    if (std::count(name, name + std::char_traits<char>::length(name), '/') > kDeepest) return stop("groups nested too deep");
+    if (std::count(name, name + std::char_traits<char>::length(name), '/') > kDeepest)
+      return stop("groups nested too deep");
     H5O_info_t object;
     if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
       return stop(fmt::format("'{}' is unreadable", printable(name)));
@@ -266,8 +271,8 @@ herr_t visit_link(hid_t group, const char* name, const H5L_info_t* link, void* d
 
 std::pair<std::string, std::string> read_attribute(hid_t root, hsize_t index, const std::string& where) {
   const std::string unreadable = fmt::format("cannot read {}: attribute {}", where, index);
-  const Handle attribute(H5Aopen_by_idx(root, ".", H5_INDEX_NAME, H5_ITER_INC, index, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         unreadable);
+  const Handle attribute(H5Aopen_by_idx(root, ".", H5_INDEX_NAME, H5_ITER_INC, index, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose, unreadable);
   const ssize_t length = H5Aget_name(attribute, 0, nullptr);
   require(length >= 0 && length < 65'536, "{}", unreadable);
   std::string name(static_cast<size_t>(length) + 1, '\0');
@@ -298,7 +303,8 @@ void write_hdf5(const fs::path& path, const Hdf5File& content) {
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
   const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, what);
   // Made in memory and written by us: the library cannot recover from a full disk, and its message would not say so.
-  require(H5Pset_fapl_core(access, kGrowth, false) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
+  require(H5Pset_fapl_core(access, kGrowth, false) >= 0 &&
+              H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
               H5Pset_obj_track_times(creation, 0) >= 0,
           "{}", what);
   const Handle file(H5Fcreate(where.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, what);
@@ -334,7 +340,8 @@ Hdf5File read_hdf5(const fs::path& path, int64_t limit) {
   require(walk.error.empty(), "{}: {}", where, walk.error);
   require(walked >= 0, "{}", what);
   Hdf5File content;
-  for (const std::string& name : walk.datasets) content.datasets.emplace(name, read_dataset(file, name, limit, bytes_left, where));
+  for (const std::string& name : walk.datasets)
+    content.datasets.emplace(name, read_dataset(file, name, limit, bytes_left, where));
   const Handle root(H5Gopen2(file, "/", H5P_DEFAULT), H5Gclose, what);
   H5O_info_t info;
   require(H5Oget_info2(root, &info, H5O_INFO_NUM_ATTRS) >= 0, "{}", what);

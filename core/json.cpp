@@ -108,7 +108,8 @@ class Builder {
       auto& array = level.value->get_ref<Json::array_t&>();
       return &array.emplace_back(std::forward<Value>(value));
     }
-    // Straight to the underlying vector: the map's own insertion looks for the key first, quadratic over a hostile file.
+    // Straight to the underlying vector: the map's own insertion looks for the key first, quadratic over a hostile
+    // file.
     auto& object = static_cast<Json::object_t::Container&>(level.value->get_ref<Json::object_t&>());
     return &object.emplace_back(std::move(level.key), Json(std::forward<Value>(value))).second;
   }
@@ -150,7 +151,8 @@ Json parse(std::string_view text, std::string_view where, int64_t first_line) {
   const char* reached = text.data();
   Builder builder(text, where, first_line, &reached);
   builder.refuse_zero_bytes();
-  const bool done = Json::sax_parse(Cursor(text.data(), &reached), Cursor(text.data() + text.size(), &reached), &builder);
+  const bool done =
+      Json::sax_parse(Cursor(text.data(), &reached), Cursor(text.data() + text.size(), &reached), &builder);
   ensure(done, "JSON parser stopped without an error");
   return builder.take();
 }

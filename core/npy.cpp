@@ -51,7 +51,9 @@ class HeaderParser {
   }
 
  private:
-  [[noreturn]] void wrong(const std::string& what) const { fail("{}: bad .npy header at byte {}: {}", where_, at_, what); }
+  [[noreturn]] void wrong(const std::string& what) const {
+    fail("{}: bad .npy header at byte {}: {}", where_, at_, what);
+  }
   void blanks() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t')) ++at_;
   }
@@ -120,7 +122,8 @@ class HeaderParser {
 };
 
 /// One element as an integer; `kind` is NumPy's: b, i, u or f.
-int64_t element(const std::byte* from, char kind, size_t size, bool big_endian, const std::string& where, int64_t index) {
+int64_t element(const std::byte* from, char kind, size_t size, bool big_endian, const std::string& where,
+                int64_t index) {
   uint64_t bits = 0;
   for (size_t i = 0; i < size; ++i) bits |= uint64_t(from[big_endian ? size - 1 - i : i]) << (8 * i);
   if (kind == 'b') return bits != 0;
@@ -141,7 +144,8 @@ int64_t element(const std::byte* from, char kind, size_t size, bool big_endian, 
     value = single;
   }
   if (size == 2) value = float_of_fp16(uint16_t(bits));
-  require(value == 0 || value == 1, "{}: element {} of a float array is {}; a mask holds only 0 and 1", where, index, value);
+  require(value == 0 || value == 1, "{}: element {} of a float array is {}; a mask holds only 0 and 1", where, index,
+          value);
   return value == 1;
 }
 
@@ -152,9 +156,11 @@ NpyArray read_npy(const fs::path& path) {
   const auto file = MappedFile::open(path);
   const auto bytes = file->bytes();
   const auto byte = [&](size_t at) { return size_t(bytes[at]); };
-  require(bytes.size() >= 10 && std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0, "{}: not a .npy file", where);
+  require(bytes.size() >= 10 && std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0, "{}: not a .npy file",
+          where);
   const size_t major = byte(6), minor = byte(7);
-  require(major >= 1 && major <= 3 && minor == 0, "{}: .npy version {}.{}; expected 1.0, 2.0 or 3.0", where, major, minor);
+  require(major >= 1 && major <= 3 && minor == 0, "{}: .npy version {}.{}; expected 1.0, 2.0 or 3.0", where, major,
+          minor);
   const size_t start = major == 1 ? 10 : 12;
   require(bytes.size() >= start, "{}: cut short in its header", where);
   const size_t length = major == 1 ? byte(8) | byte(9) << 8 : byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24;
@@ -167,15 +173,17 @@ NpyArray read_npy(const fs::path& path) {
   const std::string& descr = header.descr;
   require(descr.find('O') == std::string::npos, "{}: holds Python objects ('{}'), which are never unpickled", where,
           printable(descr));
-  const bool known = descr.size() == 3 && std::strchr("<>|=", descr[0]) != nullptr &&
-                     ((descr[1] == 'b' && descr[2] == '1') || (std::strchr("iu", descr[1]) && std::strchr("1248", descr[2])) ||
-                      (descr[1] == 'f' && std::strchr("248", descr[2])));
+  const bool known =
+      descr.size() == 3 && std::strchr("<>|=", descr[0]) != nullptr &&
+      ((descr[1] == 'b' && descr[2] == '1') || (std::strchr("iu", descr[1]) && std::strchr("1248", descr[2])) ||
+       (descr[1] == 'f' && std::strchr("248", descr[2])));
   require(known, "{}: dtype '{}'; expected bool, an integer, or a float of 0 and 1", where, printable(descr));
   const size_t size = size_t(descr[2] - '0');
   const int64_t count = element_count(header.shape, where);
   const auto data = bytes.subspan(start + length);
-  require(uint64_t(count) == data.size() / size && data.size() % size == 0, "{}: shape {} of '{}' needs {} elements of {} bytes, {} bytes are there",
-          where, shape_string(header.shape), descr, count, size, data.size());
+  require(uint64_t(count) == data.size() / size && data.size() % size == 0,
+          "{}: shape {} of '{}' needs {} elements of {} bytes, {} bytes are there", where, shape_string(header.shape),
+          descr, count, size, data.size());
 
   NpyArray array{header.shape, std::vector<int64_t>(static_cast<size_t>(count))};
   const auto at = [&](int64_t index) {
@@ -202,7 +210,8 @@ NpyArray read_npy(const fs::path& path) {
 
 void write_npy_bool(const fs::path& path, const std::vector<std::vector<uint8_t>>& rows) {
   const size_t columns = rows.empty() ? 0 : rows[0].size();
-  std::string header = fmt::format("{{'descr': '|b1', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(), columns);
+  std::string header =
+      fmt::format("{{'descr': '|b1', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(), columns);
   // NumPy pads so that the data starts at a multiple of 64, the last byte of the header being a newline.
   constexpr size_t kPrefix = 10;
   header.append(63 - (kPrefix + header.size()) % 64, ' ');

@@ -56,7 +56,8 @@ void write_line(const std::string& line) {
 std::string clock_text(double seconds) {
   const auto whole = int64_t(std::llround(std::clamp(seconds, 0.0, 3.6e9)));
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
-  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
+  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60)
+                   : fmt::format("{}:{:02}", minutes, whole % 60);
 }
 
 /// Three significant digits, whole from a hundred on.
@@ -80,8 +81,14 @@ void warn(const std::string& line) {
 }
 
 Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)
-    : what_(std::move(what)), unit_(std::move(unit)), total_(total), done_(done), first_(done), start_(Clock::now()),
-      shown_(start_), terminal_(::isatty(STDERR_FILENO) == 1) {}
+    : what_(std::move(what)),
+      unit_(std::move(unit)),
+      total_(total),
+      done_(done),
+      first_(done),
+      start_(Clock::now()),
+      shown_(start_),
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   // Left without finish(), by an exception: what follows must not be written into the live line.

@@ -45,10 +45,12 @@ CalibrationOptions calibration_of(const YamlNode& node) {
   CalibrationOptions options;
   const YamlNode& dataset = need(node, "dataset", "calibration");
   check_keys(dataset, "calibration.dataset", {"format", "questions", "images", "samples"});
-  if (const auto* format = dataset.find("format")) options.dataset.format = choice(*format, "format", {"llava", "conversations"});
+  if (const auto* format = dataset.find("format"))
+    options.dataset.format = choice(*format, "format", {"llava", "conversations"});
   options.dataset.questions = yaml_string(need(dataset, "questions", "calibration.dataset"), "questions");
   if (const auto* images = dataset.find("images")) options.dataset.images = yaml_string(*images, "images");
-  if (const auto* samples = dataset.find("samples")) options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
+  if (const auto* samples = dataset.find("samples"))
+    options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
   if (const auto* queries = node.find("queries"))
     options.queries = parse_queries(yaml_string(*queries, "queries"), at(*queries, "queries"));
   return options;
@@ -97,7 +99,8 @@ FfnOptions ffn_of(const YamlNode& node) {
   check_keys(node, "plan.ffn", {"keep", "score", "scope"});
   FfnOptions options;
   options.keep = keep_of(need(node, "keep", "plan.ffn"));
-  if (const auto* score = node.find("score")) options.score = parse_score(yaml_string(*score, "score"), at(*score, "score"));
+  if (const auto* score = node.find("score"))
+    options.score = parse_score(yaml_string(*score, "score"), at(*score, "score"));
   if (const auto* scope = node.find("scope")) options.scope = scope_of(*scope);
   return options;
 }
@@ -112,7 +115,8 @@ PlanOptions plan_of(const YamlNode& node) {
   if (const auto* heads = node.find("heads")) options.heads = heads_of(*heads, "plan.heads");
   if (const auto* updates = node.find("updates")) options.updates = heads_of(*updates, "plan.updates");
   if (const auto* ffn = node.find("ffn")) options.ffn = ffn_of(*ffn);
-  if (const auto* layers = node.find("visual_layers")) options.visual_layers = yaml_int(*layers, "visual_layers", 0, kMostLayers);
+  if (const auto* layers = node.find("visual_layers"))
+    options.visual_layers = yaml_int(*layers, "visual_layers", 0, kMostLayers);
   if (const auto* semantics = node.find("semantics"))
     options.semantics = choice(*semantics, "semantics", {"skip", "llava", "qwen2_vl"});
   return options;
@@ -120,7 +124,8 @@ PlanOptions plan_of(const YamlNode& node) {
 
 EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
   const std::string name = fmt::format("evaluate.{}", index);
-  check_keys(node, name, {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples"});
+  check_keys(node, name,
+             {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples"});
   EvaluateOptions options;
   options.benchmark = choice(need(node, "benchmark", name), "benchmark",
                              {"vqa", "vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"});
@@ -131,12 +136,14 @@ EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
   path("images", options.dataset.images);
   path("annotations", options.dataset.annotations);
   // MME is a folder of categories with images and questions side by side; every other benchmark has a question file.
-  const bool folder = options.benchmark == "mme" && !(options.dataset.images.empty() && options.dataset.annotations.empty());
+  const bool folder =
+      options.benchmark == "mme" && !(options.dataset.images.empty() && options.dataset.annotations.empty());
   require(!options.dataset.questions.empty() || folder, "{}: 'questions' is missing in {}", node.place, name);
   if (const auto* batch = node.find("batch_size")) options.batch_size = yaml_int(*batch, "batch_size", 1, 65'536);
   if (const auto* tokens = node.find("max_new_tokens"))
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
-  if (const auto* samples = node.find("samples")) options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
+  if (const auto* samples = node.find("samples"))
+    options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
   return options;
 }
 
@@ -193,11 +200,12 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   }
   if (const auto* verify = root.find("verify")) {
     check_keys(*verify, "verify", {"samples"});
-    if (const auto* samples = verify->find("samples")) recipe.verify_samples = yaml_int(*samples, "samples", 1, kMostSamples);
+    if (const auto* samples = verify->find("samples"))
+      recipe.verify_samples = yaml_int(*samples, "samples", 1, kMostSamples);
   }
   if (const auto* evaluate = root.find("evaluate")) {
-    require(evaluate->kind == YamlNode::Kind::List, "{}: evaluate should be a list of benchmarks, found {}", evaluate->place,
-            yaml_kind(*evaluate));
+    require(evaluate->kind == YamlNode::Kind::List, "{}: evaluate should be a list of benchmarks, found {}",
+            evaluate->place, yaml_kind(*evaluate));
     for (size_t i = 0; i < evaluate->items.size(); ++i) recipe.evaluate.push_back(evaluate_of(evaluate->items[i], i));
   }
   return recipe;

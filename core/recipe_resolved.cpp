@@ -32,7 +32,9 @@ std::string decimal(double value) {
   return text;
 }
 
-std::string keep_text(const Keep& keep) { return keep.fraction ? decimal(keep.value) : fmt::format("{}", int64_t(keep.value)); }
+std::string keep_text(const Keep& keep) {
+  return keep.fraction ? decimal(keep.value) : fmt::format("{}", int64_t(keep.value));
+}
 std::string_view scope_text(Scope scope) { return scope == Scope::Model ? "model" : "layer"; }
 
 std::string heads_text(const HeadOptions& heads) {
@@ -52,8 +54,8 @@ std::string plan_text(const PlanOptions& plan) {
   if (plan.heads) out += fmt::format("  heads: {}\n", heads_text(*plan.heads));
   if (plan.updates) out += fmt::format("  updates: {}\n", heads_text(*plan.updates));
   if (plan.ffn)
-    out += fmt::format("  ffn: {{keep: {}, score: {}, scope: {}}}\n", keep_text(plan.ffn->keep), name_of(plan.ffn->score),
-                       scope_text(plan.ffn->scope));
+    out += fmt::format("  ffn: {{keep: {}, score: {}, scope: {}}}\n", keep_text(plan.ffn->keep),
+                       name_of(plan.ffn->score), scope_text(plan.ffn->scope));
   if (plan.visual_layers) out += fmt::format("  visual_layers: {}\n", *plan.visual_layers);
   return out + fmt::format("  semantics: {}\n", plan.semantics);
 }
@@ -66,12 +68,12 @@ std::string path_field(std::string_view name, const fs::path& path) {
 }  // namespace
 
 std::string Recipe::resolved() const {
-  std::string out = fmt::format("model: {{path: {}, dtype: {}}}\ndevice: {}\nseed: {}\noutput: {}\n", quote(model), dtype, device,
-                                seed, quote(output));
+  std::string out = fmt::format("model: {{path: {}, dtype: {}}}\ndevice: {}\nseed: {}\noutput: {}\n", quote(model),
+                                dtype, device, seed, quote(output));
   if (calibration) {
     const DatasetOptions& dataset = calibration->dataset;
-    out += fmt::format("calibration:\n  dataset: {{format: {}, questions: {}{}, samples: {}}}\n  queries: {}\n", dataset.format,
-                       quote(dataset.questions), path_field("images", dataset.images), dataset.samples,
+    out += fmt::format("calibration:\n  dataset: {{format: {}, questions: {}{}, samples: {}}}\n  queries: {}\n",
+                       dataset.format, quote(dataset.questions), path_field("images", dataset.images), dataset.samples,
                        name_of(calibration->queries));
   }
   if (plan) out += plan_text(*plan);

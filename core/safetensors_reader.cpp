@@ -52,9 +52,11 @@ Entry entry_of(const std::string& name, const Json& declared, const std::string&
   require(entry.begin <= entry.end, "{}: data_offsets [{}, {}] run backwards", where, entry.begin, entry.end);
   int64_t bytes = 0;
   require(!__builtin_mul_overflow(element_count(entry.shape, where), int64_t(size_of(entry.dtype)), &bytes),
-          "{}: shape {} of {} has more bytes than fit", where, shape_string(entry.shape), safetensors_name(entry.dtype));
-  require(uint64_t(bytes) == entry.end - entry.begin, "{}: shape {} of {} needs {} bytes, data_offsets [{}, {}] hold {}", where,
-          shape_string(entry.shape), safetensors_name(entry.dtype), bytes, entry.begin, entry.end, entry.end - entry.begin);
+          "{}: shape {} of {} has more bytes than fit", where, shape_string(entry.shape),
+          safetensors_name(entry.dtype));
+  require(uint64_t(bytes) == entry.end - entry.begin,
+          "{}: shape {} of {} needs {} bytes, data_offsets [{}, {}] hold {}", where, shape_string(entry.shape),
+          safetensors_name(entry.dtype), bytes, entry.begin, entry.end, entry.end - entry.begin);
   return entry;
 }
 
@@ -64,8 +66,8 @@ int64_t TensorView::count() const { return element_count(shape, file ? file->pat
 
 std::vector<float> TensorView::floats() const {
   require(dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F64,
-          "{}: expected a floating tensor, found {} {}", file ? file->path().string() : "tensor", safetensors_name(dtype),
-          shape_string(shape));
+          "{}: expected a floating tensor, found {} {}", file ? file->path().string() : "tensor",
+          safetensors_name(dtype), shape_string(shape));
   std::vector<float> out(static_cast<size_t>(count()));
   to_float(bytes.data(), dtype, out.size(), out.data());
   return out;
@@ -75,18 +77,28 @@ std::vector<int64_t> TensorView::ints() const {
   std::vector<int64_t> out(static_cast<size_t>(count()));
   const auto copy = [&]<typename T>(const T* from) { std::copy(from, from + out.size(), out.begin()); };
   switch (dtype) {
-    case DType::I64: copy(data<int64_t>()); break;
-    case DType::I32: copy(data<int32_t>()); break;
-    case DType::I16: copy(data<int16_t>()); break;
-    case DType::I8: copy(data<int8_t>()); break;
-    case DType::U8: copy(data<uint8_t>()); break;
+    case DType::I64:
+      copy(data<int64_t>());
+      break;
+    case DType::I32:
+      copy(data<int32_t>());
+      break;
+    case DType::I16:
+      copy(data<int16_t>());
+      break;
+    case DType::I8:
+      copy(data<int8_t>());
+      break;
+    case DType::U8:
+      copy(data<uint8_t>());
+      break;
     case DType::Bool:
       // Read as bytes: a bool that is neither 0 nor 1 is undefined in C++.
       for (size_t i = 0; i < out.size(); ++i) out[i] = data<uint8_t>()[i] != 0;
       break;
     default:
-      fail("{}: expected an integer tensor, found {} {}", file ? file->path().string() : "tensor", safetensors_name(dtype),
-           shape_string(shape));
+      fail("{}: expected an integer tensor, found {} {}", file ? file->path().string() : "tensor",
+           safetensors_name(dtype), shape_string(shape));
   }
   return out;
 }
@@ -102,8 +114,8 @@ SafetensorsFile SafetensorsFile::parse(std::shared_ptr<const MappedFile> mapped)
   const uint64_t header_size = little_endian(bytes.first(8));
   require(header_size <= kLongestHeader, "{}: not a safetensors file: a header of {} bytes, expected at most {}", where,
           header_size, kLongestHeader);
-  require(header_size <= bytes.size() - 8, "{}: cut short: the header needs {} bytes, the file has {} after its length", where,
-          header_size, bytes.size() - 8);
+  require(header_size <= bytes.size() - 8, "{}: cut short: the header needs {} bytes, the file has {} after its length",
+          where, header_size, bytes.size() - 8);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
   require(text.starts_with('{'), "{}: not a safetensors file: the header should start with '{{'", where);
   const Json header = parse_json(text, where + ": header");
@@ -127,9 +139,10 @@ SafetensorsFile SafetensorsFile::parse(std::shared_ptr<const MappedFile> mapped)
   uint64_t reached = 0;
   for (const Entry& entry : entries) {
     require(entry.begin == reached, "{}: tensor '{}' starts at byte {} of the data, expected {} ({})", where,
-            printable(entry.name), entry.begin, reached, entry.begin < reached ? "tensors overlap" : "a hole lies before it");
-    require(entry.end <= data.size(), "{}: tensor '{}' ends at byte {} of the data, the file has {} (cut short?)", where,
-            printable(entry.name), entry.end, data.size());
+            printable(entry.name), entry.begin, reached,
+            entry.begin < reached ? "tensors overlap" : "a hole lies before it");
+    require(entry.end <= data.size(), "{}: tensor '{}' ends at byte {} of the data, the file has {} (cut short?)",
+            where, printable(entry.name), entry.end, data.size());
     reached = entry.end;
   }
   require(reached == data.size(), "{}: {} bytes follow the last tensor", where, data.size() - reached);

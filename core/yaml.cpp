@@ -22,8 +22,8 @@ bool is_null_word(std::string_view text) {
   return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
 }
 
-/// Builds the tree from the parser's events: their order gives the nesting without recursion of ours, and throwing from an
-/// event stops the parser's own recursion at the depth limit.
+/// Builds the tree from the parser's events: their order gives the nesting without recursion of ours, and throwing from
+/// an event stops the parser's own recursion at the depth limit.
 class Builder : public YAML::EventHandler {
  public:
   explicit Builder(const std::string& where) : where_(where) {}
@@ -40,7 +40,8 @@ class Builder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     fail("{}: aliases ('*name') are not allowed; write the value again", place(mark));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     refuse(mark, tag, anchor);
     for (const char c : value)
       require(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f, "{}: '{}' holds a control character", place(mark),
@@ -54,7 +55,8 @@ class Builder : public YAML::EventHandler {
     open(mark, YamlNode::Kind::List);
   }
   void OnSequenceEnd() override { levels_.pop_back(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     refuse(mark, tag, anchor);
     open(mark, YamlNode::Kind::Map);
   }
@@ -211,8 +213,8 @@ void override_yaml(YamlNode& root, const std::string& assignment) {
     if (node->kind == YamlNode::Kind::List) {
       int64_t index = -1;
       const auto count = int64_t(node->items.size());
-      require(parse_decimal(key, index) && index >= 0 && index <= count, "{}: '{}' should be an index from 0 to {} (which appends)",
-              place, printable(key), count);
+      require(parse_decimal(key, index) && index >= 0 && index <= count,
+              "{}: '{}' should be an index from 0 to {} (which appends)", place, printable(key), count);
       if (index == count) node->items.emplace_back().place = place;
       node = &node->items[size_t(index)];
       continue;
@@ -222,7 +224,8 @@ void override_yaml(YamlNode& root, const std::string& assignment) {
       node->kind = YamlNode::Kind::Map;
       node->place = place;
     }
-    const auto it = std::find_if(node->entries.begin(), node->entries.end(), [&](const YamlEntry& e) { return e.key == key; });
+    const auto it =
+        std::find_if(node->entries.begin(), node->entries.end(), [&](const YamlEntry& e) { return e.key == key; });
     if (it != node->entries.end()) {
       node = &it->value;
     } else {
@@ -235,8 +238,8 @@ void override_yaml(YamlNode& root, const std::string& assignment) {
 
 void check_keys(const YamlNode& map, std::string_view name, const std::vector<std::string>& known) {
   const std::string_view what = name.empty() ? "the recipe" : name;
-  require(map.kind == YamlNode::Kind::Map, "{}: {} should be a map with {}, found {}", map.place, what, fmt::join(known, ", "),
-          yaml_kind(map));
+  require(map.kind == YamlNode::Kind::Map, "{}: {} should be a map with {}, found {}", map.place, what,
+          fmt::join(known, ", "), yaml_kind(map));
   for (const YamlEntry& entry : map.entries)
     if (std::find(known.begin(), known.end(), entry.key) == known.end())
       fail("{}: unknown key '{}' in {}{}", entry.place, printable(entry.key), what, did_you_mean(entry.key, known));
@@ -244,30 +247,36 @@ void check_keys(const YamlNode& map, std::string_view name, const std::vector<st
 
 std::string yaml_kind(const YamlNode& node) {
   switch (node.kind) {
-    case YamlNode::Kind::Null: return "nothing";
-    case YamlNode::Kind::List: return "a list";
-    case YamlNode::Kind::Map: return "a map";
-    case YamlNode::Kind::Scalar: break;
+    case YamlNode::Kind::Null:
+      return "nothing";
+    case YamlNode::Kind::List:
+      return "a list";
+    case YamlNode::Kind::Map:
+      return "a map";
+    case YamlNode::Kind::Scalar:
+      break;
   }
   return fmt::format("'{}'", printable(node.text));
 }
 
 std::string yaml_string(const YamlNode& node, std::string_view name) {
-  require(node.kind == YamlNode::Kind::Scalar && !node.text.empty(), "{}: {} should be text, found {}", node.place, name,
-          yaml_kind(node));
+  require(node.kind == YamlNode::Kind::Scalar && !node.text.empty(), "{}: {} should be text, found {}", node.place,
+          name, yaml_kind(node));
   return node.text;
 }
 
 int64_t yaml_int(const YamlNode& node, std::string_view name, int64_t low, int64_t high) {
   int64_t value = 0;
-  require(node.kind == YamlNode::Kind::Scalar && !node.quoted && parse_decimal(node.text, value) && value >= low && value <= high,
+  require(node.kind == YamlNode::Kind::Scalar && !node.quoted && parse_decimal(node.text, value) && value >= low &&
+              value <= high,
           "{}: {} should be an integer in [{}, {}], found {}", node.place, name, low, high, yaml_kind(node));
   return value;
 }
 
 double yaml_number(const YamlNode& node, std::string_view name, double low, double high) {
   double value = 0;
-  require(node.kind == YamlNode::Kind::Scalar && !node.quoted && parse_decimal(node.text, value) && value >= low && value <= high,
+  require(node.kind == YamlNode::Kind::Scalar && !node.quoted && parse_decimal(node.text, value) && value >= low &&
+              value <= high,
           "{}: {} should be a number in [{}, {}], found {}", node.place, name, low, high, yaml_kind(node));
   return value;
 }

@@ -61,6 +61,12 @@ bool read_header(PngReader* reader) {
       reader->palette[i][1] = palette[i].green;
       reader->palette[i][2] = palette[i].blue;
     }
+  return true;
+}
+
+/// Chooses how rows come out. libpng allocates whole rows here, so the size must have been checked.
+bool start_rows(PngReader* reader) {
+  if (setjmp(png_jmpbuf(reader->png))) return false;
   if (reader->depth < 8) png_set_packing(reader->png);  // one index or grey level a byte
   if (reader->color & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(reader->png);
   // PIL keeps the high byte of 16-bit samples, but for grey without alpha, which it keeps whole.
@@ -92,8 +98,9 @@ Image decode_png(std::span<const std::byte> file, const std::string& place) {
   // Deflate makes at most 1032 bytes of one: a small file that claims a huge image is refused before it gets the
   // memory.
   const int64_t bits = reader.depth * int64_t(png_get_channels(reader.png, reader.info));
-  require((width * std::min<int64_t>(bits, 8) / 8) * height / 1032 <= int64_t(file.size()),
-          "{}: PNG: {} bytes cannot hold {} x {} pixels", place, file.size(), width, height);
+  require(width * bits / 8 * height / 1032 <= int64_t(file.size()), "{}: PNG: {} bytes cannot hold {} x {} pixels",
+          place, file.size(), width, height);
+  if (!start_rows(&reader)) fail("{}: PNG: {}", place, reader.message);
 
   const size_t row_bytes = png_get_rowbytes(reader.png, reader.info);
   const bool whole = (reader.color & PNG_COLOR_MASK_COLOR) && reader.color != PNG_COLOR_TYPE_PALETTE;

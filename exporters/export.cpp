@@ -21,14 +21,20 @@ constexpr std::string_view tower_name = "vision_tower";
 
 // What belongs to a model beside its weights and config.json. Licences and readmes describe the original, not this one.
 bool is_companion(const std::string& name) {
-  static const std::vector<std::string> names{
-      "special_tokens_map.json", "added_tokens.json",      "preprocessor_config.json", "processor_config.json",
-      "generation_config.json",  "vocab.json", "vocab.txt", "merges.txt"};
+  static const std::vector<std::string> names{"special_tokens_map.json",
+                                              "added_tokens.json",
+                                              "preprocessor_config.json",
+                                              "processor_config.json",
+                                              "generation_config.json",
+                                              "vocab.json",
+                                              "vocab.txt",
+                                              "merges.txt"};
   return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".model") ||
          std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Names come from listing the folder, so none can lead out of it; links (as download caches make them) are read through.
+// Names come from listing the folder, so none can lead out of it; links (as download caches make them) are read
+// through.
 void copy_companions(const fs::path& from, const fs::path& to) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(from)) {
@@ -43,7 +49,7 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 void copy_tower(const fs::path& from, const fs::path& to) {
   const Checkpoint tower = Checkpoint::open(from);
   for (const auto& [name, tensor] : tower.tensors()) check_finite(tensor, name, tensor.file->path());
-  for (const Checkpoint::Shard& shard : tower.shards()) 
+  for (const Checkpoint::Shard& shard : tower.shards())
     copy_bytes(inside(from, shard.file, from.string()), inside(to, shard.file, from.string()));
   const std::string index = "model.safetensors.index.json";
   if (!fs::exists(to / "model.safetensors")) copy_bytes(from / index, to / index);
@@ -79,7 +85,8 @@ bool already_done(const fs::path& output, const Json& provenance) {
   require(fs::is_directory(output, code), "{}: exists and is no folder", output.string());
   if (fs::is_empty(output, code) && !code) return false;
   const std::string advice = "remove it or choose another name";
-  require(fs::exists(output / "config.json", code), "{}: exists and is no exported checkpoint; {}", output.string(), advice);
+  require(fs::exists(output / "config.json", code), "{}: exists and is no exported checkpoint; {}", output.string(),
+          advice);
   const Json config = read_json(output / "config.json");
   const bool ours = config.is_object() && has(config, "yopo") && config["yopo"].is_object();
   require(ours, "{}: exists and is no exported checkpoint; {}", output.string(), advice);
@@ -90,7 +97,8 @@ bool already_done(const fs::path& output, const Json& provenance) {
   }
   std::string differs;
   for (const auto& [key, value] : provenance.items())
-    if (!found.is_object() || !found.contains(key) || found[key] != value) differs += (differs.empty() ? "" : ", ") + key;
+    if (!found.is_object() || !found.contains(key) || found[key] != value)
+      differs += (differs.empty() ? "" : ", ") + key;
   fail("{}: exists and is an export of other inputs (other {}); {}", output.string(), differs, advice);
 }
 
@@ -101,10 +109,17 @@ struct SlotOrders {
 BlockOrder order_of(Axis axis, int64_t dimension, const LayerOrder& order) {
   BlockOrder result;
   switch (axis) {
-    case Axis::Fixed: return result;
-    case Axis::QueryHeads: result.order = order.heads; break;
-    case Axis::KeyValueHeads: result.order = order.kv_heads; break;
-    case Axis::Neurons: result.order = order.neurons; break;
+    case Axis::Fixed:
+      return result;
+    case Axis::QueryHeads:
+      result.order = order.heads;
+      break;
+    case Axis::KeyValueHeads:
+      result.order = order.kv_heads;
+      break;
+    case Axis::Neurons:
+      result.order = order.neurons;
+      break;
   }
   ensure(dimension % int64_t(result.order.size()) == 0, "a permuted dimension is a whole number of blocks");
   result.block = dimension / int64_t(result.order.size());
@@ -125,8 +140,8 @@ std::map<std::string, SlotOrders> orders_by_name(const ModelSpec& spec, const st
   return by_name;
 }
 
-void write_shard(const Checkpoint& checkpoint, const OutputShard& shard, const std::map<std::string, SlotOrders>& orders,
-                 const fs::path& folder, const Sink& count) {
+void write_shard(const Checkpoint& checkpoint, const OutputShard& shard,
+                 const std::map<std::string, SlotOrders>& orders, const fs::path& folder, const Sink& count) {
   std::vector<TensorDeclaration> declared;
   for (const std::string& name : shard.names) {
     const TensorView& tensor = checkpoint.at(name);
@@ -155,12 +170,14 @@ void write_shard(const Checkpoint& checkpoint, const OutputShard& shard, const s
 void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
   const Checkpoint& checkpoint = model.checkpoint;
   require(!has(checkpoint.config(), "yopo"),
-          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export from that",
+          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
+          "from that",
           checkpoint.folder().string());
   check_plan(plan, model.spec.text, "export");
-  require(plan.semantics == Semantics::Skip,
-          "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
-          name_of(plan.semantics));
+  require(
+      plan.semantics == Semantics::Skip,
+      "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
+      name_of(plan.semantics));
   const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
   Plan reordered = reorder_plan(plan, model.spec.text, orders);
   reordered.provenance = provenance_of(model, plan, options);

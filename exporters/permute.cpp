@@ -13,9 +13,9 @@
 namespace yopo {
 namespace {
 
-constexpr size_t chunk_bytes = size_t(8) << 20;     // read ahead, permuted and given back at once
-// Passed on at once: small enough that what was just checked or permuted is written from the cache, and that page caches
-// with large folios do not stall (on ext4, writes of 2 MiB and more ran at a quarter of the speed).
+constexpr size_t chunk_bytes = size_t(8) << 20;  // read ahead, permuted and given back at once
+// Passed on at once: small enough that what was just checked or permuted is written from the cache, and that page
+// caches with large folios do not stall (on ext4, writes of 2 MiB and more ran at a quarter of the speed).
 constexpr size_t piece_bytes = size_t(128) << 10;
 constexpr size_t ahead_bytes = size_t(256) << 20;
 constexpr size_t direct_bytes = size_t(256) << 10;  // runs this long are written straight from the mapping
@@ -49,7 +49,8 @@ void stream_straight(const TensorView& tensor, const std::string& name, const Si
       will_need(tensor.bytes.data() + ahead, std::min(chunk_bytes, total - ahead));
     }
     try {
-      check_finite({tensor.dtype, {int64_t(size / width)}, tensor.bytes.subspan(at, size), tensor.file}, name, file_of(tensor));
+      check_finite({tensor.dtype, {int64_t(size / width)}, tensor.bytes.subspan(at, size), tensor.file}, name,
+                   file_of(tensor));
     } catch (const UserError&) {
       check_finite(tensor, name, file_of(tensor));  // again over the whole, to name the index in the tensor's own shape
       throw;
@@ -133,10 +134,14 @@ void gather_row(const RowGather& gather, size_t width, const std::byte* from, st
     return;
   }
   switch (width) {
-    case 1: return gather_elements<uint8_t>(from, gather.elements, to);
-    case 2: return gather_elements<uint16_t>(from, gather.elements, to);
-    case 4: return gather_elements<uint32_t>(from, gather.elements, to);
-    default: return gather_elements<uint64_t>(from, gather.elements, to);
+    case 1:
+      return gather_elements<uint8_t>(from, gather.elements, to);
+    case 2:
+      return gather_elements<uint16_t>(from, gather.elements, to);
+    case 4:
+      return gather_elements<uint32_t>(from, gather.elements, to);
+    default:
+      return gather_elements<uint64_t>(from, gather.elements, to);
   }
 }
 
@@ -168,7 +173,8 @@ void stream_columns(const TensorView& tensor, const BlockOrder& columns, const S
 }
 
 void check_order(const BlockOrder& order, int64_t dimension) {
-  ensure(order.block > 0 && int64_t(order.order.size()) * order.block == dimension, "a block order spans its dimension");
+  ensure(order.block > 0 && int64_t(order.order.size()) * order.block == dimension,
+         "a block order spans its dimension");
   std::vector<uint8_t> seen(order.order.size(), 0);
   for (int64_t block : order.order) {
     ensure(block >= 0 && block < int64_t(seen.size()) && !seen[size_t(block)], "a block order is a permutation");
@@ -186,8 +192,8 @@ bool BlockOrder::identity() const {
 
 void prefetch(const TensorView& tensor) { will_need(tensor.bytes.data(), std::min(tensor.bytes.size(), ahead_bytes)); }
 
-void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows, const BlockOrder* columns,
-                     const Sink& sink) {
+void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows,
+                     const BlockOrder* columns, const Sink& sink) {
   if (rows) {
     ensure(!tensor.shape.empty(), "a tensor with rows");
     check_order(*rows, tensor.shape[0]);

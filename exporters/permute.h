@@ -10,7 +10,8 @@
 
 namespace yopo {
 
-/// A permutation of a dimension in blocks: new block i is old block order[i]; the dimension is order.size() * block long.
+/// A permutation of a dimension in blocks: new block i is old block order[i]; the dimension is order.size() * block
+/// long.
 struct BlockOrder {
   std::vector<int64_t> order;
   int64_t block = 1;
@@ -23,10 +24,10 @@ using Sink = std::function<void(const void* data, size_t size)>;
 /// Asks the kernel to start reading the tensor's bytes (at most the first 256 MiB) from disk, without waiting for them.
 void prefetch(const TensorView& tensor);
 
-/// Passes the tensor's bytes, rows (dimension 0) and columns (dimension 1) in the new order, to `sink` piece by piece; null
-/// keeps a dimension as it is, and at most one is permuted. Mapped pages are given back behind the reader.
+/// Passes the tensor's bytes, rows (dimension 0) and columns (dimension 1) in the new order, to `sink` piece by piece;
+/// null keeps a dimension as it is, and at most one is permuted. Mapped pages are given back behind the reader.
 /// UserError naming the tensor for NaN or Inf; InternalError unless an order is a permutation of its dimension.
-void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows, const BlockOrder* columns,
-                     const Sink& sink);
+void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows,
+                     const BlockOrder* columns, const Sink& sink);
 
 }  // namespace yopo

@@ -25,7 +25,8 @@ double paper_of(const Plan& plan, const DecoderSpec& spec, const PromptShape& pr
 
 // 7.63 T, 41.2 G, 512: three digits and a decimal prefix.
 std::string scaled(double value) {
-  static const std::vector<std::pair<double, std::string_view>> prefixes{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
+  static const std::vector<std::pair<double, std::string_view>> prefixes{
+      {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
   for (const auto& [factor, prefix] : prefixes)
     if (value >= factor) return fmt::format("{:.3g} {}", value / factor, prefix);
   return fmt::format("{:.0f} ", value);
@@ -60,7 +61,8 @@ Json report(const Plan& plan, const ModelSpec& model, const std::optional<Prompt
   json["visual_layers"] = plan.visual_layers;
   json["layers"] = Json::array();
   const HeadMask kv_heads = visual_kv_heads(plan, spec);
-  const auto heads = plan.head_counts(), updates = plan.update_counts(), neurons = plan.ffn_counts(spec.intermediate_size);
+  const auto heads = plan.head_counts(), updates = plan.update_counts(),
+             neurons = plan.ffn_counts(spec.intermediate_size);
   for (size_t layer = 0; layer < plan.heads.size(); ++layer) {
     const bool visual = int64_t(layer) < plan.visual_layers;
     Json row = Json::object();
@@ -79,7 +81,8 @@ Json report(const Plan& plan, const ModelSpec& model, const std::optional<Prompt
   flops["paper_visual"] = pair_of(paper_of(dense, spec, prompt), paper_of(plan, spec, prompt));
   flops["exact_visual"] = pair_of(visual_cost(dense, spec, prompt).flops(), visual_cost(plan, spec, prompt).flops());
   flops["exact_prefill"] = pair_of(prefill_cost(dense, spec, prompt).flops(), prefill_cost(plan, spec, prompt).flops());
-  flops["exact_decode"] = pair_of(decode_cost(dense, spec, prompt, 0).flops(), decode_cost(plan, spec, prompt, 0).flops());
+  flops["exact_decode"] =
+      pair_of(decode_cost(dense, spec, prompt, 0).flops(), decode_cost(plan, spec, prompt, 0).flops());
   const int64_t width = int64_t(size_of(model.dtype));
   const int64_t whole = kv_bytes(dense, spec, prompt, 0, width), held = kv_bytes(plan, spec, prompt, 0, width);
   json["kv_bytes"] = pair_of(double(whole), double(held));
@@ -92,23 +95,26 @@ std::string report_text(const Json& report) {
   const Json& window = report.at("window");
   std::string text = fmt::format(
       "{}, window {}, visual tokens in layers [0, {})\n\n", report.at("semantics").get<std::string>(),
-      window.is_null() ? "none"
-                       : fmt::format("{}{}", window.at("size").get<int64_t>(), window.at("causal").get<bool>() ? " causal" : ""),
+      window.is_null()
+          ? "none"
+          : fmt::format("{}{}", window.at("size").get<int64_t>(), window.at("causal").get<bool>() ? " causal" : ""),
       report.at("visual_layers").get<int64_t>());
   text += "    layer   heads   updates   KV heads   neurons   (for visual tokens)\n";
   const Json& layers = report.at("layers");
   for (size_t first = 0, last = 0; first < layers.size(); first = last) {
     for (last = first + 1; last < layers.size() && same_counts(layers[first], layers[last]);) ++last;
-    text += layer_line(last - first == 1 ? fmt::format("{}", first) : fmt::format("{} - {}", first, last - 1), layers[first]);
+    text += layer_line(last - first == 1 ? fmt::format("{}", first) : fmt::format("{} - {}", first, last - 1),
+                       layers[first]);
   }
   const Json& prompt = report.at("prompt");
   text += fmt::format("\nprompt of {} text and {} visual tokens        dense          plan    kept\n",
                       prompt.at("text").get<int64_t>(), prompt.at("visual").get<int64_t>());
   const auto line = [&](std::string_view name, const Json& pair, std::string_view unit) {
     const Json& kept = pair.at("kept");
-    text += fmt::format("{:<36}  {:>12}  {:>12}  {:>6}\n", name, scaled(pair.at("dense").get<double>()) + std::string(unit),
-                        scaled(pair.at("plan").get<double>()) + std::string(unit),
-                        kept.is_null() ? "-" : fmt::format("{:.1f}%", 100 * kept.get<double>()));
+    text +=
+        fmt::format("{:<36}  {:>12}  {:>12}  {:>6}\n", name, scaled(pair.at("dense").get<double>()) + std::string(unit),
+                    scaled(pair.at("plan").get<double>()) + std::string(unit),
+                    kept.is_null() ? "-" : fmt::format("{:.1f}%", 100 * kept.get<double>()));
   };
   const Json& flops = report.at("flops");
   line("visual tokens, paper convention", flops.at("paper_visual"), "FLOP");

@@ -22,8 +22,8 @@ std::vector<OutputShard> plan_shards(const Checkpoint& checkpoint, uint64_t shar
   }
   require(!shards.empty(), "{}: the checkpoint holds no tensors", checkpoint.folder().string());
   for (size_t i = 0; i < shards.size(); ++i) {
-    shards[i].file =
-        shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    shards[i].file = shards.size() == 1 ? "model.safetensors"
+                                        : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     std::stable_sort(shards[i].names.begin(), shards[i].names.end(), [&](const std::string& a, const std::string& b) {
       return size_of(checkpoint.at(a).dtype) > size_of(checkpoint.at(b).dtype);
     });

@@ -15,9 +15,9 @@ struct OutputShard {
   uint64_t bytes = 0;              // of tensors
 };
 
-/// The checkpoint's own tensors (not those of an added tower) in the source's order, a new file whenever `shard_size` bytes
-/// would be passed (a larger tensor has a file of its own); with 0, files as in the source. Within a file wider elements
-/// come first, which keeps every tensor aligned.
+/// The checkpoint's own tensors (not those of an added tower) in the source's order, a new file whenever `shard_size`
+/// bytes would be passed (a larger tensor has a file of its own); with 0, files as in the source. Within a file wider
+/// elements come first, which keeps every tensor aligned.
 std::vector<OutputShard> plan_shards(const Checkpoint& checkpoint, uint64_t shard_size);
 
 /// Text of model.safetensors.index.json: {"metadata": {"total_size": bytes}, "weight_map": {name: file}}, names sorted.

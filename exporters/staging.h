@@ -5,7 +5,8 @@
 
 namespace yopo {
 
-/// A folder `output`.partial-PID beside `output`; publish() renames it. Destroyed unpublished, it and its files are gone.
+/// A folder `output`.partial-PID beside `output`; publish() renames it. Destroyed unpublished, it and its files are
+/// gone.
 class StagingFolder {
  public:
   /// UserError when the folder cannot be made.

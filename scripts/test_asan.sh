@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export ASAN_OPTIONS=detect_container_overflow=0:detect_leaks=0:strict_string_checks=1:check_initialization_order=1
 export UBSAN_OPTIONS=print_stacktrace=1
+export OMP_WAIT_POLICY=passive
 ctest --test-dir build/asan --output-on-failure --no-tests=error -j2

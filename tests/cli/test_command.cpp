@@ -9,12 +9,12 @@
 
 namespace {
 
-struct Run {
+struct Outcome {
   int code;
   std::string text;
 };
 
-Run yopo(const std::string& arguments) {
+Outcome yopo(const std::string& arguments) {
   const std::string command = std::string(YOPO_COMMAND) + " " + arguments + " 2>&1";
   FILE* pipe = popen(command.c_str(), "r");
   std::string text;
@@ -27,20 +27,20 @@ Run yopo(const std::string& arguments) {
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 TEST(Command, HelpOfEverySubcommandShowsAnExample) {
-  const Run help = yopo("--help");
+  const Outcome help = yopo("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_TRUE(holds(help.text, "yopo run configs/demo.yaml"));
   for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect", "merge",
                            "trace", "bench"}) {
     EXPECT_TRUE(holds(help.text, name)) << name;
-    const Run own = yopo(std::string(name) + " --help");
+    const Outcome own = yopo(std::string(name) + " --help");
     EXPECT_EQ(own.code, 0) << name;
     EXPECT_TRUE(holds(own.text, "Example:\n  yopo " + std::string(name))) << own.text;
   }
 }
 
 TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
-  const Run flag = yopo("calibrate --modle x");
+  const Outcome flag = yopo("calibrate --modle x");
   EXPECT_EQ(flag.code, 2);
   EXPECT_TRUE(holds(flag.text, "did you mean '--model'")) << flag.text;
   EXPECT_EQ(yopo("").code, 2);
@@ -48,20 +48,20 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_EQ(yopo("calibrate").code, 2);
   EXPECT_EQ(yopo("run missing-recipe.yaml").code, 2);
   EXPECT_EQ(yopo("inspect missing-folder").code, 2);
-  const Run part = yopo("calibrate --model x --questions q --output o --part 3/2");
+  const Outcome part = yopo("calibrate --model x --questions q --output o --part 3/2");
   EXPECT_EQ(part.code, 2);
   EXPECT_TRUE(holds(part.text, "--part")) << part.text;
 }
 
 TEST(Command, CudaThatIsNotThereIsSaidPlainly) {
   const std::string model = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/model";
-  const Run run = yopo("generate --model " + model + " --prompt hi --device cuda");
+  const Outcome run = yopo("generate --model " + model + " --prompt hi --device cuda");
   EXPECT_EQ(run.code, 2);
   EXPECT_TRUE(holds(run.text, "cuda")) << run.text;
 }
 
 TEST(Command, InspectsTheDemoModel) {
-  const Run run = yopo("inspect " + std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/model --json");
+  const Outcome run = yopo("inspect " + std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/model --json");
   EXPECT_EQ(run.code, 0) << run.text;
   EXPECT_TRUE(holds(run.text, "\"visual_tokens\": 81")) << run.text;
 }

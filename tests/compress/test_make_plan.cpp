@@ -46,9 +46,11 @@ FfnOptions ffn(double value, bool fraction, NeuronScore score, Scope scope = Sco
 
 TEST(NeuronScores, FollowTheirFormulas) {
   const Statistics s = small_statistics();
-  EXPECT_TRUE(testing::close(neuron_scores(s, NeuronScore::MeanAbs, "t"), std::vector<double>{1, 2, 3, 3, 2, 1}, 1e-12));
+  EXPECT_TRUE(
+      testing::close(neuron_scores(s, NeuronScore::MeanAbs, "t"), std::vector<double>{1, 2, 3, 3, 2, 1}, 1e-12));
   EXPECT_TRUE(testing::close(neuron_scores(s, NeuronScore::Rms, "t"), std::vector<double>{4, 2, 3, 1, 2, 3}, 1e-12));
-  EXPECT_TRUE(testing::close(neuron_scores(s, NeuronScore::Active, "t"), std::vector<double>{.5, 1, 0, 1, 0, .5}, 1e-12));
+  EXPECT_TRUE(
+      testing::close(neuron_scores(s, NeuronScore::Active, "t"), std::vector<double>{.5, 1, 0, 1, 0, .5}, 1e-12));
   EXPECT_TRUE(testing::close(neuron_scores(s, NeuronScore::Wanda, "t"), std::vector<double>{2, 8, 3, 10, 2, 3}, 1e-12));
 }
 
@@ -58,7 +60,8 @@ TEST(SelectNeurons, HighestInEachLayer) {
   EXPECT_EQ(select_neurons(s, ffn(1, false, NeuronScore::MeanAbs), "t"), (Sets{{{2}}, {{0}}}));
   EXPECT_EQ(select_neurons(s, ffn(0.34, true, NeuronScore::Wanda), "t"), (Sets{{{1}}, {{0}}}));
   EXPECT_EQ(select_neurons(s, ffn(1.0, true, NeuronScore::Wanda), "t"), (Sets{std::nullopt, std::nullopt}));
-  EXPECT_EQ(select_neurons(s, ffn(0, false, NeuronScore::Wanda), "t"), (Sets{std::vector<int64_t>{}, std::vector<int64_t>{}}));
+  EXPECT_EQ(select_neurons(s, ffn(0, false, NeuronScore::Wanda), "t"),
+            (Sets{std::vector<int64_t>{}, std::vector<int64_t>{}}));
 }
 
 TEST(SelectNeurons, AcrossTheModelALayerMayKeepNoneOrAll) {
@@ -69,7 +72,8 @@ TEST(SelectNeurons, AcrossTheModelALayerMayKeepNoneOrAll) {
   EXPECT_EQ(select_neurons(lopsided, ffn(3, false, NeuronScore::Wanda, Scope::Model), "t"),
             (Sets{std::vector<int64_t>{}, std::nullopt}));
   // Only layers that hold visual tokens compete.
-  EXPECT_EQ(select_neurons(lopsided, ffn(1, false, NeuronScore::Wanda, Scope::Model), "t", 1), (Sets{{{0}}, std::nullopt}));
+  EXPECT_EQ(select_neurons(lopsided, ffn(1, false, NeuronScore::Wanda, Scope::Model), "t", 1),
+            (Sets{{{0}}, std::nullopt}));
   EXPECT_USER_ERROR((void)select_neurons(s, ffn(4, false, NeuronScore::Wanda, Scope::Model), "t", 1), "above the 3");
 }
 
@@ -83,7 +87,8 @@ TEST(SelectNeurons, TiesGoToTheLowerLayerThenTheLowerNeuron) {
 
 TEST(SelectNeurons, RefusesWhatCannotBe) {
   Statistics s = small_statistics();
-  EXPECT_USER_ERROR((void)select_neurons(s, ffn(4, false, NeuronScore::Rms), "recipe: plan.ffn"), "recipe: plan.ffn: keep: 4");
+  EXPECT_USER_ERROR((void)select_neurons(s, ffn(4, false, NeuronScore::Rms), "recipe: plan.ffn"),
+                    "recipe: plan.ffn: keep: 4");
   EXPECT_USER_ERROR((void)select_neurons(s, ffn(-0.1, true, NeuronScore::Rms), "t"), "fraction");
   s.rows[1] = 0;
   EXPECT_USER_ERROR((void)select_neurons(s, ffn(1, false, NeuronScore::Rms), "t"), "no visual rows in layer 1");
@@ -113,7 +118,8 @@ TEST(MakePlan, CombinesAndRecordsWhereItCameFrom) {
   EXPECT_EQ(plan.provenance, parse_json(fmt::format(R"({{"tool": "yopo {}", "statistics": "abc", "samples": 1,
     "queries": "prefill", "options": {{"window": {{"size": 3, "causal": true}}, "heads": {{"keep": 1, "scope": "layer"}},
     "updates": {{"keep": 0, "scope": "layer"}}, "ffn": {{"keep": 1, "score": "wanda", "scope": "layer"}}}}}})",
-                                                    tool_version), "t"));
+                                                    tool_version),
+                                        "t"));
   EXPECT_EQ(make_plan(small_statistics(), every_option(), small_spec(), "recipe"), plan);
   EXPECT_TRUE(is_dense(make_plan(small_statistics(), PlanOptions{}, small_spec(), "recipe"), small_spec()));
 }

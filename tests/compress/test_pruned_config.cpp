@@ -65,15 +65,19 @@ TEST(Orders, PermuteWholeGroupsAndPutWhatIsUsedFirst) {
     for (size_t layer = 0; layer < orders.size(); ++layer) {
       const LayerOrder& order = orders[layer];
       EXPECT_EQ(std::set<int64_t>(order.heads.begin(), order.heads.end()).size(), size_t(spec.num_attention_heads));
-      EXPECT_EQ(std::set<int64_t>(order.kv_heads.begin(), order.kv_heads.end()).size(), size_t(spec.num_key_value_heads));
+      EXPECT_EQ(std::set<int64_t>(order.kv_heads.begin(), order.kv_heads.end()).size(),
+                size_t(spec.num_key_value_heads));
       EXPECT_EQ(std::set<int64_t>(order.neurons.begin(), order.neurons.end()).size(), size_t(spec.intermediate_size));
       const auto &kept = reordered.heads[layer], &updated = reordered.updated()[layer];
       std::pair<int64_t, int64_t> previous{group, group};
       for (int64_t kv = 0; kv < spec.num_key_value_heads; ++kv) {
-        for (int64_t i = 0; i < group; ++i) EXPECT_EQ(order.heads[size_t(kv * group + i)] / group, order.kv_heads[size_t(kv)]);
+        for (int64_t i = 0; i < group; ++i)
+          EXPECT_EQ(order.heads[size_t(kv * group + i)] / group, order.kv_heads[size_t(kv)]);
         EXPECT_TRUE(descending(kept, kv * group, group));
         EXPECT_TRUE(descending(updated, kv * group, group));
-        const auto count = [&](const auto& row) { return std::count(row.begin() + kv * group, row.begin() + (kv + 1) * group, 1); };
+        const auto count = [&](const auto& row) {
+          return std::count(row.begin() + kv * group, row.begin() + (kv + 1) * group, 1);
+        };
         const std::pair<int64_t, int64_t> now{count(updated), count(kept)};
         EXPECT_GE(previous, now) << "groups by updated, then kept heads";
         previous = now;
@@ -203,7 +207,8 @@ TEST(PrunedConfig, RefusesWhatDoesNotFit) {
 }
 
 TEST(LayeredJson, OneLayerALineAtAnyDepth) {
-  const Json json = parse_json(R"({"a": [[1,2],[3]], "b": {"x": 1}, "c": {"x": {"y": []}, "z": [1,2]}, "d": {}, "e": []})", "t");
+  const Json json =
+      parse_json(R"({"a": [[1,2],[3]], "b": {"x": 1}, "c": {"x": {"y": []}, "z": [1,2]}, "d": {}, "e": []})", "t");
   EXPECT_EQ(layered_text(json, 2), R"({
     "a": [
       [1,2],

@@ -107,7 +107,8 @@ TEST(SelectHeads, AcrossTheModel) {
   EXPECT_EQ(select_heads(eight(), keep(fraction(0.5), Scope::Model), "test"), (HeadMask{{0, 0, 0, 0}, {1, 1, 1, 1}}));
   EXPECT_EQ(select_heads(eight(), keep(count(5), Scope::Model), "test"), (HeadMask{{0, 1, 0, 0}, {1, 1, 1, 1}}));
   // Layer 1 holds no visual tokens: half of what is left, and ones past it.
-  EXPECT_EQ(select_heads(eight(), keep(fraction(0.5), Scope::Model), "test", 1), (HeadMask{{0, 1, 1, 0}, {1, 1, 1, 1}}));
+  EXPECT_EQ(select_heads(eight(), keep(fraction(0.5), Scope::Model), "test", 1),
+            (HeadMask{{0, 1, 1, 0}, {1, 1, 1, 1}}));
   EXPECT_USER_ERROR((void)select_heads(eight(), keep(count(5), Scope::Model), "test", 1), "above the 4");
 }
 
@@ -136,7 +137,8 @@ TEST(SelectUpdates, AmongTheKeptHeadsOnly) {
   // Half of all four heads, not of those within; a layer that has fewer keeps all of them.
   EXPECT_EQ(select_updates(eight(), keep(fraction(0.5)), within, "test"), (HeadMask{{1, 0, 1, 0}, {0, 0, 1, 1}}));
   EXPECT_EQ(select_updates(eight(), keep(count(3)), within, "test"), within);
-  EXPECT_EQ(select_updates(eight(), keep(fraction(0.25), Scope::Model), within, "test"), (HeadMask{{0, 0, 0, 0}, {0, 0, 1, 1}}));
+  EXPECT_EQ(select_updates(eight(), keep(fraction(0.25), Scope::Model), within, "test"),
+            (HeadMask{{0, 0, 0, 0}, {0, 0, 1, 1}}));
   EXPECT_EQ(select_updates(eight(), keep(fraction(1.0), Scope::Model), within, "test"), within);
   EXPECT_USER_ERROR((void)select_updates(eight(), keep(count(6), Scope::Model), within, "test"), "above the 5");
   HeadOptions options;

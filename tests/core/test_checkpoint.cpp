@@ -22,8 +22,9 @@ void write_sharded(const fs::path& folder) {
   write_file(folder / "config.json", R"({"model_type": "x"})");
   write_safetensors(folder / "model-1.safetensors", {{"a", floats({1})}, {"b", floats({2, 3})}});
   write_safetensors(folder / "model-2.safetensors", {{"c", floats({4})}});
-  write_file(folder / "model.safetensors.index.json",
-             R"({"metadata": {}, "weight_map": {"a": "model-1.safetensors", "c": "model-2.safetensors", "b": "model-1.safetensors"}})");
+  write_file(
+      folder / "model.safetensors.index.json",
+      R"({"metadata": {}, "weight_map": {"a": "model-1.safetensors", "c": "model-2.safetensors", "b": "model-1.safetensors"}})");
 }
 void set_index(const fs::path& folder, const std::string& map) {
   write_file(folder / "model.safetensors.index.json", R"({"weight_map": )" + map + "}");
@@ -89,14 +90,17 @@ TEST(Checkpoint, RefusesBrokenIndexes) {
   set_index(folder.path(), R"({"a": "model-9.safetensors"})");
   EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "shard model-9.safetensors is missing");
   set_index(folder.path(), R"({"a": "model-1.safetensors", "bb": "model-1.safetensors"})");
-  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "names tensor 'bb' in model-1.safetensors, which does not hold it");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()),
+                    "names tensor 'bb' in model-1.safetensors, which does not hold it");
   set_index(folder.path(), R"({"a": "model-2.safetensors", "b": "model-1.safetensors"})");
-  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "tensor 'a' is in model-1.safetensors, model.safetensors.index.json says model-2");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()),
+                    "tensor 'a' is in model-1.safetensors, model.safetensors.index.json says model-2");
   set_index(folder.path(), "{}");
   EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "weight_map is empty");
   write_safetensors(folder / "model-2.safetensors", {{"a", floats({4})}, {"c", floats({4})}});
   set_index(folder.path(), R"({"b": "model-1.safetensors", "c": "model-2.safetensors"})");
-  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "tensor 'a' is in two shards, model-1.safetensors and model-2.safetensors");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()),
+                    "tensor 'a' is in two shards, model-1.safetensors and model-2.safetensors");
 }
 
 TEST(Checkpoint, AddsAnotherUnderAPrefix) {
@@ -153,7 +157,8 @@ TEST_P(CheckFinite, FindsTheFirstBadElementAnywhere) {
   };
   EXPECT_NO_THROW(check());
   for (const size_t at : {size_t(0), size_t(1023), size_t(1024), size_t(70'000), values.size() - 1}) {
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -INFINITY}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -INFINITY}) {
       values[at] = bad;
       EXPECT_USER_ERROR(check(), "m.safetensors: tensor 'layer.w' [37, 2001] holds NaN or Inf at [" +
                                      std::to_string(at / kColumns) + ", " + std::to_string(at % kColumns) + "]");

@@ -14,8 +14,8 @@ namespace yopo {
 namespace {
 
 TEST(DType, NamesAndSizes) {
-  for (const DType dtype : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I16, DType::I8,
-                            DType::U8, DType::Bool})
+  for (const DType dtype : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I16,
+                            DType::I8, DType::U8, DType::Bool})
     EXPECT_EQ(dtype_from_safetensors(safetensors_name(dtype), "x"), dtype);
   EXPECT_EQ(size_of(DType::F64), 8u);
   EXPECT_EQ(size_of(DType::BF16), 2u);

@@ -7,7 +7,9 @@
 namespace yopo {
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 TEST(Fingerprint, KnownValue) {
   // XXH3's own test vector: 128 bits of nothing, seed 0.

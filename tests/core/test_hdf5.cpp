@@ -105,9 +105,7 @@ TEST(Hdf5, OwnMistakesAreInternal) {
   EXPECT_TRUE(fs::is_empty(folder.path()));
 }
 
-TEST(Hdf5, ABadFolderNamesTheFile) {
-  EXPECT_USER_ERROR(write_hdf5("/proc/none/a.h5", example()), "/proc/none");
-}
+TEST(Hdf5, ABadFolderNamesTheFile) { EXPECT_USER_ERROR(write_hdf5("/proc/none/a.h5", example()), "/proc/none"); }
 
 }  // namespace
 }  // namespace yopo

@@ -76,7 +76,8 @@ TEST(Json, Lines) {
 
 TEST(Json, TypedAccess) {
   const Json o = parse_json(R"({"i": 5, "f": 2.5, "s": "t", "b": true, "n": null, "o": {}, "a": [],
-                               "big": 18446744073709551615, "negative": -1})", "w");
+                               "big": 18446744073709551615, "negative": -1})",
+                            "w");
   EXPECT_EQ(get_int(o, "i", "w", 0, 9), 5);
   EXPECT_EQ(get_int(o, "negative", "w", -1, 9), -1);
   EXPECT_EQ(get_int_or(o, "none", "w", 0, 9, 7), 7);
@@ -98,9 +99,11 @@ TEST(Json, TypedAccess) {
 
 TEST(Json, TypedAccessNamesTheMistake) {
   const Json o = parse_json(R"({"hidden_size": 5, "f": 2.5, "s": "t", "n": null, "big": 18446744073709551615})", "w");
-  EXPECT_USER_ERROR(get_int(o, "hiden_size", "config.json", 0, 9), "config.json: 'hiden_size' is missing; did you mean 'hidden_size'?");
+  EXPECT_USER_ERROR(get_int(o, "hiden_size", "config.json", 0, 9),
+                    "config.json: 'hiden_size' is missing; did you mean 'hidden_size'?");
   EXPECT_USER_ERROR(get_int(o, "n", "config.json", 0, 9), "config.json: 'n' is null");
-  EXPECT_USER_ERROR(get_int(o, "hidden_size", "config.json", 6, 9), "'hidden_size' should be an integer in [6, 9], found an integer 5");
+  EXPECT_USER_ERROR(get_int(o, "hidden_size", "config.json", 6, 9),
+                    "'hidden_size' should be an integer in [6, 9], found an integer 5");
   EXPECT_USER_ERROR(get_int(o, "f", "c", 0, 9), "found a number 2.5");
   EXPECT_USER_ERROR(get_int(o, "big", "c", INT64_MIN, INT64_MAX), "found an integer 18446744073709551615");
   EXPECT_USER_ERROR(get_int_or(o, "s", "c", 0, 9, 1), "found a string \"t\"");

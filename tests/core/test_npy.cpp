@@ -35,7 +35,8 @@ class Npy : public ::testing::Test {
 TEST_F(Npy, RoundTripIsNumPysOwnLayout) {
   write_npy_bool(folder_ / "m.npy", {{1, 0, 1}, {0, 0, 7}});
   const std::string bytes = testing::read_file(folder_ / "m.npy");
-  const std::string start = std::string("\x93NUMPY\x01\0v\0", 10) + "{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }";
+  const std::string start =
+      std::string("\x93NUMPY\x01\0v\0", 10) + "{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }";
   EXPECT_EQ(bytes.substr(0, start.size()), start);
   EXPECT_EQ(bytes[127], '\n') << "data starts at a multiple of 64";
   EXPECT_EQ(bytes.substr(128), std::string("\1\0\1\0\0\1", 6));
@@ -82,7 +83,8 @@ TEST_F(Npy, RefusesOtherKinds) {
   EXPECT_USER_ERROR(read(npy(dict("<U1", "(1,)"), "1234")), "dtype '<U1'");
   EXPECT_USER_ERROR(read(npy(dict("<f3", "(1,)"), "123")), "dtype '<f3'");
   EXPECT_USER_ERROR(read(npy(dict("", "(1,)"), "1")), "dtype ''");
-  EXPECT_USER_ERROR(read(npy("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "1234")), "structured");
+  EXPECT_USER_ERROR(read(npy("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "1234")),
+                    "structured");
   EXPECT_USER_ERROR(read(npy(dict("<f4", "(1,)"), std::string("\0\0\0\x3f", 4))), "element 0 of a float array is 0.5");
   EXPECT_USER_ERROR(read(npy(dict("<f4", "(1,)"), std::string("\0\0\xc0\x7f", 4))), "is nan");
   EXPECT_USER_ERROR(read(npy(dict("<u8", "(1,)"), std::string(8, '\xff'))), "past 63 bits");

@@ -37,7 +37,8 @@ struct Outcome {
   bool exited(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
 };
 
-Outcome in_child(bool terminal, const std::function<int()>& scenario, const std::function<void(pid_t)>& meanwhile = {}) {
+Outcome in_child(bool terminal, const std::function<int()>& scenario,
+                 const std::function<void(pid_t)>& meanwhile = {}) {
   int reader = -1, writer = -1;
   if (terminal) {
     winsize size{24, 60, 0, 0};
@@ -99,8 +100,9 @@ TEST(Progress, ElsewhereOnePlainFinalLine) {
 
 TEST(Progress, ElsewhereALineEveryFiveSeconds) {
   const Outcome outcome = in_child(false, [] { return work(13, Milliseconds(500)); });
-  EXPECT_TRUE(matches(outcome.text, "calibrating: (9|10|11)/13 samples \\([0-9]+%\\), [0-9.]+ samples/s, 0:0[0-9] left\n"
-                                    "calibrating: 13 samples in 0:(0[6-9]|1[0-9]), [0-9.]+ samples/s\n"))
+  EXPECT_TRUE(matches(outcome.text,
+                      "calibrating: (9|10|11)/13 samples \\([0-9]+%\\), [0-9.]+ samples/s, 0:0[0-9] left\n"
+                      "calibrating: 13 samples in 0:(0[6-9]|1[0-9]), [0-9.]+ samples/s\n"))
       << outcome.text;
 }
 
@@ -153,7 +155,8 @@ TEST(Progress, ResumedWorkCountsOnlyItsOwnTime) {
   // 1000 of 1011 units were done before: the rate is ten a second, not a thousand.
   const Outcome outcome = in_child(false, [] { return work(1011, Milliseconds(100), 1000); });
   std::string rate;
-  ASSERT_TRUE(matches(outcome.text, "calibrating: 1011 samples in 0:0[1-9], ([0-9.]+) samples/s\n", &rate)) << outcome.text;
+  ASSERT_TRUE(matches(outcome.text, "calibrating: 1011 samples in 0:0[1-9], ([0-9.]+) samples/s\n", &rate))
+      << outcome.text;
   EXPECT_LE(std::stod(rate), 10.1);
 }
 

@@ -95,11 +95,13 @@ TEST(Recipe, HeadChoices) {
   EXPECT_FALSE(counts.plan->heads->keep->fraction) << "1 is one head";
   EXPECT_EQ(counts.plan->heads->keep->value, 1);
   EXPECT_EQ(counts.plan->ffn->keep.value, 512);
-  EXPECT_USER_ERROR(small("plan: {heads: {}}\n"), "f.yaml:3:15: plan.heads needs exactly one of keep, threshold and mask");
+  EXPECT_USER_ERROR(small("plan: {heads: {}}\n"),
+                    "f.yaml:3:15: plan.heads needs exactly one of keep, threshold and mask");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, mask: a}}\n"), "exactly one");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, vote: 0.3}}\n"), "vote goes with threshold");
   EXPECT_USER_ERROR(small("plan: {heads: {threshold: 0.1, scope: model}}\n"), "scope goes with keep");
-  EXPECT_USER_ERROR(small("plan: {updates: {mask: a, exempt_layers: 1}}\n"), "exempt_layers goes with keep or threshold");
+  EXPECT_USER_ERROR(small("plan: {updates: {mask: a, exempt_layers: 1}}\n"),
+                    "exempt_layers goes with keep or threshold");
 }
 
 TEST(Recipe, MistypedKeysNameFileLineColumnAndTheNearestKey) {
@@ -108,7 +110,8 @@ TEST(Recipe, MistypedKeysNameFileLineColumnAndTheNearestKey) {
   EXPECT_USER_ERROR(parse_recipe(text, "demo.yaml"),
                     "demo.yaml:7:3: unknown key 'quaries' in calibration; did you mean 'queries'?");
   EXPECT_USER_ERROR(small("outptu: x\n"), "f.yaml:3:1: unknown key 'outptu' in the recipe; did you mean 'output'?");
-  EXPECT_USER_ERROR(small("plan: {head: {keep: 1}}\n"), "f.yaml:3:8: unknown key 'head' in plan; did you mean 'heads'?");
+  EXPECT_USER_ERROR(small("plan: {head: {keep: 1}}\n"),
+                    "f.yaml:3:8: unknown key 'head' in plan; did you mean 'heads'?");
   EXPECT_USER_ERROR(small("plan: {window: {sise: 3}}\n"), "unknown key 'sise' in plan.window; did you mean 'size'?");
   EXPECT_USER_ERROR(small("plan: {ffn: {keeep: 3}}\n"), "in plan.ffn; did you mean 'keep'?");
   EXPECT_USER_ERROR(small("plan: {updates: {kep: 3}}\n"), "in plan.updates; did you mean 'keep'?");
@@ -116,7 +119,8 @@ TEST(Recipe, MistypedKeysNameFileLineColumnAndTheNearestKey) {
   EXPECT_USER_ERROR(small("export: {shardsize: 1}\n"), "in export; did you mean 'shard_size'?");
   EXPECT_USER_ERROR(small("verify: {sample: 1}\n"), "in verify; did you mean 'samples'?");
   EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa, question: x}]\n"), "in evaluate.0; did you mean 'questions'?");
-  EXPECT_USER_ERROR(parse_recipe("model: {path: m, type: x}\noutput: o", "f"), "unknown key 'type' in model; did you mean 'dtype'?");
+  EXPECT_USER_ERROR(parse_recipe("model: {path: m, type: x}\noutput: o", "f"),
+                    "unknown key 'type' in model; did you mean 'dtype'?");
 }
 
 TEST(Recipe, BudgetIsKnownButNotSupported) {
@@ -128,9 +132,11 @@ TEST(Recipe, MissingKeys) {
   EXPECT_USER_ERROR(parse_recipe("", "f.yaml"), "f.yaml: 'model' is missing in the recipe");
   EXPECT_USER_ERROR(parse_recipe("output: o\n", "f.yaml"), "'model' is missing");
   EXPECT_USER_ERROR(parse_recipe("model: m\n", "f.yaml"), "f.yaml:1:1: 'output' is missing");
-  EXPECT_USER_ERROR(parse_recipe("model: {dtype: fp32}\noutput: o\n", "f.yaml"), "f.yaml:1:8: 'path' is missing in model");
+  EXPECT_USER_ERROR(parse_recipe("model: {dtype: fp32}\noutput: o\n", "f.yaml"),
+                    "f.yaml:1:8: 'path' is missing in model");
   EXPECT_USER_ERROR(small("calibration: {queries: text}\n"), "'dataset' is missing in calibration");
-  EXPECT_USER_ERROR(small("calibration: {dataset: {format: llava}}\n"), "'questions' is missing in calibration.dataset");
+  EXPECT_USER_ERROR(small("calibration: {dataset: {format: llava}}\n"),
+                    "'questions' is missing in calibration.dataset");
   EXPECT_USER_ERROR(small("plan: {window: {causal: true}}\n"), "'size' is missing in plan.window");
   EXPECT_USER_ERROR(small("plan: {ffn: {score: rms}}\n"), "'keep' is missing in plan.ffn");
   EXPECT_USER_ERROR(small("evaluate: [{questions: q}]\n"), "'benchmark' is missing in evaluate.0");
@@ -142,35 +148,41 @@ TEST(Recipe, WrongValues) {
   EXPECT_USER_ERROR(parse_recipe("[a, b]", "f.yaml"), "f.yaml:1:1: a recipe should be a map");
   EXPECT_USER_ERROR(parse_recipe("model: [m]\noutput: o\n", "f.yaml"), "f.yaml:1:8: model should be a map");
   EXPECT_USER_ERROR(parse_recipe("model: {path: m, dtype: int8}\noutput: o", "f"), "dtype should be one of auto, fp32");
-  EXPECT_USER_ERROR(small("device: cude\n"), "f.yaml:3:9: device should be one of auto, cpu, cuda; found 'cude'; did you mean 'cuda'?");
+  EXPECT_USER_ERROR(small("device: cude\n"),
+                    "f.yaml:3:9: device should be one of auto, cpu, cuda; found 'cude'; did you mean 'cuda'?");
   EXPECT_USER_ERROR(small("seed: -1\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("seed: 99999999999999999999\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("plan: {window: {size: 4}}\n"), "size should be odd");
   EXPECT_USER_ERROR(small("plan: {window: {size: 0}}\n"), "size should be an integer in [1,");
   EXPECT_USER_ERROR(small("plan: {window: {size: 3, causal: yes}}\n"), "causal should be true or false, found 'yes'");
   EXPECT_USER_ERROR(small("plan: {window: nine}\n"), "plan.window should be a map with size, causal, found 'nine'");
-  EXPECT_USER_ERROR(small("plan: {heads: {keep: 1.5}}\n"), "f.yaml:3:22: keep: a fraction should lie in [0, 1]; found '1.5'");
+  EXPECT_USER_ERROR(small("plan: {heads: {keep: 1.5}}\n"),
+                    "f.yaml:3:22: keep: a fraction should lie in [0, 1]; found '1.5'");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: -1}}\n"), "a count should lie in");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: .nan}}\n"), "expected a count (16) or a fraction (0.25); found '.nan'");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: '1'}}\n"), "keep should be a number, found text");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, scope: modell}}\n"), "did you mean 'model'?");
   EXPECT_USER_ERROR(small("plan: {heads: {threshold: .inf}}\n"), "threshold should be a number");
   EXPECT_USER_ERROR(small("plan: {heads: {threshold: 0.1, vote: 1.2}}\n"), "vote should be a number in [0, 1]");
-  EXPECT_USER_ERROR(small("plan: {ffn: {keep: 0.5, score: wandb}}\n"), "score: expected one of mean_abs, rms, active, wanda; found 'wandb'; did you mean 'wanda'?");
+  EXPECT_USER_ERROR(small("plan: {ffn: {keep: 0.5, score: wandb}}\n"),
+                    "score: expected one of mean_abs, rms, active, wanda; found 'wandb'; did you mean 'wanda'?");
   EXPECT_USER_ERROR(small("plan: {visual_layers: -1}\n"), "visual_layers should be an integer");
   EXPECT_USER_ERROR(small("plan: {semantics: lava}\n"), "did you mean 'llava'?");
-  EXPECT_USER_ERROR(small("calibration: {dataset: {questions: q, format: json}}\n"), "format should be one of llava, conversations");
+  EXPECT_USER_ERROR(small("calibration: {dataset: {questions: q, format: json}}\n"),
+                    "format should be one of llava, conversations");
   EXPECT_USER_ERROR(small("calibration: {dataset: {questions: q}, queries: prefil}\n"), "did you mean 'prefill'?");
   EXPECT_USER_ERROR(small("export: {shard_size: 5 apples}\n"), "shard_size: expected a size");
   EXPECT_USER_ERROR(small("verify: {samples: 0}\n"), "samples should be an integer in [1,");
   EXPECT_USER_ERROR(small("evaluate: {benchmark: vqa}\n"), "evaluate should be a list");
   EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa3, questions: q}]\n"), "benchmark should be one of");
-  EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa, questions: q, batch_size: 0}]\n"), "batch_size should be an integer in [1,");
+  EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa, questions: q, batch_size: 0}]\n"),
+                    "batch_size should be an integer in [1,");
 }
 
 TEST(Recipe, OverridesComeBeforeTheChecks) {
-  const Recipe r = parse_recipe(kDemo, "demo.yaml", {"plan.window=none", "plan.heads.keep=4", "model.dtype=fp32", "seed=9",
-                                                     "evaluate.0.benchmark=pope", "evaluate.1={benchmark: gqa, questions: g}"});
+  const Recipe r = parse_recipe(kDemo, "demo.yaml",
+                                {"plan.window=none", "plan.heads.keep=4", "model.dtype=fp32", "seed=9",
+                                 "evaluate.0.benchmark=pope", "evaluate.1={benchmark: gqa, questions: g}"});
   EXPECT_FALSE(r.plan->window);
   EXPECT_EQ(r.plan->heads->keep->value, 4);
   EXPECT_EQ(r.dtype, "fp32");
@@ -178,7 +190,8 @@ TEST(Recipe, OverridesComeBeforeTheChecks) {
   ASSERT_EQ(r.evaluate.size(), 2u);
   EXPECT_EQ(r.evaluate[0].benchmark, "pope");
   EXPECT_EQ(r.evaluate[1].dataset.questions, "g");
-  EXPECT_USER_ERROR(small("", {"plan.wndow=3"}), "--set plan.wndow=3: unknown key 'wndow' in plan; did you mean 'window'?");
+  EXPECT_USER_ERROR(small("", {"plan.wndow=3"}),
+                    "--set plan.wndow=3: unknown key 'wndow' in plan; did you mean 'window'?");
   EXPECT_USER_ERROR(small("", {"plan.budget=0.12"}), "--set plan.budget=0.12: plan.budget is not supported yet");
   EXPECT_USER_ERROR(small("", {"plan.window.size=x"}), "--set plan.window.size=x: size should be an integer");
   EXPECT_USER_ERROR(small("", {"seed"}), "expected KEY=VALUE");
@@ -196,14 +209,17 @@ TEST(Recipe, OverridesOfTheModel) {
 TEST(Recipe, ResolvedParsesBackToItself) {
   for (const std::string& text :
        {kDemo, kSmall,
-        kSmall + "plan: {heads: {threshold: 0.035}, updates: {mask: \"a b\\\\c'd\\\"\"}, ffn: {keep: 0.1, score: mean_abs}}\n",
-        kSmall + "plan: {heads: {keep: 3, exempt_layers: 2}, semantics: qwen2_vl}\nevaluate: [{benchmark: mme, images: 'null'}]\n",
+        kSmall + "plan: {heads: {threshold: 0.035}, updates: {mask: \"a b\\\\c'd\\\"\"}, ffn: {keep: 0.1, score: "
+                 "mean_abs}}\n",
+        kSmall + "plan: {heads: {keep: 3, exempt_layers: 2}, semantics: qwen2_vl}\nevaluate: [{benchmark: mme, images: "
+                 "'null'}]\n",
         kSmall + "export: {shard_size: 512MiB}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
     const std::string resolved = parse_recipe(text, "f").resolved();
     EXPECT_EQ(parse_recipe(resolved, "again").resolved(), resolved) << resolved;
   }
-  EXPECT_EQ(small("").resolved(), "model: {path: \"m\", dtype: auto}\ndevice: auto\nseed: 0\noutput: \"o\"\n"
-                                  "export: {shard_size: 5000000000}\nverify: {samples: 16}\n");
+  EXPECT_EQ(small("").resolved(),
+            "model: {path: \"m\", dtype: auto}\ndevice: auto\nseed: 0\noutput: \"o\"\n"
+            "export: {shard_size: 5000000000}\nverify: {samples: 16}\n");
 }
 
 TEST(Recipe, ResolvedKeepsEveryField) {

@@ -16,7 +16,8 @@ TEST(RecipeValues, Sizes) {
   EXPECT_EQ(parse_size("7b", "w"), 7u);
   for (const char* bad : {"", "GB", "5XB", "-5GB", "5GBs", "1e3", "nan", "5.5.5", "0x10", " 5", "5GB "})
     EXPECT_USER_ERROR(parse_size(bad, "--shard-size"), "--shard-size: expected a size");
-  for (const char* bad : {"0", "0GB", "0.2", "99999999TB"}) EXPECT_USER_ERROR(parse_size(bad, "w"), "between 1 byte and 8 PiB");
+  for (const char* bad : {"0", "0GB", "0.2", "99999999TB"})
+    EXPECT_USER_ERROR(parse_size(bad, "w"), "between 1 byte and 8 PiB");
 }
 
 TEST(RecipeValues, KeepTellsCountsFromFractions) {
@@ -33,7 +34,8 @@ TEST(RecipeValues, KeepTellsCountsFromFractions) {
   EXPECT_TRUE(is("1e-2", true, 0.01));
   for (const char* bad : {"", "half", "nan", "inf", "25%", "0x1", "1 2"})
     EXPECT_USER_ERROR(parse_keep(bad, "--heads"), "--heads: expected a count (16) or a fraction (0.25)");
-  for (const char* bad : {"1.01", "-0.1", "2e0"}) EXPECT_USER_ERROR(parse_keep(bad, "w"), "a fraction should lie in [0, 1]");
+  for (const char* bad : {"1.01", "-0.1", "2e0"})
+    EXPECT_USER_ERROR(parse_keep(bad, "w"), "a fraction should lie in [0, 1]");
   for (const char* bad : {"-1", "2000000000"}) EXPECT_USER_ERROR(parse_keep(bad, "w"), "a count should lie in");
 }
 

@@ -35,11 +35,12 @@ TEST(Safetensors, RoundTrip) {
   const fs::path path = folder / "a.safetensors";
   const std::vector<float> floats{1, -2.5f, 3, 4, 5, 6};
   const std::vector<int64_t> ints{-7, int64_t(1) << 40, 0};
-  write_safetensors(path, {{"a.odd", OwnedTensor::of({3, 1}, std::vector<float>{7, 8, 9})},
-                           {"b.floats", OwnedTensor::of({2, 3}, floats)},
-                           {"c.ints", OwnedTensor::of({3}, ints)},
-                           {"d.empty", OwnedTensor::of({0, 4}, std::vector<float>{})},
-                           {"e.scalar", OwnedTensor::of({}, std::vector<float>{2})}},
+  write_safetensors(path,
+                    {{"a.odd", OwnedTensor::of({3, 1}, std::vector<float>{7, 8, 9})},
+                     {"b.floats", OwnedTensor::of({2, 3}, floats)},
+                     {"c.ints", OwnedTensor::of({3}, ints)},
+                     {"d.empty", OwnedTensor::of({0, 4}, std::vector<float>{})},
+                     {"e.scalar", OwnedTensor::of({}, std::vector<float>{2})}},
                     {{"key", "välue \"quoted\""}});
   const SafetensorsFile file = SafetensorsFile::open(path);
   EXPECT_TRUE(testing::close(file.at("b.floats").floats(), floats, 0));
@@ -68,7 +69,8 @@ TEST(Safetensors, SameContentSameBytes) {
 
 TEST(Safetensors, MisalignedDataIsReadable) {
   // Written by hand without padding: the F32 tensor starts at an odd address.
-  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})";
+  const std::string header =
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})";
   std::string bytes(8, '\0');
   bytes[0] = char(header.size());
   bytes += header;
@@ -97,8 +99,11 @@ TEST(Safetensors, ViewsOutliveTheReader) {
 
 TEST(Safetensors, NarrowTypesConvert) {
   const TemporaryFolder folder;
-  SafetensorsWriter writer(folder / "a", {{"bf", DType::BF16, {2}}, {"h", DType::F16, {1}}, {"i16", DType::I16, {2}},
-                                          {"i8", DType::I8, {1}}, {"bool", DType::Bool, {3}}});
+  SafetensorsWriter writer(folder / "a", {{"bf", DType::BF16, {2}},
+                                          {"h", DType::F16, {1}},
+                                          {"i16", DType::I16, {2}},
+                                          {"i8", DType::I8, {1}},
+                                          {"bool", DType::Bool, {3}}});
   const uint16_t bf[2] = {0x3f80, 0xc000}, half = 0x3800;
   const int16_t wide[2] = {-300, 5};
   const int8_t narrow = -1;

@@ -9,7 +9,8 @@ namespace yopo {
 namespace {
 
 SafetensorsFile parse(const std::string& bytes) {
-  return SafetensorsFile::parse(MappedFile::copy_of(std::as_bytes(std::span(bytes.data(), bytes.size())), "x.safetensors"));
+  return SafetensorsFile::parse(
+      MappedFile::copy_of(std::as_bytes(std::span(bytes.data(), bytes.size())), "x.safetensors"));
 }
 
 /// A file of this header and `data` zero bytes.
@@ -33,7 +34,8 @@ TEST(SafetensorsHostile, HeaderLength) {
   EXPECT_USER_ERROR(parse(""), "x.safetensors: not a safetensors file: 0 bytes");
   EXPECT_USER_ERROR(parse("1234567"), "7 bytes, expected at least 8");
   EXPECT_USER_ERROR(parse(std::string(8, '\xff')), "18446744073709551615 bytes, expected at most");
-  EXPECT_USER_ERROR(parse(std::string("\x05\0\0\0\0\0\0\0{}", 10)), "cut short: the header needs 5 bytes, the file has 2");
+  EXPECT_USER_ERROR(parse(std::string("\x05\0\0\0\0\0\0\0{}", 10)),
+                    "cut short: the header needs 5 bytes, the file has 2");
   EXPECT_USER_ERROR(parse(file_of("", 0)), "start with '{'");
   EXPECT_USER_ERROR(parse(file_of(" {}", 0)), "start with '{'");
   EXPECT_USER_ERROR(parse(file_of("[]", 0)), "start with '{'");
@@ -54,8 +56,10 @@ TEST(SafetensorsHostile, Entries) {
   EXPECT_USER_ERROR(parse(file_of(one(R"({"dtype":"U8","shape":[1]})"), 1)), "'data_offsets' is missing");
   EXPECT_USER_ERROR(parse(file_of(one(R"({"dtype":"U8","data_offsets":[0,1]})"), 1)), "'shape' is missing");
   EXPECT_USER_ERROR(parse(file_of(one(R"({"shape":[1],"data_offsets":[0,1]})"), 1)), "'dtype' is missing");
-  EXPECT_USER_ERROR(parse(file_of(one(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1],"scale":2})"), 1)), "unknown field 'scale'");
-  EXPECT_USER_ERROR(parse(file_of(one(tensor("F8_E4M3", "[1]", "[0,1]")), 1)), "tensor 'w': dtype 'F8_E4M3' is not supported");
+  EXPECT_USER_ERROR(parse(file_of(one(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1],"scale":2})"), 1)),
+                    "unknown field 'scale'");
+  EXPECT_USER_ERROR(parse(file_of(one(tensor("F8_E4M3", "[1]", "[0,1]")), 1)),
+                    "tensor 'w': dtype 'F8_E4M3' is not supported");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[-1]", "[0,1]")), 1)), "found -1");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[1.0]", "[0,1]")), 1)), "found 1.0");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "3", "[0,1]")), 1)), "'shape' should be an array");
@@ -66,19 +70,23 @@ TEST(SafetensorsHostile, Offsets) {
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[1]", "[0]")), 1)), "two integers, found 1");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[1]", "[0,-1]")), 1)), "from 0 on");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[1]", "[1,0]")), 1)), "run backwards");
-  EXPECT_USER_ERROR(parse(file_of(one(tensor("F32", "[2]", "[0,4]")), 4)), "shape [2] of F32 needs 8 bytes, data_offsets [0, 4] hold 4");
+  EXPECT_USER_ERROR(parse(file_of(one(tensor("F32", "[2]", "[0,4]")), 4)),
+                    "shape [2] of F32 needs 8 bytes, data_offsets [0, 4] hold 4");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[4]", "[0,4]")), 3)), "ends at byte 4 of the data, the file has 3");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[4]", "[0,4]")), 5)), "1 bytes follow the last tensor");
   EXPECT_USER_ERROR(parse(file_of("{}", 1)), "1 bytes follow");
-  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[4]", "[2,6]")), 6)), "starts at byte 2 of the data, expected 0 (a hole");
-  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[0]", "[18446744073709551615,18446744073709551615]")), 0)), "a hole");
+  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[4]", "[2,6]")), 6)),
+                    "starts at byte 2 of the data, expected 0 (a hole");
+  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[0]", "[18446744073709551615,18446744073709551615]")), 0)),
+                    "a hole");
 }
 
 TEST(SafetensorsHostile, OverlapsAndHoles) {
   const auto two = [](const std::string& first, const std::string& second) {
     return R"({"a":)" + first + R"(,"b":)" + second + "}";
   };
-  EXPECT_NO_THROW(parse(file_of(two(tensor("U8", "[2]", "[2,4]"), tensor("U8", "[2]", "[0,2]")), 4))) << "any order of names";
+  EXPECT_NO_THROW(parse(file_of(two(tensor("U8", "[2]", "[2,4]"), tensor("U8", "[2]", "[0,2]")), 4)))
+      << "any order of names";
   EXPECT_USER_ERROR(parse(file_of(two(tensor("U8", "[2]", "[0,2]"), tensor("U8", "[2]", "[1,3]")), 3)),
                     "tensor 'b' starts at byte 1 of the data, expected 2 (tensors overlap)");
   EXPECT_USER_ERROR(parse(file_of(two(tensor("U8", "[2]", "[0,2]"), tensor("U8", "[2]", "[0,2]")), 2)), "overlap");
@@ -89,7 +97,8 @@ TEST(SafetensorsHostile, ShapesThatOverflow) {
   // 2^32 x 2^32 x ... wraps to a small product in 64 bits.
   EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[4294967296,4294967296]", "[0,0]")), 0)), "more elements than fit");
   EXPECT_USER_ERROR(parse(file_of(one(tensor("F64", "[2305843009213693952]", "[0,0]")), 0)), "more bytes than fit");
-  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[9223372036854775807]", "[0,9223372036854775807]")), 0)), "than fit");
+  EXPECT_USER_ERROR(parse(file_of(one(tensor("U8", "[9223372036854775807]", "[0,9223372036854775807]")), 0)),
+                    "than fit");
 }
 
 TEST(SafetensorsHostile, NamesDoNotReachTheTerminal) {

@@ -53,7 +53,10 @@ TEST(Yaml, RefusesBytesThatAreNoText) {
   EXPECT_USER_ERROR(parse_yaml("a: \xff\n", "f.yaml"), "f.yaml:1:4: not UTF-8");
   EXPECT_USER_ERROR(parse_yaml("a: \xed\xa0\x80\n", "f.yaml"), "not UTF-8");
   EXPECT_USER_ERROR(parse_yaml("a: \xc0\xaf\n", "f.yaml"), "not UTF-8");
-  EXPECT_USER_ERROR(parse_yaml("a: 1\n\x04" "b: 2\n", "f.yaml"), "f.yaml:2:1: control character \\x04");
+  EXPECT_USER_ERROR(parse_yaml("a: 1\n\x04"
+                               "b: 2\n",
+                               "f.yaml"),
+                    "f.yaml:2:1: control character \\x04");
   EXPECT_USER_ERROR(parse_yaml(std::string_view("a\0: 1", 5), "f.yaml"), "control character \\x00");
   EXPECT_USER_ERROR(parse_yaml("a: \"x\\0y\"\n", "f.yaml"), "f.yaml:1:4: 'x\\x00y' holds a control character");
   EXPECT_USER_ERROR(parse_yaml("a: \"x\\e[31m\"\n", "f.yaml"), "holds a control character");
@@ -120,7 +123,8 @@ TEST(Yaml, CheckKeys) {
   EXPECT_USER_ERROR(check_keys(root, "calibration", {"dataset", "queries"}),
                     "demo.yaml:2:1: unknown key 'quaries' in calibration; did you mean 'queries'?");
   EXPECT_USER_ERROR(check_keys(root, "", {"dataset"}), "in the recipe");
-  EXPECT_USER_ERROR(check_keys(parse_yaml("[1]", "f"), "plan", {"a", "b"}), "f:1:1: plan should be a map with a, b, found a list");
+  EXPECT_USER_ERROR(check_keys(parse_yaml("[1]", "f"), "plan", {"a", "b"}),
+                    "f:1:1: plan should be a map with a, b, found a list");
 }
 
 TEST(Yaml, TypedScalars) {
@@ -128,8 +132,9 @@ TEST(Yaml, TypedScalars) {
   EXPECT_EQ(yaml_int(node("-12"), "n", -20, 0), -12);
   EXPECT_EQ(yaml_int(node("+3"), "n", 0, 9), 3);
   EXPECT_EQ(yaml_int(node("9223372036854775807"), "n", 0, INT64_MAX), INT64_MAX);
-  EXPECT_TRUE(testing::close(std::vector<double>{yaml_number(node("2.5e-1"), "n", 0, 1), yaml_number(node("3"), "n", 0, 9)},
-                             std::vector<double>{0.25, 3}, 0));
+  EXPECT_TRUE(
+      testing::close(std::vector<double>{yaml_number(node("2.5e-1"), "n", 0, 1), yaml_number(node("3"), "n", 0, 9)},
+                     std::vector<double>{0.25, 3}, 0));
   EXPECT_TRUE(yaml_bool(node("true"), "b"));
   EXPECT_FALSE(yaml_bool(node("false"), "b"));
   EXPECT_EQ(yaml_string(node("5"), "s"), "5");

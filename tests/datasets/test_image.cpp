@@ -17,7 +17,28 @@ using testing::write_file;
 
 const fs::path kImages = fs::path(YOPO_TEST_DATA) / "images";
 
-TEST(ReadImage, EqualsPillowInEveryByte) {
+class ReadImage : public ::testing::Test {
+ protected:
+  /// Reads `bytes` as an image file; the error's message, or "" if they are read.
+  std::string refusal(const std::string& bytes) {
+    // A new name each time: some file systems flush a file that is cut to nothing and written again.
+    const fs::path file = folder_ / fmt::format("image{}", count_++);
+    write_file(file, bytes);
+    try {
+      read_image(file, "questions.jsonl:7");
+      return "";
+    } catch (const UserError& error) {
+      EXPECT_EQ(std::string(error.what()).find("questions.jsonl:7: " + file.string()), 0u) << error.what();
+      return error.what();
+    }
+  }
+
+ private:
+  TemporaryFolder folder_;
+  int count_ = 0;
+};
+
+TEST_F(ReadImage, EqualsPillowInEveryByte) {
   const SafetensorsFile expected = SafetensorsFile::open(kImages / "expected.safetensors");
   EXPECT_EQ(expected.tensors().size(), 44u);
   for (const auto& [name, view] : expected.tensors()) {
@@ -29,23 +50,10 @@ TEST(ReadImage, EqualsPillowInEveryByte) {
   }
 }
 
-/// Reads `bytes` as an image file; the error's message, or "" if they are read.
-std::string refusal(const std::string& bytes) {
-  const TemporaryFolder folder;
-  write_file(folder / "image", bytes);
-  try {
-    read_image(folder / "image", "questions.jsonl:7");
-    return "";
-  } catch (const UserError& error) {
-    EXPECT_EQ(std::string(error.what()).find("questions.jsonl:7: " + (folder / "image").string()), 0u) << error.what();
-    return error.what();
-  }
-}
-
 /// Where the compressed pixels begin: what is cut or changed before it is a damaged header.
 size_t pixels_of(const std::string& png) { return png.find("IDAT") + 4; }
 
-TEST(ReadImage, RefusesTruncatedFiles) {
+TEST_F(ReadImage, RefusesTruncatedFiles) {
   for (const char* name : {"color2_depth8.png", "color3_depth4_interlaced.png", "subsampling2.jpg",
                            "subsampling0_progressive.jpg", "cmyk.jpg"}) {
     const std::string whole = read_file(kImages / name);
@@ -57,7 +65,7 @@ TEST(ReadImage, RefusesTruncatedFiles) {
   }
 }
 
-TEST(ReadImage, SurvivesEveryChangedByte) {
+TEST_F(ReadImage, SurvivesEveryChangedByte) {
   // Damaged data may by chance be another valid image; what matters is an error or an image, never a crash.
   for (const char* name :
        {"color6_depth16_interlaced.png", "color3_depth2.png", "subsampling2_progressive.jpg", "grey.jpg"}) {
@@ -70,7 +78,7 @@ TEST(ReadImage, SurvivesEveryChangedByte) {
   }
 }
 
-TEST(ReadImage, RefusesDamagedPixels) {
+TEST_F(ReadImage, RefusesDamagedPixels) {
   std::string png = read_file(kImages / "color2_depth8.png");
   png[pixels_of(png) + 20] ^= 1;
   EXPECT_NE(refusal(png), "");
@@ -95,7 +103,7 @@ std::string png_of_size(uint32_t width, uint32_t height) {
   return png.replace(12, 21, header + big_endian(crc32(header)));
 }
 
-TEST(ReadImage, RefusesBombsBeforeTheyGetMemory) {
+TEST_F(ReadImage, RefusesBombsBeforeTheyGetMemory) {
   ASSERT_EQ(refusal(png_of_size(13, 9)), "");
   EXPECT_NE(refusal(png_of_size(100'000, 100'000)).find("100000 x 100000 pixels; expected at most 178956970"),
             std::string::npos);
@@ -119,7 +127,7 @@ TEST(ReadImage, RefusesBombsBeforeTheyGetMemory) {
   EXPECT_NE(refusal(scans + progressive.substr(second)).find("more than 500 scans"), std::string::npos);
 }
 
-TEST(ReadImage, NamesWhatItFoundInstead) {
+TEST_F(ReadImage, NamesWhatItFoundInstead) {
   EXPECT_NE(refusal("").find("found an empty file"), std::string::npos);
   EXPECT_NE(refusal("GIF89a").find("found GIF"), std::string::npos);
   EXPECT_NE(refusal("RIFF\1\1\1\1WEBPVP8 ").find("found WebP"), std::string::npos);

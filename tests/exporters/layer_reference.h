@@ -53,7 +53,8 @@ inline void rotate(Doubles& x, size_t rows, size_t head_dim) {
 /// Attention and FFN of one layer (residuals, no norms: these are not permuted) over x [T, C], with only `heads` and
 /// `neurons` in use, or all where absent. [T, C]
 inline Doubles layer_output(const OpenModel& model, int64_t layer, const Doubles& x, size_t rows,
-                            const std::vector<uint8_t>* heads = nullptr, const std::vector<int64_t>* neurons = nullptr) {
+                            const std::vector<uint8_t>* heads = nullptr,
+                            const std::vector<int64_t>* neurons = nullptr) {
   const DecoderSpec& spec = model.spec.text;
   const size_t dim = size_t(spec.head_dim), width = size_t(spec.num_attention_heads) * dim;
   const size_t kv_width = size_t(spec.num_key_value_heads) * dim;

@@ -16,8 +16,8 @@ namespace {
 using testing::Doubles;
 using testing::fixtures;
 
-// The exported model against the original: the dense function of every layer, its function under the plan, and every tensor
-// that is not permuted.
+// The exported model against the original: the dense function of every layer, its function under the plan, and every
+// tensor that is not permuted.
 void expect_same_model(const OpenModel& before, const Plan& plan, const OpenModel& after, const Plan& reordered) {
   const DecoderSpec& spec = before.spec.text;
   constexpr size_t rows = 6;
@@ -59,7 +59,8 @@ void expect_export(const fs::path& source, const Plan& plan, const ExportOptions
   expected.provenance = found->provenance;
   EXPECT_EQ(*found, expected);
   expect_same_model(before, plan, after, *found);
-  EXPECT_EQ(testing::contents(folder.path()).size(), testing::contents(folder / "pruned").size()) << "nothing is left beside";
+  EXPECT_EQ(testing::contents(folder.path()).size(), testing::contents(folder / "pruned").size())
+      << "nothing is left beside";
 }
 
 TEST(Export, EveryLayoutUnderEverySkipPlan) {
@@ -81,7 +82,8 @@ TEST(Export, GroupedQueryAttentionWithBiasesInBf16) {
   const OpenModel model = open_model(folder / "grouped");
   ASSERT_EQ(model.spec.text.group_size(), 2);
   ASSERT_TRUE(model.spec.text.attention_bias);
-  for (uint32_t seed = 0; seed < 4; ++seed) expect_export(folder / "grouped", testing::half_plan(model.spec.text, seed));
+  for (uint32_t seed = 0; seed < 4; ++seed)
+    expect_export(folder / "grouped", testing::half_plan(model.spec.text, seed));
 }
 
 TEST(Export, AModelInFp16) {
@@ -135,6 +137,21 @@ TEST(Export, TheSeparateTowerComesAlong) {
   EXPECT_EQ(fs::weakly_canonical(after.spec.vision_folder), fs::weakly_canonical(out / "vision_tower"));
 }
 
+TEST(Export, ATowerOfAnyNameIsFoundInTheExport) {
+  testing::TemporaryFolder folder;
+  fs::create_directories(folder / "source");
+  fs::copy(fixtures / "llava_orig" / "model", folder / "source" / "llava", fs::copy_options::recursive);
+  fs::copy(fixtures / "llava_orig" / "vision_tower", folder / "source" / "clip-small", fs::copy_options::recursive);
+  Json config = read_json(folder / "source" / "llava" / "config.json");
+  config["mm_vision_tower"] = "someone/clip-small";
+  write_json(folder / "source" / "llava" / "config.json", config);
+  const OpenModel model = open_model(folder / "source" / "llava");
+  export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "out", {});
+  fs::remove_all(folder / "source");
+  EXPECT_EQ(fs::weakly_canonical(open_model(folder / "out").spec.vision_folder),
+            fs::weakly_canonical(folder / "out" / "vision_tower"));
+}
+
 TEST(Export, ShardsByOrFromTheSource) {
   testing::TemporaryFolder folder;
   const OpenModel model = open_model(fixtures / "llava_hf" / "model");
@@ -180,13 +197,15 @@ TEST(Export, CopiesWhatBelongsToTheModelAndNothingElse) {
   fs::create_directories(source / "tokenizer_folder");
   for (const char* name : {"model.safetensors", "config.json", "preprocessor_config.json"})
     fs::copy_file(fixtures / "llava_hf" / "model" / name, source / name);
-  const std::vector<std::string> wanted{"tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "chat_template.json", "chat_template.jinja",  "processor_config.json",
-                                        "vocab.json",        "merges.txt",            "spiece.model"};
+  const std::vector<std::string> wanted{
+      "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+      "chat_template.json", "chat_template.jinja",   "processor_config.json",   "vocab.json",
+      "merges.txt",         "spiece.model"};
   // generation_config.json is read with the model, so it must be one.
   for (const std::string& name : wanted) testing::write_file(source / name, "{\"name\": \"" + name + "\"}");
   testing::write_file(source / "generation_config.json", "{\"eos_token_id\": 2}");
-  for (const char* name : {"README.md", "LICENSE", "training_args.bin", "optimizer.pt", "tokenizer_folder/tokenizer.json"})
+  for (const char* name :
+       {"README.md", "LICENSE", "training_args.bin", "optimizer.pt", "tokenizer_folder/tokenizer.json"})
     testing::write_file(source / name, "no");
   testing::write_file(folder / "cache" / "blob", "linked");
   fs::create_symlink(folder / "cache" / "blob", source / "tokenizer.model");
@@ -196,13 +215,15 @@ TEST(Export, CopiesWhatBelongsToTheModelAndNothingElse) {
   for (const std::string& name : wanted) EXPECT_EQ(files.at(name), testing::read_file(source / name));
   EXPECT_EQ(files.at("tokenizer.model"), "linked");
   EXPECT_FALSE(fs::is_symlink(folder / "out" / "tokenizer.model"));
-  EXPECT_EQ(files.size(), wanted.size() + 5) << "those, the link, generation and preprocessor config, config and weights";
+  EXPECT_EQ(files.size(), wanted.size() + 5)
+      << "those, the link, generation and preprocessor config, config and weights";
 }
 
 TEST(Export, KeepsTensorsItDoesNotKnow) {
   testing::TemporaryFolder folder;
   auto tensors = testing::owned_tensors(fixtures / "llava_hf" / "model" / "model.safetensors");
-  tensors["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] = OwnedTensor::of({4}, std::vector<float>{1, 2, 3, 4});
+  tensors["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] =
+      OwnedTensor::of({4}, std::vector<float>{1, 2, 3, 4});
   tensors["counter"] = OwnedTensor::of({1}, std::vector<int64_t>{7});
   fs::create_directories(folder / "source");
   fs::copy_file(fixtures / "llava_hf" / "model" / "config.json", folder / "source" / "config.json");
@@ -211,7 +232,8 @@ TEST(Export, KeepsTensorsItDoesNotKnow) {
   export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "out", {});
   const Checkpoint after = Checkpoint::open(folder / "out");
   EXPECT_EQ(after.at("counter").ints(), std::vector<int64_t>{7});
-  EXPECT_EQ(after.at("language_model.model.layers.0.self_attn.rotary_emb.inv_freq").floats(), (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_EQ(after.at("language_model.model.layers.0.self_attn.rotary_emb.inv_freq").floats(),
+            (std::vector<float>{1, 2, 3, 4}));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "exporters/export.h"
+#include "exporters/staging.h"
 #include "tests/exporters/export_support.h"
 
 namespace yopo {
@@ -144,7 +145,8 @@ TEST_F(Refusals, AFullDiskLeavesNothing) {
   struct Disk {
     uint64_t bytes, shard_size;
   };
-  for (const auto [bytes, shard_size] : {Disk{100, 0}, Disk{weights / 2, 0}, Disk{weights - 1, 0}, Disk{60'000, 50'000}, Disk{2000, 1}}) {
+  for (const auto [bytes, shard_size] :
+       {Disk{100, 0}, Disk{weights / 2, 0}, Disk{weights - 1, 0}, Disk{60'000, 50'000}, Disk{2000, 1}}) {
     SCOPED_TRACE(bytes);
     {
       const FileSizeLimit limit(bytes);
@@ -155,6 +157,16 @@ TEST_F(Refusals, AFullDiskLeavesNothing) {
   EXPECT_EQ(testing::contents(fixtures / "llava_hf" / "model"), source);
   export_checkpoint(model, plan, folder / "out", {});
   EXPECT_TRUE(fs::exists(folder / "out" / "config.json"));
+}
+
+TEST_F(Refusals, AFolderThatCameInTheMeantimeStays) {
+  {
+    StagingFolder staging(folder / "out");
+    testing::write_file(staging.path() / "ours", "x");
+    testing::write_file(folder / "out" / "theirs", "y");
+    EXPECT_USER_ERROR(staging.publish(), "cannot rename");
+  }
+  EXPECT_EQ(testing::contents(folder.path()), (std::map<std::string, std::string>{{"out/theirs", "y"}}));
 }
 
 TEST_F(Refusals, AFolderThatCannotBeMade) {

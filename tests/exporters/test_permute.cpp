@@ -55,7 +55,8 @@ std::vector<std::byte> expected(const TensorView& tensor, const BlockOrder* rows
   };
   for (size_t r = 0; r < height; ++r)
     for (size_t c = 0; c < across; ++c)
-      std::memcpy(&bytes[(r * across + c) * width], &tensor.bytes[(old_index(rows, r) * across + old_index(columns, c)) * width], width);
+      std::memcpy(&bytes[(r * across + c) * width],
+                  &tensor.bytes[(old_index(rows, r) * across + old_index(columns, c)) * width], width);
   return bytes;
 }
 
@@ -75,22 +76,33 @@ TEST(Permute, RowsAndColumnsOfEveryTypeInBlocks) {
 }
 
 TEST(Permute, TensorsLargerThanTheBuffer) {
-  const TensorView wide = tensor_of(DType::BF16, {1200, 7001});   // two chunks of rows, each in parts
+  const TensorView wide = tensor_of(DType::BF16, {1200, 7001});  // two chunks of rows, each in parts
   const BlockOrder columns = shuffled(7001, 1, 3), rows = shuffled(1200, 1, 4);
   EXPECT_TRUE(streamed(wide, nullptr, &columns) == expected(wide, nullptr, &columns));
   EXPECT_TRUE(streamed(wide, &rows, nullptr) == expected(wide, &rows, nullptr));
   EXPECT_TRUE(streamed(wide, nullptr, nullptr) == expected(wide, nullptr, nullptr));
-  const BlockOrder heads = shuffled(12, 100, 5);                  // runs long enough to go straight from the source
+  const BlockOrder heads = shuffled(12, 100, 5);  // runs long enough to go straight from the source
   EXPECT_TRUE(streamed(wide, &heads, nullptr) == expected(wide, &heads, nullptr));
   const TensorView broad = tensor_of(DType::F32, {3, 3'000'000});  // a row is more than a chunk
   const BlockOrder halves{{1, 0}, 1'500'000};
   EXPECT_TRUE(streamed(broad, nullptr, &halves) == expected(broad, nullptr, &halves));
 }
 
+TEST(Permute, ShortRunsBetweenLongOnesKeepTheirTurn) {
+  const TensorView tensor = tensor_of(DType::F16, {1000, 2000});
+  BlockOrder rows{{5}, 1};  // one row, a run of 200 rows (800 kB), single rows backwards, and the rest
+  for (int64_t row = 200; row < 400; ++row) rows.order.push_back(row);
+  for (int64_t row = 199; row >= 0; --row)
+    if (row != 5) rows.order.push_back(row);
+  for (int64_t row = 400; row < 1000; ++row) rows.order.push_back(row);
+  EXPECT_TRUE(streamed(tensor, &rows, nullptr) == expected(tensor, &rows, nullptr));
+}
+
 TEST(Permute, FromAMappingWhosePagesAreGivenBack) {
   testing::TemporaryFolder folder;
   const TensorView memory = tensor_of(DType::F16, {3000, 2000});
-  write_safetensors(folder / "m.safetensors", {{"t", {DType::F16, memory.shape, {memory.bytes.begin(), memory.bytes.end()}}}});
+  write_safetensors(folder / "m.safetensors",
+                    {{"t", {DType::F16, memory.shape, {memory.bytes.begin(), memory.bytes.end()}}}});
   const SafetensorsFile file = SafetensorsFile::open(folder / "m.safetensors");
   const BlockOrder columns = shuffled(2000, 1, 6), rows = shuffled(3000, 1, 7);
   for (int round = 0; round < 2; ++round) {
@@ -117,7 +129,8 @@ TEST(Permute, NaNIsNamedByItsPlaceInTheWholeTensor) {
 
 TEST(Permute, RefusesWhatIsNoPermutation) {
   const TensorView matrix = tensor_of(DType::F32, {4, 6});
-  const BlockOrder twice{{0, 0, 1, 2}, 1}, few{{0, 1, 2}, 1}, outside{{0, 1, 2, 4}, 1}, swapped{{1, 0}, 2}, columns{{1, 0}, 3};
+  const BlockOrder twice{{0, 0, 1, 2}, 1}, few{{0, 1, 2}, 1}, outside{{0, 1, 2, 4}, 1}, swapped{{1, 0}, 2},
+      columns{{1, 0}, 3};
   EXPECT_THROW((void)streamed(matrix, &twice, nullptr), InternalError);
   EXPECT_THROW((void)streamed(matrix, &few, nullptr), InternalError);
   EXPECT_THROW((void)streamed(matrix, &outside, nullptr), InternalError);

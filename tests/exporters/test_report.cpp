@@ -52,9 +52,12 @@ TEST(Report, APlanByLayerAndInAll) {
   }
   const Json json = report(plan, spec);
   ASSERT_EQ(json["layers"].size(), 32u);
-  EXPECT_EQ(json["layers"][0], parse_json(R"({"layer": 0, "heads": 24, "updates": 24, "kv_heads": 24, "neurons": 5504})", "t"));
-  EXPECT_EQ(json["layers"][3], parse_json(R"({"layer": 3, "heads": 24, "updates": 0, "kv_heads": 24, "neurons": 5504})", "t"));
-  EXPECT_EQ(json["layers"][16], parse_json(R"({"layer": 16, "heads": 0, "updates": 0, "kv_heads": 0, "neurons": 0})", "t"));
+  EXPECT_EQ(json["layers"][0],
+            parse_json(R"({"layer": 0, "heads": 24, "updates": 24, "kv_heads": 24, "neurons": 5504})", "t"));
+  EXPECT_EQ(json["layers"][3],
+            parse_json(R"({"layer": 3, "heads": 24, "updates": 0, "kv_heads": 24, "neurons": 5504})", "t"));
+  EXPECT_EQ(json["layers"][16],
+            parse_json(R"({"layer": 16, "heads": 0, "updates": 0, "kv_heads": 0, "neurons": 0})", "t"));
   EXPECT_EQ(json["kv_bytes"]["plan"], (int64_t(99) * 32 * 32 + int64_t(576) * 16 * 24) * 2 * 128 * 2);
   const auto& flops = json["flops"];
   EXPECT_EQ(flops["exact_prefill"]["plan"].get<double>(), prefill_cost(plan, spec.text, typical_prompt(spec)).flops());
@@ -62,9 +65,10 @@ TEST(Report, APlanByLayerAndInAll) {
   EXPECT_EQ(flops["exact_decode"]["plan"].get<double>(), decode_cost(plan, spec.text, typical_prompt(spec), 0).flops());
   EXPECT_LT(flops["paper_visual"]["kept"], 0.285);
   const std::string text = report_text(json);
-  for (const char* part : {"skip, window 5, visual tokens in layers [0, 16)", "\n    0 - 2      24        24         24      5504\n",
-                           "\n        3      24         0         24      5504\n", "\n  16 - 31       0         0          0         0\n",
-                           "visual tokens, paper convention", "7.63 TFLOP"})
+  for (const char* part :
+       {"skip, window 5, visual tokens in layers [0, 16)", "\n    0 - 2      24        24         24      5504\n",
+        "\n        3      24         0         24      5504\n", "\n  16 - 31       0         0          0         0\n",
+        "visual tokens, paper convention", "7.63 TFLOP"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
 }
 

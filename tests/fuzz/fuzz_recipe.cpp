@@ -1,5 +1,5 @@
-// Any text as a recipe, with the lines after a "=== " line as overrides: either a UserError, or a recipe whose resolved text
-// parses back to itself.
+// Any text as a recipe, with the lines after a "=== " line as overrides: either a UserError, or a recipe whose resolved
+// text parses back to itself.
 #include <cstdlib>
 
 #include "core/error.h"

@@ -101,7 +101,7 @@ TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {
 TEST(PromptTemplate, DoesNotTakeAnotherTemplateForAKnownOne) {
   for (const std::string& text :
        {replaced(kHub, "'ASSISTANT:'", "'ASSISTANT: '"), replaced(kHub, "'<image>\\n'", "'<image>'"),
-        replaced(kHub, ".upper()", ""), replaced(kHub, "!= 'system'", "== 'system'"), "A chat. " + kHub, kHub + "\n\n",
+        replaced(kHub, ".upper()", ""), replaced(kHub, "!= 'system'", "== 'system'"), "A chat. " + kHub, kHub + "\n ",
         replaced(kHub, "{% else %}", " {% else %}"), replaced(kHub, "{% endif %}{% endfor %}", "{% endif %}"),
         std::string("{%"), std::string("{{ 'a }}"), std::string()}) {
     const TemporaryFolder folder;
@@ -146,7 +146,8 @@ TEST(Processor, EqualsTheReferenceOnTheDemo) {
 
 TEST(Processor, TokenisesTheOriginalLayoutInChunks) {
   const fs::path data = fs::path(YOPO_TEST_DATA) / "tokenizer";
-  for (const auto& [name, variant] : read_json(data / "prompt_cases.json").items()) {
+  const Json variants = read_json(data / "prompt_cases.json");
+  for (const auto& [name, variant] : variants.items()) {
     const TemporaryFolder folder;
     fs::copy(kOriginal / "model", folder / "model");
     fs::copy(kOriginal / "vision_tower", folder / "vision_tower");

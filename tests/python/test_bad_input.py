@@ -1,11 +1,14 @@
 """Bad input, through the command itself: exit code 2, one clear message that names the culprit, nothing half-written."""
+import atexit
 import hashlib
 import json
 import pathlib
 import resource
 import shutil
+import tempfile
 import unittest
 
+import h5py
 import numpy as np
 
 from checkpoint_files import Weights, copy_checkpoint
@@ -15,6 +18,8 @@ LAYERS, HEADS, NEURONS = 11, 8, 384
 QUERY = "language_model.model.layers.3.self_attn.q_proj.weight"
 DOWN = "language_model.model.layers.3.mlp.down_proj.weight"
 IMAGE = TEST.images / "0000.png"
+SHARED = pathlib.Path(tempfile.mkdtemp(prefix="yopo-test-"))
+atexit.register(shutil.rmtree, SHARED, ignore_errors=True)
 
 
 def contents(folder):
@@ -46,15 +51,18 @@ class BadInput(Case):
     def generate(self, model):
         return ["generate", "--model", model, "--image", IMAGE, "--prompt", "Is there a 6 in the image?", "--max-new-tokens", 2]
 
-    def stats(self, model=MODEL, samples=4):
-        file = self.folder / f"{model.name}.h5"
+    def stats(self, model=MODEL):
+        """Good statistics of a model, made once for all tests."""
+        file = SHARED / f"{model.name}.h5"
         if not file.exists():
-            self.yopo("calibrate", "--model", model, *CALIB.flags(), "--samples", samples, "--output", file)
+            self.yopo("calibrate", "--model", model, *CALIB.flags(), "--samples", 4, "--output", file)
         return file
 
-    def plan(self, model=MODEL, *flags):
-        file = self.folder / f"{model.name}.json"
-        self.yopo("plan", "--stats", self.stats(model), "--model", model, *(flags or ["--ffn-keep", "0.25"]), "--output", file)
+    def plan(self, model=MODEL):
+        """A good plan of a model, made once for all tests."""
+        file = SHARED / f"{model.name}.json"
+        if not file.exists():
+            self.yopo("plan", "--stats", self.stats(model), "--model", model, "--ffn-keep", "0.25", "--output", file)
         return file
 
 
@@ -71,12 +79,8 @@ class CheckpointTest(BadInput):
     def check(self, change, *naming):
         folder = self.broken(change)
         self.refused(*self.generate(folder), naming=naming)
-        self.refused("export", "--model", folder, "--plan", self.folder / "model.json", "--output", self.folder / "pruned",
+        self.refused("export", "--model", folder, "--plan", self.plan(), "--output", self.folder / "pruned",
                      naming=naming)
-
-    def setUp(self):
-        super().setUp()
-        self.plan()
 
     def test_whole_checkpoint_passes(self):
         """The other tests mean something only if taking apart and putting together breaks nothing by itself."""
@@ -197,8 +201,14 @@ class DataTest(BadInput):
         shutil.copy(IMAGE, images / "good.png")
         (images / "text.png").write_text("this is no image\n")
         (images / "cut.png").write_bytes(IMAGE.read_bytes()[:200])
+        # The samples before the bad one may have been measured: their journal is a whole file of its own.
         self.refused("calibrate", "--model", MODEL, "--questions", self.questions(*records), "--images", images, "--output",
-                     self.folder / "stats.h5", naming=naming)
+                     self.folder / "stats.h5", naming=naming, may_leave=("stats.h5.partial",))
+        journal = self.folder / "stats.h5.partial"
+        if journal.exists():
+            with h5py.File(journal, "r") as file:
+                self.assertEqual(bytes(file.attrs["state"]), b"journal")
+            journal.unlink()
 
     def record(self, number, image="good.png", text="Is there a 6 in the image?"):
         return {"question_id": number, "image": image, "text": text}
@@ -321,10 +331,10 @@ class RecipeTest(BadInput):
                 self.refused("run", self.recipe(old, new), naming=["recipe.yaml:", word])
         # What only the model can tell is told before anything expensive, or at the latest before anything is exported.
         whole = ("recipe.yaml", "stats.h5", "out")
-        for old, new, word in (("keep: 0.25", "keep: 385", "384"), ("visual_layers: 10", "visual_layers: 12", "11")):
+        for old, new, word in (("keep: 0.25, scope: model", "keep: 385", "384"), ("visual_layers: 10", "visual_layers: 12", "11")):
             with self.subTest(change=new):
-                self.refused("run", self.recipe(old, new), naming=[word], may_leave=whole)
                 shutil.rmtree(self.folder / "out", ignore_errors=True)
+                self.refused("run", self.recipe(old, new), naming=[word], may_leave=whole)
 
     def test_second_run_into_the_same_output(self):
         recipe, out = self.recipe(), self.folder / "out"
