@@ -4,18 +4,13 @@
 #include <cstdio>
 
 #include "compress/cost.h"
+#include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "models/tensors.h"
 
 namespace yopo::cli {
 
 namespace {
-
-int64_t count_of(const Keep& keep, int64_t all, const std::string& what) {
-  const int64_t count = keep.fraction ? std::llround(keep.value * double(all)) : int64_t(keep.value);
-  require(count <= all, "{}: keep {} is above the {} there are", what, count, all);
-  return count;
-}
 
 HeadMask first_heads(const HeadOptions& options, const DecoderSpec& spec, const std::string& what, bool& exact) {
   HeadMask mask(spec.num_hidden_layers, std::vector<uint8_t>(spec.num_attention_heads, 1));
@@ -24,7 +19,7 @@ HeadMask first_heads(const HeadOptions& options, const DecoderSpec& spec, const 
     exact = false;
     return mask;
   }
-  const int64_t kept = count_of(*options.keep, spec.num_attention_heads, what);
+  const int64_t kept = kept_count(*options.keep, spec.num_attention_heads, "heads", "that a layer has", what);
   for (int64_t l = options.exempt_layers.value_or(0); l < spec.num_hidden_layers; ++l)
     std::fill(mask[l].begin() + kept, mask[l].end(), uint8_t(0));
   return mask;
@@ -49,7 +44,7 @@ PlanEstimate estimate_plan(const PlanOptions& options, const DecoderSpec& spec) 
     plan.updates = std::move(updates);
   }
   if (options.ffn) {
-    const int64_t kept = count_of(options.ffn->keep, spec.intermediate_size, "plan.ffn");
+    const int64_t kept = kept_count(options.ffn->keep, spec.intermediate_size, "neurons", "there are", "plan.ffn");
     std::vector<int64_t> first(kept);
     for (int64_t i = 0; i < kept; ++i) first[i] = i;
     if (kept < spec.intermediate_size) plan.ffn.assign(spec.num_hidden_layers, first);

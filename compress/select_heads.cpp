@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "core/error.h"
 #include "core/npy.h"
@@ -70,20 +71,6 @@ std::vector<double> mean_ratios(const Statistics& statistics) {
   return means;
 }
 
-// How many of `whole` heads `keep` stands for.
-int64_t count_of(const Keep& keep, int64_t whole, std::string_view what, const std::string& where) {
-  if (keep.fraction) {
-    require(keep.value >= 0 && keep.value <= 1, "{}: keep: expected a fraction in [0, 1], found {}", where, keep.value);
-    return std::llround(keep.value * double(whole));
-  }
-  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where,
-          keep.value);
-  require(keep.value <= double(whole),
-          "{}: keep: {:.0f} heads are above the {} that {} (as a fraction, write it with a decimal point)", where,
-          keep.value, whole, what);
-  return int64_t(keep.value);
-}
-
 HeadMask by_number(const Statistics& statistics, const HeadOptions& options, const HeadMask& within, bool nested,
                    int64_t exempt, int64_t visual_layers, const std::string& where) {
   const int64_t layers = statistics.layers, heads = statistics.heads;
@@ -91,7 +78,7 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   HeadMask mask = mask_of(layers, heads, 0);
   std::copy_n(within.begin(), exempt, mask.begin());
   if (options.scope == Scope::Layer) {
-    const int64_t count = count_of(*options.keep, heads, "a layer has", where);
+    const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", where);
     for (int64_t layer = exempt; layer < layers; ++layer) {
       auto candidates = candidates_of(means, within, layer, layer + 1);
       const int64_t most = int64_t(candidates.size());
@@ -101,7 +88,7 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   }
   std::copy(within.begin() + visual_layers, within.end(), mask.begin() + visual_layers);
   const int64_t count =
-      count_of(*options.keep, visual_layers * heads, fmt::format("{} layers have", visual_layers), where);
+      kept_count(*options.keep, visual_layers * heads, "heads", fmt::format("that {} layers have", visual_layers), where);
   const int64_t spent_layers = std::min(exempt, visual_layers);
   const int64_t spent = int64_t(candidates_of(means, within, 0, spent_layers).size());
   require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count,

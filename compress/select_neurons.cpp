@@ -1,25 +1,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "core/error.h"
 
 namespace yopo {
 namespace {
-
-// How many of `whole` neurons `keep` stands for.
-int64_t count_of(const Keep& keep, int64_t whole, const std::string& where) {
-  if (keep.fraction) {
-    require(keep.value >= 0 && keep.value <= 1, "{}: keep: expected a fraction in [0, 1], found {}", where, keep.value);
-    return std::llround(keep.value * double(whole));
-  }
-  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: keep: expected a count, found {}", where,
-          keep.value);
-  require(keep.value <= double(whole),
-          "{}: keep: {:.0f} neurons are above the {} there are (as a fraction, write it with a decimal point)", where,
-          keep.value, whole);
-  return int64_t(keep.value);
-}
 
 // Marks the `count` highest of scores[first, last) in `kept`; ties to the lower index.
 void keep_highest(const std::vector<double>& scores, int64_t first, int64_t last, int64_t count,
@@ -75,10 +62,10 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
   const std::vector<double> scores = neuron_scores(statistics, options.score, where);
   std::vector<uint8_t> kept(scores.size(), 0);
   if (options.scope == Scope::Model) {
-    keep_highest(scores, 0, visual * width, count_of(options.keep, visual * width, where), kept);
+    keep_highest(scores, 0, visual * width, kept_count(options.keep, visual * width, "neurons", "there are", where), kept);
     std::fill(kept.begin() + visual * width, kept.end(), uint8_t(1));
   } else {
-    const int64_t count = count_of(options.keep, width, where);
+    const int64_t count = kept_count(options.keep, width, "neurons", "there are", where);
     for (int64_t layer = 0; layer < layers; ++layer)
       keep_highest(scores, layer * width, (layer + 1) * width, count, kept);
   }

@@ -14,6 +14,19 @@ namespace {
 
 constexpr int64_t kDefaultNewTokens = 128;  // BENCHMARKS.md: at most 128 new tokens
 
+/// A question can be scored with one expected answer, or with the ten annotators' of VQAv2.
+void check_expected(const Sample& sample) {
+  require(!sample.answers.empty(), "{}: question {} has no expected answer; give the annotations file", sample.where,
+          sample.id);
+  require(sample.answers.size() == 1 || sample.answers.size() == 10,
+          "{}: question {} has {} expected answers; one is scored, or the ten of VQAv2", sample.where, sample.id,
+          sample.answers.size());
+}
+
+void check_benchmark(const std::string& name) {
+  require(name == "vqa", "benchmark: '{}' is not one this version scores (vqa){}", name, did_you_mean(name, {"vqa"}));
+}
+
 EvaluationResult score(const std::vector<Sample>& samples, const std::map<std::string, std::string>& answers,
                        const EvaluateOptions& options, const std::string& where) {
   EvaluationResult result;
@@ -23,8 +36,7 @@ EvaluationResult score(const std::vector<Sample>& samples, const std::map<std::s
   std::map<std::string, std::pair<double, int64_t>> by_category;
   double total = 0;
   for (const Sample& sample : samples) {
-    require(!sample.answers.empty(), "{}: question {} has no expected answer; give the annotations file", sample.where,
-            sample.id);
+    check_expected(sample);
     const auto answer = answers.find(sample.id);
     require(answer != answers.end(), "{}: no answer for question {} ({})", where, sample.id, sample.where);
     const double value = vqa_score(answer->second, sample.answers);
@@ -41,18 +53,12 @@ EvaluationResult score(const std::vector<Sample>& samples, const std::map<std::s
   return result;
 }
 
-void check_benchmark(const std::string& name) {
-  require(name == "vqa", "benchmark: '{}' is not one this version scores (vqa){}", name, did_you_mean(name, {"vqa"}));
-}
-
 }  // namespace
 
 EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const EvaluationRun& run) {
   check_benchmark(run.options.benchmark);
   const std::vector<Sample> samples = read_samples(run.options.dataset);
-  for (const Sample& sample : samples)  // before the expensive part, not after it
-    require(!sample.answers.empty(), "{}: question {} has no expected answer; give the annotations file", sample.where,
-            sample.id);
+  for (const Sample& sample : samples) check_expected(sample);  // before the expensive part, not after it
   AnswerJournal journal(run.answers, run.fingerprint);
   std::vector<const Sample*> open;
   for (const Sample& sample : samples)

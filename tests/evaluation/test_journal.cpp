@@ -98,6 +98,13 @@ TEST(ScoreAnswers, CountsPerCategoryAndNamesWhatIsMissing) {
   EXPECT_USER_ERROR(score_answers(samples, file, options), "no answer for question 2");
   write_file(file, "{\"question_id\": 9, \"text\": \"yes\"}\n");
   EXPECT_USER_ERROR(score_answers(samples, file, options), "question_id 9");
+  write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"3\"}\n"
+                   "{\"question_id\": 3, \"text\": \"5\"}\n");
+  std::vector<Sample> three = samples;
+  three[1].answers = {"3", "three", "3"};
+  EXPECT_USER_ERROR(score_answers(three, file, options), "question 2 has 3 expected answers");
+  three[1].answers.clear();
+  EXPECT_USER_ERROR(score_answers(three, file, options), "question 2 has no expected answer");
   options.benchmark = "vqaa";
   EXPECT_USER_ERROR(score_answers(samples, file, options), "vqa");
 }
