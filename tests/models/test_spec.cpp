@@ -18,6 +18,7 @@ const fs::path kFixtures = fs::path(YOPO_TEST_DATA) / "fixtures";
 struct Layout {
   std::string folder, name;
 };
+void PrintTo(const Layout& layout, std::ostream* out) { *out << layout.folder; }
 
 class EveryLayout : public ::testing::TestWithParam<Layout> {};
 

@@ -20,6 +20,7 @@ struct CaseRun {
   std::string test;   // "llava_hf/cases/single"
   std::string file;   // "dense", "yopo_heads", "skip_all"
 };
+void PrintTo(const CaseRun& run, std::ostream* out) { *out << run.file << " of " << run.test << " on " << run.model; }
 
 std::string family_of(const std::string& model) { return model.substr(0, model.find('/')); }
 Json case_json(const std::string& test) { return read_json(fixtures() / test / "case.json"); }
