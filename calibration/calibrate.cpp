@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "datasets/image.h"
 #include "models/prompt.h"
 
 namespace yopo {
@@ -183,6 +184,11 @@ void observe_samples(const OpenModel& model, const CalibrationRun& run, const st
   const Processor processor(model);
   if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
   check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
+  // A damaged image is found before the first sample is run, not after an hour of them: mending it makes the samples other
+  // ones, for which that hour would not count.
+  if (sums.ids.empty())
+    for (const Sample& sample : samples)
+      for (const fs::path& image : sample.images) read_image(image, sample.where);
   Journal journal(journal_path, sums);
   Progress progress("calibrate", int64_t(samples.size()), "samples", sums.samples());
   try {
