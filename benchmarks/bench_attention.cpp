@@ -49,7 +49,9 @@ void prefill_attention(benchmark::State& state) {
   request.text_rows = kText;
   request.visual_before_text = prompt.visual_before_text.data();
   request.text_before_visual = prompt.text_before_visual.data();
-  request.images = prompt.images;
+  const std::vector<int32_t> image_of(size_t(kVisual), 0);
+  request.image_of_visual = image_of.data();
+  request.images = prompt.images.data();
   request.visual = prompt.visual;
   request.text = prompt.text;
   runtime::PrefillAttention attention;
@@ -63,9 +65,11 @@ void prefill_attention(benchmark::State& state) {
   attention.window_radius = state.range(3);
   attention.window_causal = state.range(3) >= 0;
   attention.requests = {&request, 1};
-  int64_t pairs = 0;
+  uint64_t pairs = 0;
+  attention.pairs = &pairs;
   for (auto _ : state) {
-    pairs = runtime::cpu_ops().prefill_attention(attention);
+    pairs = 0;
+    runtime::cpu_ops().prefill_attention(attention);
     benchmark::ClobberMemory();
   }
   state.SetLabel(label(prompt.type));
@@ -92,13 +96,17 @@ void decode_attention(benchmark::State& state) {
   attention.out = prompt.out.data();
   attention.kept = prompt.kept.data();
   attention.requests = {&request, 1};
-  int64_t pairs = 0;
+  const int32_t count = kText - 1;
+  attention.counts = &count;
+  uint64_t pairs = 0;
+  attention.pairs = &pairs;
   for (auto _ : state) {
-    pairs = runtime::cpu_ops().decode_attention(attention);
+    pairs = 0;
+    runtime::cpu_ops().decode_attention(attention);
     benchmark::ClobberMemory();
   }
   state.SetLabel(label(prompt.type));
-  state.SetBytesProcessed(int64_t(state.iterations()) * 2 * pairs * kHeadDim * int64_t(size_of(prompt.type)));
+  state.SetBytesProcessed(int64_t(state.iterations()) * 2 * int64_t(pairs) * kHeadDim * int64_t(size_of(prompt.type)));
 }
 BENCHMARK(decode_attention)
     ->ArgNames({"bf16", "kept"})

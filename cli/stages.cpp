@@ -13,6 +13,7 @@
 #include "core/npy.h"
 #include "core/progress.h"
 #include "exporters/export.h"
+#include "runtime/device.h"
 
 namespace yopo::cli {
 

@@ -6,22 +6,22 @@
 
 #include "core/error.h"
 #include "runtime/cpu/gemm.h"
-#include "runtime/state.h"
+#include "runtime/decode_step.h"
+#include "runtime/decoder.h"
+#include "runtime/device.h"
 
 namespace yopo::runtime {
 namespace {
 
-const Ops& ops_of(const std::string& device) {
-  std::string why;
-  require(device_available(device, &why), "device '{}': {}", device, why);
-  return cpu_ops();
-}
-
-DType choose_type(const Options& options, DType stored) {
-  if (options.dtype == "auto") return stored == DType::BF16 && cpu::bf16_is_fast() ? DType::BF16 : DType::F32;
+/// bf16 and fp16 checkpoints run as they are stored where the device is fast at it.
+DType choose_type(const Options& options, DType stored, const Ops& ops) {
+  if (options.dtype == "auto") {
+    const bool fast = ops.host_memory ? stored == DType::BF16 && cpu::bf16_is_fast() : stored != DType::F32 && ops.supports(stored, nullptr);
+    return fast ? stored : DType::F32;
+  }
   const DType type = dtype_from_name(options.dtype);
-  require(type == DType::F32 || type == DType::BF16, "dtype '{}': the runtime computes in auto, fp32 or bf16", options.dtype);
-  require(type == DType::F32 || cpu::bf16_is_possible(), "dtype 'bf16': this CPU has no bf16 matrix products (AVX-512); use fp32");
+  std::string why;
+  require(ops.supports(type, &why), "dtype '{}' on {}: {}", options.dtype, ops.name, why);
   return type;
 }
 
@@ -33,7 +33,7 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
   require(options.threads >= 0 && options.threads <= 4096, "threads: expected 0 to 4096, found {}", options.threads);
   state.spec = spec;
   state.plan = plan;
-  state.ops = &ops_of(options.device);
+  state.ops = options.ops ? options.ops : &device_ops(options.device);
   state.threads = options.threads;
 }
 
@@ -67,6 +67,18 @@ void keep_hidden(const EngineState& state, const RequestRows& rows, const float*
   }
 }
 
+/// Logits of rows of x, [rows.size(), vocab] on the host.
+void download_logits(const EngineState& state, Decoder& decoder, std::span<const int64_t> rows, float* out) {
+  const int64_t vocab = state.spec.text.vocab_size;
+  constexpr size_t slice = 256;  // bounds the logits on the device
+  for (size_t first = 0; first < rows.size(); first += slice) {
+    const std::span<const int64_t> here = rows.subspan(first, std::min(slice, rows.size() - first));
+    const Buffer logits = state.buffer(int64_t(here.size()) * vocab, DType::F32);
+    decoder.issue_head(here, logits.as<float>(), state.counters.prefill);
+    state.ops->download(out + int64_t(first) * vocab, logits.data(), here.size() * size_t(vocab) * sizeof(float));
+  }
+}
+
 void run_prefill(const EngineState& state, Session& session, const std::vector<ModelInput>& inputs, int64_t capacity, Trace* trace,
                  const TraceOptions& options) {
   require(!inputs.empty(), "prefill: no requests");
@@ -78,43 +90,47 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     trace->layers = spec.num_hidden_layers, trace->length = inputs[0].length(), trace->hidden_size = spec.hidden_size;
     trace->vocab_size = spec.vocab_size, trace->heads = spec.num_attention_heads, trace->intermediate_size = spec.intermediate_size;
   }
-  Buffer x;
-  {
-    const std::vector<float> embeds = embed_inputs(state, inputs, layout, trace);
-    x = state.buffer(int64_t(embeds.size()), DType::F32);
-    state.ops->upload(x.data(), embeds.data(), embeds.size() * sizeof(float));
-  }
-  const Stopwatch watch(state.counters.prefill_seconds);
-  for (const ModelInput& input : inputs)
+  std::vector<Request*> requests;
+  session.requests.reserve(inputs.size());
+  for (const ModelInput& input : inputs) {
     session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type(),
                                         *state.ops, &state.memory),
                                 input.next_position(), true});
-  Pass pass{.state = state, .layout = &layout, .requests = {}, .visual_rows = layout.visual_rows, .text_rows = layout.text_rows,
-            .positions = layout.positions, .cost = state.counters.prefill, .hidden_after = {}};
-  for (Request& request : session.requests) pass.requests.push_back(&request);
-  if (trace && options.hidden) {
-    keep_hidden(state, layout.requests[0], x.as<float>(), layout.rows(), *trace);
-    pass.hidden_after = [&](int64_t) { keep_hidden(state, layout.requests[0], x.as<float>(), layout.rows(), *trace); };
+    requests.push_back(&session.requests.back());
   }
-  run_decoder(pass, x.as<float>());
+  Decoder decoder(state, requests, &layout);
+  embed_inputs(state, inputs, layout, decoder.x(), trace);
+  state.ops->synchronize();  // for the stopwatch alone: the vision tower has its own
+  const Stopwatch watch(state.counters.prefill_seconds);
+  decoder.place(layout.positions);
+  std::function<void(int64_t)> hidden_after;
+  if (trace && options.hidden) {
+    keep_hidden(state, layout.requests[0], decoder.x(), layout.rows(), *trace);
+    hidden_after = [&](int64_t) { keep_hidden(state, layout.requests[0], decoder.x(), layout.rows(), *trace); };
+  }
+  decoder.issue_layers(state.counters.prefill, hidden_after);
   for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(layout.requests[i].text_rows);
 
   session.logits.resize(inputs.size() * size_t(spec.vocab_size));
   if (trace && options.all_logits) {
     trace->logits.resize(size_t(layout.rows() * spec.vocab_size));
-    run_head(state, x.as<float>(), layout.requests[0].row_of, state.counters.prefill, trace->logits.data());
+    download_logits(state, decoder, layout.requests[0].row_of, trace->logits.data());
     std::copy(trace->logits.end() - spec.vocab_size, trace->logits.end(), session.logits.begin());
   } else {
     std::vector<int64_t> last;
     for (const RequestRows& rows : layout.requests) last.push_back(rows.row_of.back());
-    run_head(state, x.as<float>(), last, state.counters.prefill, session.logits.data());
+    download_logits(state, decoder, last, session.logits.data());
     if (trace) trace->logits = session.logits;
   }
+  state.counters.prefill.attention += decoder.take_attention_macs();
   state.counters.prefill_tokens += layout.rows();
   count_kv(state, session);
 }
 
 }  // namespace
+
+Session::Session() = default;
+Session::~Session() = default;
 
 ThreadCount::ThreadCount(int threads) {
   if (threads <= 0) return;
@@ -129,7 +145,7 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
   state_->orders = prefix_orders(plan, model.spec.text);
-  state_->weights = load_weights(model, state_->orders, choose_type(options, model.spec.dtype), *state_->ops);
+  state_->weights = load_weights(model, state_->orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops);
   set_layers(*state_);
 }
 
@@ -137,7 +153,7 @@ Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, 
   const ThreadCount threads(options.threads);
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
-  state_->weights = random_weights(spec, state_->orders, choose_type(options, spec.dtype), seed, *state_->ops);
+  state_->weights = random_weights(spec, state_->orders, choose_type(options, spec.dtype, *state_->ops), seed, *state_->ops);
   set_layers(*state_);
 }
 
@@ -182,43 +198,19 @@ void Engine::decode(Session& session, const std::vector<int64_t>& requests, cons
   ensure(requests.size() == tokens.size(), "decode: one token a request");
   if (requests.empty()) return;
   const ThreadCount threads(state_->threads);
-  const EngineState& state = *state_;
-  const DecoderSpec& spec = state.spec.text;
-  const Stopwatch watch(state.counters.decode_seconds);
-  const int64_t count = int64_t(requests.size());
-  Pass pass{.state = state, .layout = nullptr, .requests = {}, .visual_rows = 0, .text_rows = count, .positions = {},
-            .cost = state.counters.decode, .hidden_after = {}};
-  std::vector<float> embeds(size_t(count * spec.hidden_size));
-  std::vector<int64_t> rows;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    ensure(requests[i] >= 0 && requests[i] < int64_t(session.requests.size()), "decode: a request of the session");
-    ensure(std::find(requests.begin(), requests.begin() + int64_t(i), requests[i]) == requests.begin() + int64_t(i),
-           "decode: a request once a step");
-    Request& request = session.requests[size_t(requests[i])];
-    ensure(request.live, "decode: a live request");
-    ensure(request.cache.text_count() < request.cache.text_capacity(), "decode: past the session's capacity");
-    embed_token(state, tokens[i], embeds.data() + int64_t(i) * spec.hidden_size);
-    pass.requests.push_back(&request);
-    pass.positions.push_back(request.next_position);
-    rows.push_back(int64_t(i));
+  const Stopwatch watch(state_->counters.decode_seconds);
+  if (!session.step || session.step->requests() != requests) {
+    session.step.reset();  // its memory first
+    session.step = std::make_unique<DecodeStep>(*state_, session, requests);
   }
-  const Buffer x = state.buffer(count * spec.hidden_size, DType::F32);
-  state.ops->upload(x.data(), embeds.data(), embeds.size() * sizeof(float));
-  run_decoder(pass, x.as<float>());
-  for (Request* request : pass.requests) {
-    request->cache.advance(1);
-    ++request->next_position;
-  }
-  std::vector<float> logits(size_t(count * spec.vocab_size));
-  run_head(state, x.as<float>(), rows, state.counters.decode, logits.data());
-  for (int64_t i = 0; i < count; ++i)
-    std::copy_n(logits.begin() + i * spec.vocab_size, spec.vocab_size, session.logits.begin() + requests[size_t(i)] * spec.vocab_size);
-  state.counters.decode_tokens += count;
-  count_kv(state, session);
+  session.step->run(session, tokens);
+  state_->counters.decode_tokens += int64_t(requests.size());
+  count_kv(*state_, session);
 }
 
 void Engine::release(Session& session, int64_t request) const {
   ensure(request >= 0 && request < int64_t(session.requests.size()), "release: a request of the session");
+  session.step.reset();  // it may know this request
   session.requests[size_t(request)].live = false;
   session.requests[size_t(request)].cache = KvCache();
   count_kv(*state_, session);
@@ -235,15 +227,6 @@ Trace Engine::trace(const ModelInput& input, const TraceOptions& options) const 
     trace.decode_logits.insert(trace.decode_logits.end(), session.logits.begin(), session.logits.end());
   }
   return trace;
-}
-
-bool device_available(const std::string& device, std::string* why) {
-  if (device == "cpu") return true;
-  if (why) {
-    const std::vector<std::string> known{"cpu", "cuda"};
-    *why = device == "cuda" ? "this build has no CUDA backend" : "expected cpu or cuda" + did_you_mean(device, known);
-  }
-  return false;
 }
 
 }  // namespace yopo::runtime

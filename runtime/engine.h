@@ -14,10 +14,13 @@
 
 namespace yopo::runtime {
 
+struct Ops;
+
 struct Options {
-  std::string dtype = "auto";   // auto (bf16 as stored where the CPU has it, else fp32) | fp32 | bf16
+  std::string dtype = "auto";   // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
   std::string device = "cpu";   // cpu | cuda
   int threads = 0;              // 0: all
+  const Ops* ops = nullptr;     // a device of the caller's own instead of `device` (tests)
 };
 
 /// What was truly issued and held since the last reset.
@@ -53,7 +56,7 @@ class Engine {
 
   const ModelSpec& spec() const;
   const Plan& plan() const;      // in the checkpoint's own order
-  DType dtype() const;           // of weights, activations and KV cache: F32 or BF16
+  DType dtype() const;           // of weights, activations and KV cache: F32, BF16 or F16
   /// Bytes of weights that do not lie in the mapped checkpoint.
   int64_t weight_bytes_owned() const;
   /// Most bytes of activations and KV caches held at once since the last call of this, by the runtime's own accounting
@@ -82,8 +85,5 @@ class Engine {
   explicit Engine(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-/// Whether this machine can run the device; if not, why (for messages).
-bool device_available(const std::string& device, std::string* why);
 
 }  // namespace yopo::runtime

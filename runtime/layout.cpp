@@ -14,26 +14,30 @@ Layout make_layout(const std::vector<ModelInput>& inputs) {
     layout.text_rows += inputs[i].text_tokens();
   }
   layout.positions.resize(size_t(layout.rows()));
+  layout.before.resize(size_t(layout.rows()));
   int64_t visual_row = 0, text_row = layout.visual_rows;
   for (const ModelInput& input : inputs) {
     RequestRows rows;
     rows.visual_row = visual_row;
     rows.text_row = text_row;
+    rows.first_image = int64_t(layout.images.size());
     size_t span = 0;
     for (int64_t token = 0; token < input.length(); ++token) {
       while (span < input.spans.size() && token >= input.spans[span].start + input.spans[span].count()) ++span;
       const bool visual = span < input.spans.size() && token >= input.spans[span].start;
-      if (visual) {
-        if (token == input.spans[span].start) rows.images.push_back({rows.visual_rows, input.spans[span].rows, input.spans[span].columns});
-        rows.text_before_visual.push_back(int32_t(rows.text_rows));
-        ++rows.visual_rows;
-      } else {
-        rows.visual_before_text.push_back(int32_t(rows.visual_rows));
-        ++rows.text_rows;
-      }
       const int64_t row = visual ? visual_row++ : text_row++;
-      rows.row_of.push_back(row);
       layout.positions[size_t(row)] = input.position_ids[size_t(token)];
+      rows.row_of.push_back(row);
+      if (!visual) {
+        layout.before[size_t(row)] = int32_t(rows.visual_rows);
+        ++rows.text_rows;
+        continue;
+      }
+      if (token == input.spans[span].start)
+        layout.images.push_back({rows.visual_rows, input.spans[span].rows, input.spans[span].columns});
+      layout.before[size_t(row)] = int32_t(rows.text_rows);
+      layout.image_of.push_back(int32_t(int64_t(layout.images.size()) - 1 - rows.first_image));
+      ++rows.visual_rows;
     }
     layout.requests.push_back(std::move(rows));
   }

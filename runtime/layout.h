@@ -14,16 +14,17 @@ namespace yopo::runtime {
 struct RequestRows {
   int64_t visual_row = 0, visual_rows = 0;  // first row in the batch, and how many
   int64_t text_row = 0, text_rows = 0;
-  std::vector<int32_t> visual_before_text;  // [text_rows] visual tokens before each text token
-  std::vector<int32_t> text_before_visual;  // [visual_rows] text tokens before each visual token
-  std::vector<ImageGrid> images;            // in this request's visual rows
+  int64_t first_image = 0;                  // in Layout::images
   std::vector<int64_t> row_of;              // [T] batch row of each token of the sequence
 };
 
 struct Layout {
   int64_t visual_rows = 0, text_rows = 0;   // of the whole batch
   std::vector<RequestRows> requests;
-  std::vector<int64_t> positions;           // [visual_rows + text_rows]
+  std::vector<int64_t> positions;           // [rows]
+  std::vector<int32_t> before;              // [rows] of the own request: text tokens before a visual row, visual before a text row
+  std::vector<int32_t> image_of;            // [visual_rows] the own request's image, counted from its first
+  std::vector<ImageGrid> images;            // of all requests, each in its own request's visual rows
   int64_t rows() const { return visual_rows + text_rows; }
 };
 

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
@@ -14,14 +16,14 @@ namespace yopo::runtime {
 
 /// out [m, n] (+)= a [m, k] x w [n, k]^T (+ bias). Multiply-adds: m n k.
 struct Gemm {
-  DType type = DType::F32;      // of a and w: F32 or BF16
+  DType type = DType::F32;      // of a and w: F32, BF16 or F16, as the device has them
   int64_t m = 0, n = 0, k = 0;
   const void* a = nullptr;      // [m, k], rows lda elements apart
   int64_t lda = 0;
   const void* w = nullptr;      // [n, k], rows ldw elements apart
   int64_t ldw = 0;
   const float* bias = nullptr;  // [n] or null
-  DType out_type = DType::F32;  // F32 or BF16
+  DType out_type = DType::F32;  // F32 or `type`
   void* out = nullptr;          // [m, n], rows ldo elements apart
   int64_t ldo = 0;
   bool accumulate = false;      // adds to out; needs out_type F32 and no bias
@@ -49,13 +51,14 @@ struct ImageGrid {
   int64_t first = 0, rows = 0, columns = 0;
 };
 
-/// One request of a prefill.
+/// One request of a prefill. Visual keys and text keys lie in sequence order, so what comes before a row is a prefix of them.
 struct PrefillRequest {
-  int64_t visual_row = 0, visual_rows = 0;     // in the query and output buffers; visual_rows 0 past visual_layers
+  int64_t visual_row = 0, visual_rows = 0;      // in the query and output buffers; visual_rows 0 past visual_layers
   int64_t text_row = 0, text_rows = 0;
-  const int32_t* visual_before_text = nullptr;  // [text_rows] visual keys before each text row
-  const int32_t* text_before_visual = nullptr;  // [visual_rows] text keys before each visual row
-  std::span<const ImageGrid> images;
+  const int32_t* visual_before_text = nullptr;  // [text_rows] visual keys before each text row, on the device
+  const int32_t* text_before_visual = nullptr;  // [visual_rows] text keys before each visual row, on the device
+  const int32_t* image_of_visual = nullptr;     // [visual_rows] index into images, on the device
+  const ImageGrid* images = nullptr;            // on the device
   KvSegment visual, text;                       // visual.count 0 where no visual keys exist
 };
 
@@ -65,42 +68,73 @@ struct PrefillAttention {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   const void* q = nullptr;            // [rows, heads * head_dim], rotated
   void* out = nullptr;                // [rows, heads * head_dim]; visual rows: only columns of updated heads are written
-  const uint8_t* kept = nullptr;      // [heads] text rows read visual keys in this head
-  const uint8_t* updated = nullptr;   // [heads] visual rows are computed in this head
+  const uint8_t* kept = nullptr;      // [heads] text rows read visual keys in this head; on the device
+  const uint8_t* updated = nullptr;   // [heads] visual rows are computed in this head; on the device
   int64_t window_radius = -1;         // in rows and columns of the own image; -1: no window
   bool window_causal = false;
   std::span<const PrefillRequest> requests;
+  uint64_t* pairs = nullptr;          // on the device: the (query, key) pairs attended, summed over heads, are added
 };
 
-/// One new text row per request: reads all its text keys, and all its visual keys in kept heads.
+/// One request of a decode step: all its text keys, and in kept heads all its visual keys. The step's arguments that change
+/// from step to step lie on the device (`counts`), so that a recorded step can be replayed.
 struct DecodeRequest {
-  KvSegment visual, text;
+  KvSegment visual, text;  // text.count is not used: see counts
+};
+/// Appends the step's rows: row i of k and v becomes row counts[i] of requests[i].text, keys rotated on the way.
+struct DecodeStore {
+  DType type = DType::F32;
+  int64_t kv_heads = 0, head_dim = 0;
+  const void* k = nullptr;          // [requests, kv_heads * head_dim]
+  const void* v = nullptr;
+  const float* cos = nullptr;       // [requests, head_dim / 2]
+  const float* sin = nullptr;
+  const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device
+  std::span<const DecodeRequest> requests;
 };
 struct DecodeAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;        // [requests, heads * head_dim], rotated
-  void* out = nullptr;            // [requests, heads * head_dim]
-  const uint8_t* kept = nullptr;  // [heads]
+  const void* q = nullptr;          // [requests, heads * head_dim], rotated
+  void* out = nullptr;              // [requests, heads * head_dim]
+  const uint8_t* kept = nullptr;    // [heads], on the device
+  const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device: counts + 1 are read
   std::span<const DecodeRequest> requests;
+  uint64_t* pairs = nullptr;        // as in PrefillAttention
 };
 
 /// Every row reads every row of its own group (the vision tower's images).
 struct FullAttention {
   DType type = DType::F32;
   int64_t groups = 0, rows = 0, heads = 0, head_dim = 0;
-  const void* q = nullptr;  // [groups * rows, heads * head_dim]
+  const void* q = nullptr;    // [groups * rows, heads * head_dim]
   const void* k = nullptr;
   const void* v = nullptr;
   void* out = nullptr;
+  uint64_t* pairs = nullptr;  // as in PrefillAttention
 };
 
+/// A recorded sequence of operations; a device's own.
+struct Recording;
+
+/// Operations are issued in order and finish in order; only `download` and `synchronize` wait for them. Pointers are the
+/// device's unless said otherwise; structs and spans themselves are the host's and are read before the call returns.
 struct Ops {
-  bool host_memory = true;  // pointers are the host's own: mapped weights can be used where they lie
-  void* (*allocate)(size_t bytes);
+  const char* name;         // cpu, cuda
+  bool host_memory;         // pointers are the host's own: mapped weights can be used where they lie
+  /// Whether products and attention of this type run here; if not, why.
+  bool (*supports)(DType type, std::string* why);
+  void* (*allocate)(size_t bytes);  // UserError when the device has no room
   void (*release)(void* data, size_t bytes);
-  void (*upload)(void* to, const void* from, size_t bytes);    // host to device
-  void (*download)(void* to, const void* from, size_t bytes);  // device to host
+  void (*upload)(void* to, const void* from, size_t bytes);    // host to device; `from` may be reused at once
+  void (*download)(void* to, const void* from, size_t bytes);  // device to host, after all that was issued
+  void (*synchronize)();
+  /// Records what `issue` issues instead of running it, to be run as one; both null where the device has no such thing.
+  /// Nothing may be allocated, released, uploaded or downloaded meanwhile. What was recorded uses the pointers of then.
+  Recording* (*record)(const std::function<void()>& issue);
+  void (*replay)(Recording* recording);
+  void (*forget)(Recording* recording);
+
   void (*gemm)(const Gemm& gemm);
   /// out [rows, columns] of `type` = x / sqrt(mean(x^2) + eps) * weight. Computed in fp32.
   void (*rms_norm)(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
@@ -113,6 +147,7 @@ struct Ops {
   /// k, v [rows, stride] hold heads * head_dim columns; cos, sin [rows, head_dim / 2].
   void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
                 std::span<const StoreRows> targets);
+  void (*store_decode)(const DecodeStore& store);
   /// gate [count] = silu(gate) * up.
   void (*gated)(void* gate, const void* up, DType type, int64_t count);
   /// x [count] = activation(x).
@@ -123,10 +158,12 @@ struct Ops {
   /// position's embedding added. patches [images * (positions - 1), columns].
   void (*embed_patches)(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                         int64_t positions, int64_t columns, float* out);
-  /// Attention; each returns the (query, key) pairs it attended, summed over heads: multiply-adds are 2 head_dim times that.
-  int64_t (*prefill_attention)(const PrefillAttention& attention);
-  int64_t (*decode_attention)(const DecodeAttention& attention);
-  int64_t (*full_attention)(const FullAttention& attention);
+  /// out [groups * (rows - skip), columns] of `type`: x [groups * rows, columns] without the first `skip` rows of each group.
+  void (*drop_rows)(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
+  /// Attention; multiply-adds are 2 head_dim times the pairs.
+  void (*prefill_attention)(const PrefillAttention& attention);
+  void (*decode_attention)(const DecodeAttention& attention);
+  void (*full_attention)(const FullAttention& attention);
 };
 
 const Ops& cpu_ops();

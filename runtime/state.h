@@ -39,10 +39,15 @@ struct Request {
   bool live = true;
 };
 
+class DecodeStep;
+
 class Session {
  public:
+  Session();
+  ~Session();
   std::vector<Request> requests;
-  std::vector<float> logits;  // [requests, vocab]
+  std::vector<float> logits;         // [requests, vocab]
+  std::unique_ptr<DecodeStep> step;  // of the requests that decoded last
 };
 
 /// The number of OpenMP threads for the life of this object; 0 leaves it.
@@ -68,34 +73,14 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// One pass over new rows, visual first. In a prefill `layout` says where they belong; in a decode step each row is one text
-/// token of requests[i]. `hidden_after(layer)` sees x after each layer (for traces).
-struct Pass {
-  const EngineState& state;
-  const Layout* layout = nullptr;         // null in a decode step
-  std::vector<Request*> requests;
-  int64_t visual_rows = 0, text_rows = 0;
-  std::vector<int64_t> positions;         // [rows]
-  Cost& cost;
-  std::function<void(int64_t layer)> hidden_after;
-  int64_t rows() const { return visual_rows + text_rows; }
-};
+/// Visual features of images, [images * tokens, hidden] fp32 on the device from `out` on; `trace` (or null) also gets
+/// vision_hidden and vision_features appended. images: pixels of each, [3, image_size, image_size] on the host.
+void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace);
 
-/// Runs all layers over x [rows, hidden] fp32 on the device, writing keys and values into the requests' caches.
-void run_decoder(const Pass& pass, float* x);
-
-/// Logits of rows of x: final norm and head. rows: indices into x. out [rows, vocab] on the host.
-void run_head(const EngineState& state, const float* x, const std::vector<int64_t>& rows, Cost& cost, float* out);
-
-/// Visual features of images on the host, [images * tokens, hidden]; `trace` (or null) also gets vision_hidden and
-/// vision_features appended.
-std::vector<float> run_vision(const EngineState& state, const float* pixels, int64_t images, Trace* trace);
-
-/// Input embeddings of a batch in layout order, [rows, hidden] fp32 on the host. UserError for ids outside the vocabulary
-/// and for images that do not match the spans.
-std::vector<float> embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout,
-                                Trace* trace);
-/// The embedding of one token. out [hidden]
+/// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device. UserError for ids outside the
+/// vocabulary and for images that do not match the spans.
+void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x, Trace* trace);
+/// The embedding of one token. out [hidden] on the host
 void embed_token(const EngineState& state, int64_t token, float* out);
 
 }  // namespace yopo::runtime

@@ -1,5 +1,6 @@
-// From pixels and ids to input embeddings: the vision tower (CLIP), the projector, and token embeddings.
+// From pixels to visual features: the vision tower (CLIP) and the projector.
 #include <algorithm>
+#include <span>
 
 #include "core/error.h"
 #include "runtime/state.h"
@@ -7,19 +8,19 @@
 namespace yopo::runtime {
 namespace {
 
-constexpr int64_t images_at_once = 8;  // bounds the tower's activations
+constexpr size_t images_at_once = 8;  // bounds the tower's activations
 
 /// Rows of patches, channel-major as the convolution's weights: [images * grid^2, 3 * patch * patch].
-std::vector<float> unfold(const VisionSpec& v, const float* pixels, int64_t images) {
+std::vector<float> unfold(const VisionSpec& v, std::span<const float* const> images) {
   const int64_t grid = v.grid(), patch = v.patch_size, side = v.image_size, row_size = 3 * patch * patch;
-  std::vector<float> rows(size_t(images * grid * grid * row_size));
-  for (int64_t image = 0; image < images; ++image)
+  std::vector<float> rows(images.size() * size_t(grid * grid * row_size));
+  for (size_t image = 0; image < images.size(); ++image)
     for (int64_t y = 0; y < grid; ++y)
       for (int64_t x = 0; x < grid; ++x) {
-        float* row = rows.data() + ((image * grid + y) * grid + x) * row_size;
+        float* row = rows.data() + ((int64_t(image) * grid + y) * grid + x) * row_size;
         for (int64_t channel = 0; channel < 3; ++channel)
           for (int64_t i = 0; i < patch; ++i, row += patch)
-            std::copy_n(pixels + ((image * 3 + channel) * side + y * patch + i) * side + x * patch, patch, row);
+            std::copy_n(images[image] + (channel * side + y * patch + i) * side + x * patch, patch, row);
       }
   return rows;
 }
@@ -27,15 +28,27 @@ std::vector<float> unfold(const VisionSpec& v, const float* pixels, int64_t imag
 class Tower {
  public:
   explicit Tower(const EngineState& state)
-      : s_(state), v_(state.spec.vision), w_(state.weights->vision), type_(state.type()), macs_(state.counters.vision_macs) {}
+      : s_(state), v_(state.spec.vision), w_(state.weights->vision), type_(state.type()), macs_(state.counters.vision_macs) {
+    const uint64_t none = 0;
+    pairs_ = Buffer(*s_.ops, sizeof none, &s_.memory);
+    s_.ops->upload(pairs_.data(), &none, sizeof none);
+  }
 
-  /// Features of `images` images appended to `features`, on the host.
-  void run(const float* pixels, int64_t images, std::vector<float>& features, Trace* trace) {
+  /// Adds what attention counted on the device to the counters.
+  void finish() {
+    uint64_t pairs = 0;
+    s_.ops->download(&pairs, pairs_.data(), sizeof pairs);
+    macs_ += 2.0 * double(v_.hidden_size / v_.num_attention_heads) * double(pairs);
+  }
+
+  /// Features of images to `out` [images * tokens, hidden] fp32 on the device.
+  void run(std::span<const float* const> pixels, float* out, Trace* trace) {
+    const int64_t images = int64_t(pixels.size());
     const int64_t width = v_.hidden_size, positions = v_.positions(), rows = images * positions;
     const int64_t patches = images * (positions - 1), patch_size = 3 * v_.patch_size * v_.patch_size;
     Buffer x = s_.buffer(rows * width, DType::F32);
     {
-      const std::vector<float> unfolded = unfold(v_, pixels, images);
+      const std::vector<float> unfolded = unfold(v_, pixels);
       std::vector<std::byte> converted(unfolded.size() * size_of(type_));
       from_float(unfolded.data(), unfolded.size(), type_, converted.data());
       const Buffer in = s_.buffer(patches * patch_size, type_);
@@ -49,7 +62,7 @@ class Tower {
     const int64_t inner = std::max(4 * width, v_.intermediate_size);
     const Buffer normed = s_.buffer(rows * width, type_), scratch = s_.buffer(rows * inner, type_);
     for (const VisionLayerWeights& layer : w_.layers) block(layer, images, x, normed, scratch);
-    project(images, x, features, trace);
+    project(images, x, out, trace);
   }
 
  private:
@@ -78,8 +91,7 @@ class Tower {
     multiply(normed.data(), rows, layer.k, layer.k_bias, type_, k, false);
     multiply(normed.data(), rows, layer.v, layer.v_bias, type_, v, false);
     const int64_t head_dim = width / v_.num_attention_heads;
-    const int64_t pairs = s_.ops->full_attention({type_, images, v_.positions(), v_.num_attention_heads, head_dim, q, k, v, out});
-    macs_ += 2.0 * double(head_dim) * double(pairs);
+    s_.ops->full_attention({type_, images, v_.positions(), v_.num_attention_heads, head_dim, q, k, v, out, pairs_.as<uint64_t>()});
     add_rows(x, layer.o_bias, rows);
     multiply(out, rows, layer.o, nullptr, DType::F32, x.data(), true);
 
@@ -91,31 +103,23 @@ class Tower {
   }
   void add_rows(const Buffer& x, const float* bias, int64_t rows) { s_.ops->add_bias(x.as<float>(), bias, rows, v_.hidden_size); }
 
-  void project(int64_t images, const Buffer& x, std::vector<float>& features, Trace* trace) {
+  void project(int64_t images, const Buffer& x, float* out, Trace* trace) {
     const int64_t width = v_.hidden_size, positions = v_.positions(), skip = v_.drop_class_token ? 1 : 0;
-    const int64_t tokens = positions - skip, rows = images * tokens, hidden = s_.spec.text.hidden_size;
-    // The tower's output leaves the device here anyway when traced; without its class rows it is contiguous again.
-    std::vector<float> all(size_t(images * positions * width)), chosen;
-    s_.ops->download(all.data(), x.data(), all.size() * sizeof(float));
-    for (int64_t image = 0; image < images; ++image) {
-      const auto first = all.begin() + (image * positions + skip) * width;
-      chosen.insert(chosen.end(), first, first + tokens * width);
-    }
-    std::vector<std::byte> converted(chosen.size() * size_of(type_));
-    from_float(chosen.data(), chosen.size(), type_, converted.data());
+    const int64_t rows = images * (positions - skip), hidden = s_.spec.text.hidden_size;
     const Buffer in = s_.buffer(rows * width, type_), middle = s_.buffer(rows * hidden, type_);
-    const Buffer out = s_.buffer(rows * hidden, DType::F32);
-    s_.ops->upload(in.data(), converted.data(), converted.size());
+    s_.ops->drop_rows(x.as<float>(), images, positions, skip, width, type_, in.data());
     multiply(in.data(), rows, w_.project1, w_.project1_bias, type_, middle.data(), false);
     s_.ops->activate(s_.spec.projector.hidden_act, middle.data(), type_, rows * hidden);
-    multiply(middle.data(), rows, w_.project2, w_.project2_bias, DType::F32, out.data(), false);
-    const size_t before = features.size();
-    features.resize(before + size_t(rows * hidden));
-    s_.ops->download(features.data() + before, out.data(), size_t(rows * hidden) * sizeof(float));
-    if (trace) {
-      trace->vision_hidden.insert(trace->vision_hidden.end(), chosen.begin(), chosen.end());
-      trace->vision_features.insert(trace->vision_features.end(), features.begin() + int64_t(before), features.end());
-    }
+    multiply(middle.data(), rows, w_.project2, w_.project2_bias, DType::F32, out, false);
+    if (!trace) return;
+    const Buffer chosen = s_.buffer(rows * width, DType::F32);
+    s_.ops->drop_rows(x.as<float>(), images, positions, skip, width, DType::F32, chosen.data());
+    append(trace->vision_hidden, chosen.as<float>(), rows * width);
+    append(trace->vision_features, out, rows * hidden);
+  }
+  void append(std::vector<float>& to, const float* from, int64_t count) {
+    to.resize(to.size() + size_t(count));
+    s_.ops->download(to.data() + to.size() - size_t(count), from, size_t(count) * sizeof(float));
   }
 
   const EngineState& s_;
@@ -123,67 +127,23 @@ class Tower {
   const VisionWeights& w_;
   DType type_;
   double& macs_;
+  Buffer pairs_;  // one uint64: attended pairs of the tower
 };
 
 }  // namespace
 
-std::vector<float> run_vision(const EngineState& state, const float* pixels, int64_t images, Trace* trace) {
+void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace) {
   require(state.weights->has_vision, "images were given, but this engine has no vision tower (random weights)");
   const Stopwatch watch(state.counters.vision_seconds);
-  const int64_t image_size = 3 * state.spec.vision.image_size * state.spec.vision.image_size;
-  std::vector<float> features;
+  const VisionSpec& v = state.spec.vision;
+  const int64_t tokens = v.positions() - (v.drop_class_token ? 1 : 0);
   Tower tower(state);
-  for (int64_t first = 0; first < images; first += images_at_once)
-    tower.run(pixels + first * image_size, std::min(images_at_once, images - first), features, trace);
-  return features;
-}
-
-void embed_token(const EngineState& state, int64_t token, float* out) {
-  const int64_t hidden = state.spec.text.hidden_size;
-  require(token >= 0 && token < state.spec.text.vocab_size, "token id {} is outside the vocabulary of {}", token,
-          state.spec.text.vocab_size);
-  const DType type = state.weights->embed_type;
-  to_float(offset(state.weights->embed, type, token * hidden), type, size_t(hidden), out);
-}
-
-std::vector<float> embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout,
-                                Trace* trace) {
-  const int64_t hidden = state.spec.text.hidden_size;
-  std::vector<float> x(size_t(layout.rows() * hidden));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const ModelInput& input = inputs[i];
-    const RequestRows& rows = layout.requests[i];
-    const auto row = [&](int64_t token) { return x.data() + rows.row_of[size_t(token)] * hidden; };
-    if (!input.embeds.empty()) {
-      require(int64_t(input.embeds.size()) == input.length() * hidden, "request {}: embeds: expected [{}, {}], found {} values", i,
-              input.length(), hidden, input.embeds.size());
-      for (int64_t token = 0; token < input.length(); ++token) std::copy_n(input.embeds.data() + token * hidden, hidden, row(token));
-      continue;
-    }
-    require(int64_t(input.input_ids.size()) == input.length(), "request {}: {} input ids for {} positions", i,
-            input.input_ids.size(), input.length());
-    std::vector<float> features;
-    if (input.images > 0) {
-      const int64_t side = state.spec.vision.image_size;
-      require(int64_t(input.pixel_values.size()) == input.images * 3 * side * side,
-              "request {}: pixel_values: expected [{}, 3, {}, {}], found {} values", i, input.images, side, side,
-              input.pixel_values.size());
-      features = run_vision(state, input.pixel_values.data(), input.images, trace);
-    }
-    require(int64_t(features.size()) == input.visual_tokens() * hidden,
-            "request {}: {} images give {} visual tokens, but the prompt has room for {}", i, input.images,
-            int64_t(features.size()) / hidden, input.visual_tokens());
-    int64_t next = 0;
-    size_t span = 0;
-    for (int64_t token = 0; token < input.length(); ++token) {
-      while (span < input.spans.size() && token >= input.spans[span].start + input.spans[span].count()) ++span;
-      if (span < input.spans.size() && token >= input.spans[span].start)
-        std::copy_n(features.data() + next++ * hidden, hidden, row(token));
-      else
-        embed_token(state, input.input_ids[size_t(token)], row(token));
-    }
+  for (size_t first = 0; first < images.size(); first += images_at_once) {
+    const size_t count = std::min(images_at_once, images.size() - first);
+    tower.run(std::span(images).subspan(first, count), out, trace);
+    out += int64_t(count) * tokens * state.spec.text.hidden_size;
   }
-  return x;
+  tower.finish();
 }
 
 }  // namespace yopo::runtime

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <vector>
 
@@ -136,10 +137,7 @@ class PrefillWorker {
   }
   /// Neighbours of visual row `row`: in each row of its image within the radius, one run of columns.
   void read_window(const PrefillRequest& request, int64_t row, const void* keys, const void* values) {
-    const auto after = std::upper_bound(request.images.begin(), request.images.end(), row,
-                                        [](int64_t index, const ImageGrid& image) { return index < image.first; });
-    ensure(after != request.images.begin(), "a visual row belongs to an image");
-    const ImageGrid& image = *std::prev(after);
+    const ImageGrid& image = request.images[request.image_of_visual[row]];
     const int64_t index = row - image.first, y = index / image.columns, x = index % image.columns, dim = a_.head_dim;
     const int64_t top = std::max<int64_t>(0, y - a_.window_radius);
     const int64_t bottom = a_.window_causal ? y : std::min(image.rows - 1, y + a_.window_radius);
@@ -161,7 +159,7 @@ class PrefillWorker {
 
 }  // namespace
 
-int64_t prefill_attention(const PrefillAttention& attention) {
+void prefill_attention(const PrefillAttention& attention) {
   int64_t longest = 0, work = 0;
   for (const PrefillRequest& request : attention.requests) {
     longest = std::max({longest, request.text_rows, request.visual_rows});
@@ -170,19 +168,19 @@ int64_t prefill_attention(const PrefillAttention& attention) {
   work *= attention.heads * attention.head_dim;
   const int64_t heads = attention.kv_heads, requests = int64_t(attention.requests.size());
   const int64_t pieces = pieces_for(requests * heads, (longest + block_rows - 1) / block_rows);
-  return over_tasks(requests * heads * pieces, work, [&] {
+  *attention.pairs += over_tasks(requests * heads * pieces, work, [&] {
     return [&attention, heads, pieces, worker = PrefillWorker(attention, pieces)](int64_t task) mutable {
       return worker.run(attention.requests[size_t(task / (heads * pieces))], task / pieces % heads, task % pieces);
     };
   });
 }
 
-int64_t decode_attention(const DecodeAttention& attention) {
+void decode_attention(const DecodeAttention& attention) {
   const int64_t group = attention.heads / attention.kv_heads, dim = attention.head_dim;
   int64_t work = 0;
-  for (const DecodeRequest& request : attention.requests)
-    work += 2 * attention.heads * dim * (request.text.count + request.visual.count);
-  return over_tasks(int64_t(attention.requests.size()) * attention.kv_heads, work, [&] {
+  for (size_t i = 0; i < attention.requests.size(); ++i)
+    work += 2 * attention.heads * dim * (attention.counts[i] + 1 + attention.requests[i].visual.count);
+  *attention.pairs += over_tasks(int64_t(attention.requests.size()) * attention.kv_heads, work, [&] {
     return [&, row = QueryRow(kernels(), attention.type, dim)](int64_t task) mutable {
       const int64_t index = task / attention.kv_heads, kv_head = task % attention.kv_heads;
       const DecodeRequest& request = attention.requests[size_t(index)];
@@ -191,7 +189,7 @@ int64_t decode_attention(const DecodeAttention& attention) {
         const int64_t column = (index * attention.heads + head) * dim;
         row.begin(offset(attention.q, attention.type, column));
         row.read(head_rows(request.text.keys, attention.type, request.text, kv_head, dim),
-                 head_rows(request.text.values, attention.type, request.text, kv_head, dim), request.text.count, dim);
+                 head_rows(request.text.values, attention.type, request.text, kv_head, dim), attention.counts[index] + 1, dim);
         if (attention.kept[head] && kv_head < request.visual.heads)
           row.read(head_rows(request.visual.keys, attention.type, request.visual, kv_head, dim),
                    head_rows(request.visual.values, attention.type, request.visual, kv_head, dim), request.visual.count, dim);
@@ -202,12 +200,12 @@ int64_t decode_attention(const DecodeAttention& attention) {
   });
 }
 
-int64_t full_attention(const FullAttention& attention) {
+void full_attention(const FullAttention& attention) {
   const int64_t width = attention.heads * attention.head_dim, dim = attention.head_dim;
   const int64_t blocks = (attention.rows + block_rows - 1) / block_rows;
   const int64_t pieces = pieces_for(attention.groups * attention.heads, blocks);
   const int64_t work = 2 * attention.groups * attention.rows * attention.rows * width;
-  return over_tasks(attention.groups * attention.heads * pieces, work, [&] {
+  *attention.pairs += over_tasks(attention.groups * attention.heads * pieces, work, [&] {
     const Kernels& set = kernels();
     return [&, pieces, keys = PackedSegment(), none = PackedSegment(), block = QueryBlock(set, dim)](int64_t task) mutable {
       const int64_t group = task / (attention.heads * pieces), head = task / pieces % attention.heads, piece = task % pieces;

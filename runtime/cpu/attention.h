@@ -1,13 +1,12 @@
-// Attention on the CPU over the pairs that a plan keeps; see runtime/ops.h for the arguments. Each returns the (query, key)
-// pairs that it attended, summed over heads.
+// Attention on the CPU over the pairs that a plan keeps; see runtime/ops.h for the arguments.
 #pragma once
 
 #include "runtime/ops.h"
 
 namespace yopo::runtime::cpu {
 
-int64_t prefill_attention(const PrefillAttention& attention);
-int64_t decode_attention(const DecodeAttention& attention);
-int64_t full_attention(const FullAttention& attention);
+void prefill_attention(const PrefillAttention& attention);
+void decode_attention(const DecodeAttention& attention);
+void full_attention(const FullAttention& attention);
 
 }  // namespace yopo::runtime::cpu

@@ -85,6 +85,22 @@ void store(const void* k, const void* v, DType type, int64_t stride, int64_t hea
   }
 }
 
+void store_decode(const DecodeStore& work) {
+  const Kernels& set = kernels();
+  const int64_t half = work.head_dim / 2;
+  for (size_t i = 0; i < work.requests.size(); ++i) {
+    const KvSegment& segment = work.requests[i].text;
+    ensure(work.counts[i] < segment.stride, "KV rows past their segment");
+    for (int64_t head = 0; head < work.kv_heads; ++head) {
+      const int64_t from = (int64_t(i) * work.kv_heads + head) * work.head_dim;
+      const int64_t to = (head * segment.stride + work.counts[i]) * work.head_dim;
+      set.rotate(offset(work.k, work.type, from), work.type == DType::BF16, half, work.cos + int64_t(i) * half,
+                 work.sin + int64_t(i) * half, offset(segment.keys, work.type, to));
+      std::memcpy(offset(segment.values, work.type, to), offset(work.v, work.type, from), size_t(work.head_dim) * size_of(work.type));
+    }
+  }
+}
+
 void gated(void* gate, const void* up, DType type, int64_t count) {
   const Kernels& set = kernels();
   over_chunks(count, [&](int64_t first, int64_t here) {
@@ -120,6 +136,15 @@ void embed_patches(const float* patches, const float* class_embed, const float* 
       float* to = out + (image * positions + position) * columns;
       for (int64_t i = 0; i < columns; ++i) to[i] = from[i] + place[i];
     }
+}
+
+void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out) {
+  const int64_t kept = rows - skip;
+#pragma omp parallel for collapse(2) schedule(static) if (groups * rows * columns > parallel_from)
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t row = 0; row < kept; ++row)
+      from_float(x + (group * rows + skip + row) * columns, size_t(columns), type,
+                 offset(out, type, (group * kept + row) * columns));
 }
 
 }  // namespace yopo::runtime::cpu

@@ -11,10 +11,12 @@ void layer_norm(const float* x, const float* weight, const float* bias, double e
 void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos, const float* sin);
 void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
            std::span<const StoreRows> targets);
+void store_decode(const DecodeStore& store);
 void gated(void* gate, const void* up, DType type, int64_t count);
 void activate(Activation activation, void* x, DType type, int64_t count);
 void add_bias(float* x, const float* bias, int64_t rows, int64_t columns);
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                    int64_t positions, int64_t columns, float* out);
+void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
 
 }  // namespace yopo::runtime::cpu

@@ -32,25 +32,41 @@ void* allocate(size_t bytes) {
 }
 void release(void* data, size_t) { std::free(data); }
 void copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void synchronize() {}
+
+bool supports(DType type, std::string* why) {
+  if (type == DType::F32 || (type == DType::BF16 && cpu::bf16_is_possible())) return true;
+  if (why)
+    *why = type == DType::BF16 ? "this CPU has no bf16 matrix products (AVX-512); use fp32" : "the CPU computes in fp32 or bf16";
+  return false;
+}
 
 }  // namespace
 
 const Ops& cpu_ops() {
   static const Ops ops{
+      .name = "cpu",
       .host_memory = true,
+      .supports = supports,
       .allocate = allocate,
       .release = release,
       .upload = copy,
       .download = copy,
+      .synchronize = synchronize,
+      .record = nullptr,
+      .replay = nullptr,
+      .forget = nullptr,
       .gemm = cpu::gemm,
       .rms_norm = cpu::rms_norm,
       .layer_norm = cpu::layer_norm,
       .rope = cpu::rope,
       .store = cpu::store,
+      .store_decode = cpu::store_decode,
       .gated = cpu::gated,
       .activate = cpu::activate,
       .add_bias = cpu::add_bias,
       .embed_patches = cpu::embed_patches,
+      .drop_rows = cpu::drop_rows,
       .prefill_attention = cpu::prefill_attention,
       .decode_attention = cpu::decode_attention,
       .full_attention = cpu::full_attention,

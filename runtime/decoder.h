@@ -1,0 +1,71 @@
+// The skipping decoder over one batch of rows: allocates once, then only issues work. Private to runtime/.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "runtime/state.h"
+
+namespace yopo::runtime {
+
+class Decoder {
+ public:
+  /// For a prefill (`layout` says where rows belong and outlives this) or, with a null layout, for decode steps in which row i
+  /// is the next text token of requests[i].
+  Decoder(const EngineState& state, std::vector<Request*> requests, const Layout* layout);
+
+  /// Where input embeddings go and hidden rows come out: [rows, hidden] fp32 on the device, visual rows first.
+  float* x() const { return x_.as<float>(); }
+  int64_t rows() const { return visual_rows_ + text_rows_; }
+
+  /// Uploads what depends on where in their sequences the rows are: rotary tables, and in a decode step each request's count
+  /// of text rows so far. positions [rows].
+  void place(const std::vector<int64_t>& positions);
+
+  /// Issues all layers: writes keys and values into the requests' caches, adds the multiply-adds of its matrix products to
+  /// `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if any, runs after each layer.
+  void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {});
+
+  /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as rows().
+  void issue_head(std::span<const int64_t> rows, float* logits, Cost& cost);
+
+  /// Multiply-adds of the attention issued since the last call. Waits for it.
+  double take_attention_macs();
+
+ private:
+  struct Part;
+  int64_t shared_slice(const LayerPlan& layer) const;
+  int64_t rest_elements(const LayerPlan& layer) const;
+  std::vector<DecodeRequest> decode_requests() const;
+  void multiply(const Part& part, int64_t row, int64_t rows, double& macs);
+  void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);
+  void normalise(const float* weight, bool with_visual);
+  void attention();
+  void store_keys();
+  void attend();
+  void ffn();
+  void neurons(int64_t first, int64_t count, int64_t row, int64_t rows);
+
+  const EngineState& s_;
+  const DecoderSpec& spec_;
+  DType type_;
+  std::vector<Request*> requests_;
+  const Layout* layout_;
+  int64_t visual_rows_ = 0, text_rows_ = 0;
+  Buffer x_;                            // [rows, hidden] fp32
+  Buffer normed_;                       // [rows, hidden]
+  Buffer scratch_;                      // q, attention output, k, v; or gate and up
+  void *q_ = nullptr, *out_ = nullptr;  // [rows, heads * head_dim]
+  void *k_ = nullptr, *v_ = nullptr;    // [rows, kv_heads * head_dim]
+  Buffer cos_, sin_;                    // [rows, head_dim / 2]
+  Buffer before_, image_of_, images_;   // Layout's, on the device; prefill only
+  Buffer counts_;                       // [requests] int32 text rows so far; decode only
+  Buffer pairs_;                        // one uint64
+  int64_t layer_ = 0;
+  const LayerPlan* plan_ = nullptr;
+  const DecoderLayerWeights* w_ = nullptr;
+  Cost* cost_ = nullptr;
+};
+
+}  // namespace yopo::runtime

@@ -1,0 +1,35 @@
+#include "runtime/device.h"
+
+#include "core/error.h"
+#if defined(YOPO_HAS_CUDA)
+#include "runtime/cuda/ops.h"
+#endif
+
+namespace yopo::runtime {
+
+bool device_available(const std::string& device, std::string* why) {
+  if (device == "cpu") return true;
+  std::string reason;
+  if (device == "cuda") {
+#if defined(YOPO_HAS_CUDA)
+    if (cuda::usable(&reason)) return true;
+#else
+    reason = "this build has no CUDA backend (it was compiled without the CUDA toolkit)";
+#endif
+  } else {
+    reason = "expected cpu or cuda" + did_you_mean(device, {"cpu", "cuda"});
+  }
+  if (why) *why = reason;
+  return false;
+}
+
+const Ops& device_ops(const std::string& device) {
+  std::string why;
+  require(device_available(device, &why), "device '{}': {}", device, why);
+#if defined(YOPO_HAS_CUDA)
+  if (device == "cuda") return cuda::cuda_ops();
+#endif
+  return cpu_ops();
+}
+
+}  // namespace yopo::runtime

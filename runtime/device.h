@@ -1,0 +1,17 @@
+// Devices by name.
+#pragma once
+
+#include <string>
+
+#include "runtime/ops.h"
+
+namespace yopo::runtime {
+
+/// The operations of `cpu` or `cuda`. UserError for another name, and for a device that this machine or build does not have
+/// (what is needed and what is there).
+const Ops& device_ops(const std::string& device);
+
+/// Whether this machine can run the device; if not, why (for messages).
+bool device_available(const std::string& device, std::string* why);
+
+}  // namespace yopo::runtime

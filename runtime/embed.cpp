@@ -1,0 +1,79 @@
+// Input embeddings of a batch: looked-up tokens, visual features straight from the vision tower, or ready rows.
+#include <algorithm>
+
+#include "core/error.h"
+#include "runtime/state.h"
+
+namespace yopo::runtime {
+namespace {
+
+void check_input(const EngineState& state, const ModelInput& input, size_t request) {
+  const int64_t hidden = state.spec.text.hidden_size;
+  if (!input.embeds.empty()) {
+    require(int64_t(input.embeds.size()) == input.length() * hidden, "request {}: embeds: expected [{}, {}], found {} values", request,
+            input.length(), hidden, input.embeds.size());
+    return;
+  }
+  require(int64_t(input.input_ids.size()) == input.length(), "request {}: {} input ids for {} positions", request,
+          input.input_ids.size(), input.length());
+  const VisionSpec& v = state.spec.vision;
+  if (input.images > 0) {
+    const int64_t side = v.image_size;
+    require(int64_t(input.pixel_values.size()) == input.images * 3 * side * side,
+            "request {}: pixel_values: expected [{}, 3, {}, {}], found {} values", request, input.images, side, side,
+            input.pixel_values.size());
+  }
+  const int64_t features = input.images > 0 ? input.images * (v.positions() - (v.drop_class_token ? 1 : 0)) : 0;
+  require(features == input.visual_tokens(), "request {}: {} images give {} visual tokens, but the prompt has room for {}", request,
+          input.images, features, input.visual_tokens());
+}
+
+}  // namespace
+
+void embed_token(const EngineState& state, int64_t token, float* out) {
+  const int64_t hidden = state.spec.text.hidden_size;
+  require(token >= 0 && token < state.spec.text.vocab_size, "token id {} is outside the vocabulary of {}", token,
+          state.spec.text.vocab_size);
+  const DType type = state.weights->embed_type;
+  to_float(offset(state.weights->embed, type, token * hidden), type, size_t(hidden), out);
+}
+
+void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x, Trace* trace) {
+  const int64_t hidden = state.spec.text.hidden_size;
+  for (size_t i = 0; i < inputs.size(); ++i) check_input(state, inputs[i], i);  // before the expensive part
+
+  std::vector<float> text(size_t(layout.text_rows * hidden)), ready;
+  std::vector<const float*> images;   // waiting for the tower; their features lie one after another from first_row on
+  int64_t first_row = 0;
+  const auto run_images = [&] {
+    if (!images.empty()) run_vision(state, images, x + first_row * hidden, trace);
+    images.clear();
+  };
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ModelInput& input = inputs[i];
+    const RequestRows& rows = layout.requests[i];
+    const bool embedded = !input.embeds.empty();
+    ready.assign(embedded ? size_t(rows.visual_rows * hidden) : 0, 0.0f);
+    for (int64_t token = 0; token < input.length(); ++token) {
+      const int64_t row = rows.row_of[size_t(token)];
+      const bool visual = row < layout.visual_rows;
+      float* to = visual ? nullptr : text.data() + (row - layout.visual_rows) * hidden;
+      if (embedded)
+        std::copy_n(input.embeds.data() + token * hidden, hidden, visual ? ready.data() + (row - rows.visual_row) * hidden : to);
+      else if (!visual)
+        embed_token(state, input.input_ids[size_t(token)], to);
+    }
+    if (embedded && rows.visual_rows > 0) {
+      run_images();  // this request's rows lie between those before and after it
+      state.ops->upload(x + rows.visual_row * hidden, ready.data(), ready.size() * sizeof(float));
+    } else if (input.images > 0) {
+      if (images.empty()) first_row = rows.visual_row;
+      const int64_t size = int64_t(input.pixel_values.size()) / input.images;
+      for (int64_t image = 0; image < input.images; ++image) images.push_back(input.pixel_values.data() + image * size);
+    }
+  }
+  run_images();
+  if (!text.empty()) state.ops->upload(x + layout.visual_rows * hidden, text.data(), text.size() * sizeof(float));
+}
+
+}  // namespace yopo::runtime
