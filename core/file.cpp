@@ -93,13 +93,16 @@ MappedFile::~MappedFile() {
   }
 }
 
-void MappedFile::drop(size_t offset, size_t size) const {
+void MappedFile::drop(size_t offset, size_t size) const { advise(offset, size, MADV_DONTNEED); }
+void MappedFile::prefetch(size_t offset, size_t size) const { advise(offset, size, MADV_WILLNEED); }
+
+void MappedFile::advise(size_t offset, size_t size, int advice) const {
   if (owned_ || offset >= bytes_.size() || size == 0) return;
   const size_t page = size_t(::sysconf(_SC_PAGESIZE));
   const size_t end = std::min(bytes_.size(), size > bytes_.size() - offset ? bytes_.size() : offset + size);
   const size_t begin = offset / page * page;
-  // Only a hint: pages come back from the file when they are read again.
-  (void)::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
+  // Only a hint: dropped pages come back from the file when they are read again.
+  (void)::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, advice);
 }
 
 std::string read_text(const fs::path& path, uint64_t limit) {

@@ -30,9 +30,12 @@ class MappedFile {
   const fs::path& path() const { return path_; }
   /// Tells the kernel that this range will not be read again soon (streaming over files larger than memory).
   void drop(size_t offset, size_t size) const;
+  /// Tells the kernel that this range will be read soon.
+  void prefetch(size_t offset, size_t size) const;
 
  private:
   MappedFile() = default;
+  void advise(size_t offset, size_t size, int advice) const;
   fs::path path_;
   std::span<const std::byte> bytes_;
   bool owned_ = false;  // memory of our own instead of a mapping

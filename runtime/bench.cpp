@@ -7,6 +7,7 @@
 #include "compress/pruned_config.h"
 #include "core/error.h"
 #include "core/progress.h"
+#include "runtime/device.h"
 #include "runtime/machine.h"
 #include "runtime/state.h"
 
@@ -40,7 +41,8 @@ Plan cut_plan(Plan plan, int64_t layers) {
   return plan;
 }
 
-/// Visual tokens on the grid nearest to a square, 35 text tokens before them (LLaVA's system prompt) and the rest behind.
+/// Visual tokens on the grid nearest to a square, 35 text tokens before them (LLaVA's system prompt) and the rest
+/// behind.
 PromptShape prompt_of(const BenchOptions& options) {
   int64_t rows = std::max<int64_t>(1, int64_t(std::sqrt(double(options.visual))));
   while (options.visual % rows) --rows;
@@ -63,7 +65,7 @@ ModelInput random_input(const PromptShape& prompt, int64_t hidden, uint64_t seed
 struct Side {
   const Engine& engine;
   BenchSide& result;
-  std::vector<double> prefill_ms, decode_ms;
+  std::vector<double> prefill_ms, decode_ms, attention_ms;
 
   void round(const std::vector<ModelInput>& inputs, int64_t decode_tokens, bool counts) {
     Counters& counters = engine.counters();
@@ -71,7 +73,9 @@ struct Side {
     engine.take_peak_bytes();
     std::unique_ptr<Session, void (*)(Session*)> session(nullptr, [](Session*) {});
     const double prefill = seconds_of([&] { session = engine.prefill(inputs, decode_tokens); });
+    const double attention = counters.attention_seconds;
     result.flops = counters.prefill.flops();
+    result.pairs = counters.prefill.attention / (2.0 * double(engine.spec().text.head_dim));
     result.kv_bytes = counters.kv_bytes;
     result.activation_bytes = engine.take_peak_bytes();
     std::vector<int64_t> all(inputs.size()), tokens(inputs.size(), 1);
@@ -81,12 +85,14 @@ struct Side {
     });
     if (!counts) return;
     prefill_ms.push_back(1e3 * prefill);
+    attention_ms.push_back(1e3 * attention);
     if (decode_tokens > 0) decode_ms.push_back(1e3 * decode / double(decode_tokens));
   }
   void finish(const DecoderSpec& spec, const PromptShape& prompt, int64_t batch) {
     const int64_t element = int64_t(size_of(engine.dtype()));
     result.prefill_ms = median(prefill_ms), result.prefill_spread_ms = spread(prefill_ms);
     result.decode_ms = median(decode_ms), result.decode_spread_ms = spread(decode_ms);
+    result.attention_ms = median(attention_ms);
     result.flops_promised = double(batch) * prefill_cost(engine.plan(), spec, prompt).flops();
     result.kv_bytes_promised = batch * kv_bytes(engine.plan(), spec, prompt, 0, element);
     result.peak_bytes = result.activation_bytes + int64_t(weight_bytes(spec, element));
@@ -95,10 +101,11 @@ struct Side {
 
 Engine open_engine(const BenchOptions& options) {
   const bool random = options.model.empty();
-  require(random != options.config.empty(), "bench: give either a checkpoint folder (--model) or a config.json (--config)");
+  require(random != options.config.empty(),
+          "bench: give either a checkpoint folder (--model) or a config.json (--config)");
   const auto cut = [&](ModelSpec& spec) {
-    require(options.layers >= 0 && options.layers <= spec.text.num_hidden_layers, "bench: layers: expected 0 to {}, found {}",
-            spec.text.num_hidden_layers, options.layers);
+    require(options.layers >= 0 && options.layers <= spec.text.num_hidden_layers,
+            "bench: layers: expected 0 to {}, found {}", spec.text.num_hidden_layers, options.layers);
     if (options.layers > 0) spec.text.num_hidden_layers = options.layers;
   };
   if (random) {
@@ -109,8 +116,10 @@ Engine open_engine(const BenchOptions& options) {
   }
   OpenModel model = open_model(options.model);
   std::optional<Plan> plan;
-  if (options.plan.empty()) plan = plan_of_checkpoint(model.checkpoint, model.spec.text);
-  else plan = read_plan(options.plan);
+  if (options.plan.empty())
+    plan = plan_of_checkpoint(model.checkpoint, model.spec.text);
+  else
+    plan = read_plan(options.plan);
   require(plan.has_value(), "bench: {} is no pruned checkpoint; give --plan", options.model.string());
   cut(model.spec);
   return Engine(model, cut_plan(*plan, model.spec.text.num_hidden_layers), options.run);
@@ -118,8 +127,8 @@ Engine open_engine(const BenchOptions& options) {
 
 }  // namespace
 
-double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch, int64_t element_size,
-                        double flop_rate, double byte_rate) {
+double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch,
+                        int64_t element_size, double flop_rate, double byte_rate) {
   DecoderSpec layer_spec = spec;
   layer_spec.num_hidden_layers = 1;
   layer_spec.vocab_size = 0;
@@ -139,26 +148,31 @@ double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptS
 }
 
 BenchResult bench(const BenchOptions& options) {
-  require(options.visual >= 0 && options.visual <= 1 << 20, "bench: visual: expected 0 to {}, found {}", 1 << 20, options.visual);
-  require(options.text >= 1 && options.text <= 1 << 20, "bench: text: expected 1 to {}, found {}", 1 << 20, options.text);
+  require(options.visual >= 0 && options.visual <= 1 << 20, "bench: visual: expected 0 to {}, found {}", 1 << 20,
+          options.visual);
+  require(options.text >= 1 && options.text <= 1 << 20, "bench: text: expected 1 to {}, found {}", 1 << 20,
+          options.text);
   require(options.batch >= 1 && options.batch <= 4096, "bench: batch: expected 1 to 4096, found {}", options.batch);
-  require(options.rounds >= 1 && options.decode_tokens >= 0, "bench: at least one round, and no negative number of tokens");
+  require(options.rounds >= 1 && options.decode_tokens >= 0,
+          "bench: at least one round, and no negative number of tokens");
   const Engine pruned = open_engine(options);
   const Engine dense = pruned.dense();
   const DecoderSpec& spec = pruned.spec().text;
   const PromptShape prompt = prompt_of(options);
   std::vector<ModelInput> inputs;
-  for (int64_t i = 0; i < options.batch; ++i) inputs.push_back(random_input(prompt, spec.hidden_size, options.seed + uint64_t(i) + 1));
+  for (int64_t i = 0; i < options.batch; ++i)
+    inputs.push_back(random_input(prompt, spec.hidden_size, options.seed + uint64_t(i) + 1));
 
   BenchResult result;
   result.dtype = short_name(pruned.dtype());
   result.device = options.run.device;
   {
     const ThreadCount threads(options.run.threads);
-    const MachineRates rates = measure_machine(pruned.dtype(), options.run.device);
+    const MachineRates rates =
+        measure_machine(pruned.dtype(), options.run.ops ? *options.run.ops : device_ops(options.run.device));
     result.flop_rate = rates.flops, result.byte_rate = rates.bytes;
   }
-  Side sides[2] = {{dense, result.dense, {}, {}}, {pruned, result.pruned, {}, {}}};
+  Side sides[2] = {{dense, result.dense, {}, {}, {}}, {pruned, result.pruned, {}, {}, {}}};
   Progress progress("bench", options.rounds + 1, "rounds");
   for (int64_t round = 0; round <= options.rounds; ++round) {
     for (Side& side : sides) side.round(inputs, options.decode_tokens, round > 0);  // the first warms up
@@ -168,7 +182,8 @@ BenchResult bench(const BenchOptions& options) {
   for (Side& side : sides) side.finish(spec, prompt, options.batch);
 
   std::vector<double> ratios;
-  for (size_t i = 0; i < sides[0].prefill_ms.size(); ++i) ratios.push_back(sides[0].prefill_ms[i] / sides[1].prefill_ms[i]);
+  for (size_t i = 0; i < sides[0].prefill_ms.size(); ++i)
+    ratios.push_back(sides[0].prefill_ms[i] / sides[1].prefill_ms[i]);
   const int64_t element = int64_t(size_of(pruned.dtype()));
   const auto roofline = [&](const Engine& engine) {
     return roofline_seconds(engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
@@ -182,9 +197,17 @@ BenchResult bench(const BenchOptions& options) {
 
 Json bench_to_json(const BenchResult& result) {
   const auto side = [](const BenchSide& s) {
-    return Json{{"prefill_ms", s.prefill_ms}, {"prefill_spread_ms", s.prefill_spread_ms}, {"decode_ms", s.decode_ms},
-                {"decode_spread_ms", s.decode_spread_ms}, {"flops", s.flops}, {"flops_promised", s.flops_promised},
-                {"kv_bytes", s.kv_bytes}, {"kv_bytes_promised", s.kv_bytes_promised}, {"peak_bytes", s.peak_bytes},
+    return Json{{"prefill_ms", s.prefill_ms},
+                {"prefill_spread_ms", s.prefill_spread_ms},
+                {"attention_ms", s.attention_ms},
+                {"pairs", s.pairs},
+                {"decode_ms", s.decode_ms},
+                {"decode_spread_ms", s.decode_spread_ms},
+                {"flops", s.flops},
+                {"flops_promised", s.flops_promised},
+                {"kv_bytes", s.kv_bytes},
+                {"kv_bytes_promised", s.kv_bytes_promised},
+                {"peak_bytes", s.peak_bytes},
                 {"activation_bytes", s.activation_bytes}};
   };
   return Json{{"dense", side(result.dense)},

@@ -7,10 +7,10 @@
 namespace yopo::runtime {
 
 struct BenchOptions {
-  fs::path model;              // either a checkpoint ...
-  fs::path config;             // ... or a config.json with random weights
-  int64_t layers = 0;          // cut to this many decoder layers; 0: all
-  fs::path plan;               // optional with a pruned checkpoint
+  fs::path model;      // either a checkpoint ...
+  fs::path config;     // ... or a config.json with random weights
+  int64_t layers = 0;  // cut to this many decoder layers; 0: all
+  fs::path plan;       // optional with a pruned checkpoint
   int64_t visual = 576, text = 64, batch = 1;
   int64_t decode_tokens = 16;  // timed decode steps
   int64_t rounds = 5;          // interleaved repetitions after one warm-up
@@ -21,10 +21,12 @@ struct BenchOptions {
 struct BenchSide {
   double prefill_ms = 0, prefill_spread_ms = 0;  // median, interquartile range
   double decode_ms = 0, decode_spread_ms = 0;    // per token
-  double flops = 0, flops_promised = 0;          // exact convention, prefill
-  int64_t kv_bytes = 0, kv_bytes_promised = 0;   // after prefill
-  int64_t peak_bytes = 0;                        // weights, and activations and KV cache at the prefill's peak
-  int64_t activation_bytes = 0;                  // of these, activations and KV cache (Engine::take_peak_bytes)
+  double attention_ms = 0;               // of the prefill, attention itself (median); 0 where it cannot be told apart
+  double flops = 0, flops_promised = 0;  // exact convention, prefill
+  double pairs = 0;                      // (query, key) pairs attended in the prefill, summed over heads
+  int64_t kv_bytes = 0, kv_bytes_promised = 0;  // after prefill
+  int64_t peak_bytes = 0;                       // weights, and activations and KV cache at the prefill's peak
+  int64_t activation_bytes = 0;                 // of these, activations and KV cache (Engine::take_peak_bytes)
 };
 struct BenchResult {
   BenchSide dense, pruned;
@@ -37,10 +39,10 @@ struct BenchResult {
   std::string dtype, device;
 };
 BenchResult bench(const BenchOptions& options);
-/// The least time a prefill can take: for every layer, and for the head, the longer of its exact FLOPs at `flop_rate` and of
-/// reading its weights once at `byte_rate`; summed.
-double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch, int64_t element_size,
-                        double flop_rate, double byte_rate);
+/// The least time a prefill can take: for every layer, and for the head, the longer of its exact FLOPs at `flop_rate`
+/// and of reading its weights once at `byte_rate`; summed.
+double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch,
+                        int64_t element_size, double flop_rate, double byte_rate);
 Json bench_to_json(const BenchResult& result);
 
 }  // namespace yopo::runtime

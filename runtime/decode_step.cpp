@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -23,7 +24,11 @@ std::vector<Request*> live_requests(Session& session, const std::vector<int64_t>
 }  // namespace
 
 DecodeStep::DecodeStep(const EngineState& state, Session& session, const std::vector<int64_t>& requests)
-    : s_(state), requests_(requests), live_(live_requests(session, requests)), rows_(requests.size()), decoder_(state, live_, nullptr) {
+    : s_(state),
+      requests_(requests),
+      live_(live_requests(session, requests)),
+      rows_(requests.size()),
+      decoder_(state, live_, nullptr) {
   std::iota(rows_.begin(), rows_.end(), int64_t(0));
   logits_ = s_.buffer(int64_t(requests.size()) * s_.spec.text.vocab_size, DType::F32);
 }
@@ -51,8 +56,12 @@ void DecodeStep::run(Session& session, const std::vector<int64_t>& tokens) {
   s_.ops->upload(decoder_.x(), embeds.data(), embeds.size() * sizeof(float));
   decoder_.place(positions);
   // The first step runs directly: it makes the device's scratch as large as this step needs, which a recording may not.
-  if (s_.ops->record && runs_ > 0) {
+  // Streamed weights pass through one place, which a recording would read too late.
+  if (s_.ops->record && runs_ > 0 && !s_.weights->layers->streaming()) {
+    const int64_t generation = s_.weights->layers->generation();
+    if (recording_ && generation != generation_) s_.ops->forget(std::exchange(recording_, nullptr));
     if (!recording_) recording_ = s_.ops->record([this] { issue(); });
+    generation_ = generation;
     s_.ops->replay(recording_);
   } else {
     issue();

@@ -1,5 +1,5 @@
-// One decode step for a fixed set of requests: buffers once, and on devices that can record, the issued work once. Private to
-// runtime/.
+// One decode step for a fixed set of requests: buffers once, and on devices that can record, the issued work once.
+// Private to runtime/.
 #pragma once
 
 #include <vector>
@@ -26,12 +26,13 @@ class DecodeStep {
   const EngineState& s_;
   std::vector<int64_t> requests_;
   std::vector<Request*> live_;
-  std::vector<int64_t> rows_;        // 0, 1, ...: all rows of a step are asked for logits
+  std::vector<int64_t> rows_;  // 0, 1, ...: all rows of a step are asked for logits
   Decoder decoder_;
-  Buffer logits_;                    // [requests, vocab] fp32
-  Cost cost_;                        // of one step, attention apart
+  Buffer logits_;  // [requests, vocab] fp32
+  Cost cost_;      // of one step, attention apart
   int64_t runs_ = 0;
   Recording* recording_ = nullptr;
+  int64_t generation_ = 0;  // of the weights that were recorded
 };
 
 }  // namespace yopo::runtime

@@ -1,5 +1,5 @@
-// The skipping forward. Rows lie visual first, weights in prefix form: what visual rows share with text rows is one matrix
-// product over all rows and a prefix of the weights, the rest a second one over the text rows alone.
+// The skipping forward. Rows lie visual first, weights in prefix form: what visual rows share with text rows is one
+// matrix product over all rows and a prefix of the weights, the rest a second one over the text rows alone.
 #include "runtime/decoder.h"
 
 #include <algorithm>
@@ -17,6 +17,18 @@ constexpr int64_t ffn_rows = 2048;  // rows of a slice of the FFN: bounds its me
 int64_t slice_rows(int64_t rows) {
   const int64_t slices = (rows + ffn_rows - 1) / ffn_rows;
   return slices ? (rows + slices - 1) / slices : 0;
+}
+
+/// Elements of what a layer needs beside its rows: q, attention output, k and v, or later a slice's gate and up.
+int64_t scratch_elements(const EngineState& state, int64_t visual_rows, int64_t text_rows) {
+  const DecoderSpec& spec = state.spec.text;
+  const int64_t rows = visual_rows + text_rows;
+  int64_t elements = rows * 2 * (spec.num_attention_heads + spec.num_key_value_heads) * spec.head_dim;
+  for (const LayerPlan& layer : state.layers) {
+    if (layer.neurons > 0) elements = std::max(elements, 2 * slice_rows(rows) * layer.neurons);
+    elements = std::max(elements, 2 * slice_rows(text_rows) * (spec.intermediate_size - layer.neurons));
+  }
+  return elements;
 }
 
 template <typename T>
@@ -45,12 +57,11 @@ Decoder::Decoder(const EngineState& state, std::vector<Request*> requests, const
     : s_(state), spec_(state.spec.text), type_(state.type()), requests_(std::move(requests)), layout_(layout) {
   visual_rows_ = layout ? layout->visual_rows : 0;
   text_rows_ = layout ? layout->text_rows : int64_t(requests_.size());
-  const int64_t width = spec_.num_attention_heads * spec_.head_dim, kv_width = spec_.num_key_value_heads * spec_.head_dim;
+  const int64_t width = spec_.num_attention_heads * spec_.head_dim,
+                kv_width = spec_.num_key_value_heads * spec_.head_dim;
   x_ = s_.buffer(rows() * spec_.hidden_size, DType::F32);
   normed_ = s_.buffer(rows() * spec_.hidden_size, type_);
-  int64_t scratch = rows() * (2 * width + 2 * kv_width);
-  for (const LayerPlan& layer : s_.layers) scratch = std::max({scratch, 2 * shared_slice(layer) * layer.neurons, rest_elements(layer)});
-  scratch_ = s_.buffer(scratch, type_);
+  scratch_ = s_.buffer(scratch_elements(state, visual_rows_, text_rows_), type_);
   q_ = scratch_.data();
   out_ = offset(q_, type_, rows() * width);
   k_ = offset(out_, type_, rows() * width);
@@ -65,6 +76,15 @@ Decoder::Decoder(const EngineState& state, std::vector<Request*> requests, const
     counts_ = s_.buffer(text_rows_, DType::I32);
   }
   pairs_ = upload(s_, std::vector<uint64_t>{0});
+}
+
+int64_t Decoder::bytes(const EngineState& state, int64_t visual_rows, int64_t text_rows, int64_t images) {
+  const DecoderSpec& spec = state.spec.text;
+  const int64_t element = int64_t(size_of(state.type()));
+  const int64_t row =
+      spec.hidden_size * (4 + element) + spec.head_dim * 4 + 8;  // x, its normed copy, rotary table, places
+  return (visual_rows + text_rows) * row + scratch_elements(state, visual_rows, text_rows) * element +
+         images * int64_t(sizeof(ImageGrid)) + int64_t(sizeof(uint64_t));
 }
 
 void Decoder::place(const std::vector<int64_t>& positions) {
@@ -82,7 +102,7 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
     layer_ = l;
     plan_ = &s_.layers[size_t(l)];
-    w_ = &s_.weights->layers[size_t(l)];
+    w_ = &s_.weights->layers->at(l);
     attention();
     ffn();
     if (hidden_after) hidden_after(l);
@@ -95,12 +115,6 @@ double Decoder::take_attention_macs() {
   s_.ops->download(&pairs, pairs_.data(), sizeof pairs);
   s_.ops->upload(pairs_.data(), &none, sizeof none);
   return 2.0 * double(spec_.head_dim) * double(pairs);
-}
-
-/// Rows of a slice that visual and text rows share, and elements of gate and up for what text rows have alone.
-int64_t Decoder::shared_slice(const LayerPlan& layer) const { return layer.neurons ? slice_rows(rows()) : 0; }
-int64_t Decoder::rest_elements(const LayerPlan& layer) const {
-  return 2 * slice_rows(text_rows_) * (spec_.intermediate_size - layer.neurons);
 }
 
 void Decoder::multiply(const Part& part, int64_t row, int64_t rows, double& macs) {
@@ -119,7 +133,8 @@ void Decoder::multiply(const Part& part, int64_t row, int64_t rows, double& macs
 }
 
 /// Columns [first, first + n) of out = a w^T + bias.
-void Decoder::project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows) {
+void Decoder::project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row,
+                      int64_t rows) {
   multiply({normed_.data(), spec_.hidden_size, w, first, n, 0, spec_.hidden_size, bias ? bias + first : nullptr, type_,
             offset(out, type_, first), w.rows, false},
            row, rows, cost_->projections);
@@ -136,8 +151,10 @@ void Decoder::attention() {
   const int64_t dim = spec_.head_dim, text = visual_rows_;
   const int64_t width = spec_.num_attention_heads * dim, kv_width = spec_.num_key_value_heads * dim;
   normalise(w_->input_norm, plan_->visual_kv_heads > 0);
-  for (const Run& run : plan_->updated_runs) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, 0, rows());
-  for (const Run& run : plan_->other_runs) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, text, text_rows_);
+  for (const Run& run : plan_->updated_runs)
+    project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, 0, rows());
+  for (const Run& run : plan_->other_runs)
+    project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, text, text_rows_);
   const int64_t shared = plan_->visual_kv_heads * dim;
   project(w_->k, w_->k_bias, k_, 0, shared, 0, rows());
   project(w_->k, w_->k_bias, k_, shared, kv_width - shared, text, text_rows_);
@@ -146,7 +163,8 @@ void Decoder::attention() {
 
   if (visual_rows_ > 0)
     for (const Run& run : plan_->updated_runs)
-      s_.ops->rope(offset(q_, type_, run.first * dim), type_, visual_rows_, run.count, dim, width, cos_.as<float>(), sin_.as<float>());
+      s_.ops->rope(offset(q_, type_, run.first * dim), type_, visual_rows_, run.count, dim, width, cos_.as<float>(),
+                   sin_.as<float>());
   if (text_rows_ > 0)
     s_.ops->rope(offset(q_, type_, text * width), type_, text_rows_, spec_.num_attention_heads, dim, width,
                  cos_.as<float>() + text * dim / 2, sin_.as<float>() + text * dim / 2);
@@ -154,8 +172,8 @@ void Decoder::attention() {
   attend();
 
   const auto add = [&](const Run& run, int64_t row, int64_t count) {
-    multiply({offset(out_, type_, run.first * dim), width, w_->o, 0, spec_.hidden_size, run.first * dim, run.count * dim, nullptr,
-              DType::F32, x_.data(), spec_.hidden_size, true},
+    multiply({offset(out_, type_, run.first * dim), width, w_->o, 0, spec_.hidden_size, run.first * dim,
+              run.count * dim, nullptr, DType::F32, x_.data(), spec_.hidden_size, true},
              row, count, cost_->projections);
   };
   for (const Run& run : plan_->updated_runs) add(run, 0, rows());
@@ -173,7 +191,8 @@ void Decoder::store_keys() {
   const float *cos = cos_.as<float>(), *sin = sin_.as<float>();
   if (!layout_) {
     const std::vector<DecodeRequest> requests = decode_requests();
-    s_.ops->store_decode({type_, spec_.num_key_value_heads, spec_.head_dim, k_, v_, cos, sin, counts_.as<int32_t>(), requests});
+    s_.ops->store_decode(
+        {type_, spec_.num_key_value_heads, spec_.head_dim, k_, v_, cos, sin, counts_.as<int32_t>(), requests});
     return;
   }
   std::vector<StoreRows> targets;
@@ -188,6 +207,8 @@ void Decoder::store_keys() {
 }
 
 void Decoder::attend() {
+  double elsewhere = 0;
+  const Stopwatch watch(s_.ops->host_memory ? s_.counters.attention_seconds : elsewhere);
   const auto describe = [&](auto& work) {
     work.type = type_;
     work.heads = spec_.num_attention_heads;
@@ -252,8 +273,8 @@ void Decoder::neurons(int64_t first, int64_t count, int64_t row, int64_t rows) {
     multiply({in, hidden, w_->gate, first, count, 0, hidden, nullptr, type_, gate, count, false}, 0, here, cost_->ffn);
     multiply({in, hidden, w_->up, first, count, 0, hidden, nullptr, type_, up, count, false}, 0, here, cost_->ffn);
     s_.ops->gated(gate, up, type_, here * count);
-    multiply({gate, count, w_->down, 0, hidden, first, count, nullptr, DType::F32, x() + row * hidden, hidden, true}, 0, here,
-             cost_->ffn);
+    multiply({gate, count, w_->down, 0, hidden, first, count, nullptr, DType::F32, x() + row * hidden, hidden, true}, 0,
+             here, cost_->ffn);
   }
 }
 
@@ -267,8 +288,8 @@ void Decoder::issue_head(std::span<const int64_t> rows, float* logits, Cost& cos
                      offset(normed_.data(), type_, i * hidden));
     i += run;
   }
-  multiply({normed_.data(), hidden, s_.weights->head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32, logits, spec_.vocab_size,
-            false},
+  multiply({normed_.data(), hidden, s_.weights->head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32, logits,
+            spec_.vocab_size, false},
            0, count, cost.head);
 }
 

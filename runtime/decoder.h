@@ -11,23 +11,28 @@ namespace yopo::runtime {
 
 class Decoder {
  public:
-  /// For a prefill (`layout` says where rows belong and outlives this) or, with a null layout, for decode steps in which row i
-  /// is the next text token of requests[i].
+  /// For a prefill (`layout` says where rows belong and outlives this) or, with a null layout, for decode steps in
+  /// which row i is the next text token of requests[i].
   Decoder(const EngineState& state, std::vector<Request*> requests, const Layout* layout);
+
+  /// No less than what the constructor allocates for such a batch.
+  static int64_t bytes(const EngineState& state, int64_t visual_rows, int64_t text_rows, int64_t images);
 
   /// Where input embeddings go and hidden rows come out: [rows, hidden] fp32 on the device, visual rows first.
   float* x() const { return x_.as<float>(); }
   int64_t rows() const { return visual_rows_ + text_rows_; }
 
-  /// Uploads what depends on where in their sequences the rows are: rotary tables, and in a decode step each request's count
-  /// of text rows so far. positions [rows].
+  /// Uploads what depends on where in their sequences the rows are: rotary tables, and in a decode step each request's
+  /// count of text rows so far. positions [rows].
   void place(const std::vector<int64_t>& positions);
 
-  /// Issues all layers: writes keys and values into the requests' caches, adds the multiply-adds of its matrix products to
-  /// `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if any, runs after each layer.
+  /// Issues all layers: writes keys and values into the requests' caches, adds the multiply-adds of its matrix products
+  /// to `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if any, runs after
+  /// each layer.
   void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {});
 
-  /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as rows().
+  /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as
+  /// rows().
   void issue_head(std::span<const int64_t> rows, float* logits, Cost& cost);
 
   /// Multiply-adds of the attention issued since the last call. Waits for it.
@@ -35,8 +40,6 @@ class Decoder {
 
  private:
   struct Part;
-  int64_t shared_slice(const LayerPlan& layer) const;
-  int64_t rest_elements(const LayerPlan& layer) const;
   std::vector<DecodeRequest> decode_requests() const;
   void multiply(const Part& part, int64_t row, int64_t rows, double& macs);
   void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);

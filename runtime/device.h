@@ -7,8 +7,8 @@
 
 namespace yopo::runtime {
 
-/// The operations of `cpu` or `cuda`. UserError for another name, and for a device that this machine or build does not have
-/// (what is needed and what is there).
+/// The operations of `cpu` or `cuda`. UserError for another name, and for a device that this machine or build does not
+/// have (what is needed and what is there).
 const Ops& device_ops(const std::string& device);
 
 /// Whether this machine can run the device; if not, why (for messages).

@@ -10,8 +10,9 @@ namespace {
 void check_input(const EngineState& state, const ModelInput& input, size_t request) {
   const int64_t hidden = state.spec.text.hidden_size;
   if (!input.embeds.empty()) {
-    require(int64_t(input.embeds.size()) == input.length() * hidden, "request {}: embeds: expected [{}, {}], found {} values", request,
-            input.length(), hidden, input.embeds.size());
+    require(int64_t(input.embeds.size()) == input.length() * hidden,
+            "request {}: embeds: expected [{}, {}], found {} values", request, input.length(), hidden,
+            input.embeds.size());
     return;
   }
   require(int64_t(input.input_ids.size()) == input.length(), "request {}: {} input ids for {} positions", request,
@@ -24,8 +25,9 @@ void check_input(const EngineState& state, const ModelInput& input, size_t reque
             input.pixel_values.size());
   }
   const int64_t features = input.images > 0 ? input.images * (v.positions() - (v.drop_class_token ? 1 : 0)) : 0;
-  require(features == input.visual_tokens(), "request {}: {} images give {} visual tokens, but the prompt has room for {}", request,
-          input.images, features, input.visual_tokens());
+  require(features == input.visual_tokens(),
+          "request {}: {} images give {} visual tokens, but the prompt has room for {}", request, input.images,
+          features, input.visual_tokens());
 }
 
 }  // namespace
@@ -38,12 +40,13 @@ void embed_token(const EngineState& state, int64_t token, float* out) {
   to_float(offset(state.weights->embed, type, token * hidden), type, size_t(hidden), out);
 }
 
-void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x, Trace* trace) {
+void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x,
+                  Trace* trace) {
   const int64_t hidden = state.spec.text.hidden_size;
   for (size_t i = 0; i < inputs.size(); ++i) check_input(state, inputs[i], i);  // before the expensive part
 
   std::vector<float> text(size_t(layout.text_rows * hidden)), ready;
-  std::vector<const float*> images;   // waiting for the tower; their features lie one after another from first_row on
+  std::vector<const float*> images;  // waiting for the tower; their features lie one after another from first_row on
   int64_t first_row = 0;
   const auto run_images = [&] {
     if (!images.empty()) run_vision(state, images, x + first_row * hidden, trace);
@@ -59,7 +62,8 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
       const bool visual = row < layout.visual_rows;
       float* to = visual ? nullptr : text.data() + (row - layout.visual_rows) * hidden;
       if (embedded)
-        std::copy_n(input.embeds.data() + token * hidden, hidden, visual ? ready.data() + (row - rows.visual_row) * hidden : to);
+        std::copy_n(input.embeds.data() + token * hidden, hidden,
+                    visual ? ready.data() + (row - rows.visual_row) * hidden : to);
       else if (!visual)
         embed_token(state, input.input_ids[size_t(token)], to);
     }

@@ -16,7 +16,8 @@ namespace {
 /// bf16 and fp16 checkpoints run as they are stored where the device is fast at it.
 DType choose_type(const Options& options, DType stored, const Ops& ops) {
   if (options.dtype == "auto") {
-    const bool fast = ops.host_memory ? stored == DType::BF16 && cpu::bf16_is_fast() : stored != DType::F32 && ops.supports(stored, nullptr);
+    const bool fast = ops.host_memory ? stored == DType::BF16 && cpu::bf16_is_fast()
+                                      : stored != DType::F32 && ops.supports(stored, nullptr);
     return fast ? stored : DType::F32;
   }
   const DType type = dtype_from_name(options.dtype);
@@ -25,16 +26,46 @@ DType choose_type(const Options& options, DType stored, const Ops& ops) {
   return type;
 }
 
+std::string size_text(int64_t bytes) {
+  return bytes >= 1'000'000'000 ? fmt::format("{:.2f} GB", double(bytes) / 1e9)
+                                : fmt::format("{:.2f} MB", double(bytes) / 1e6);
+}
+
+/// Makes the layers' weights fit beside `bytes` more of KV caches and activations. UserError if they cannot.
+void make_room(const EngineState& state, int64_t bytes, const char* what) {
+  if (state.memory_budget == 0) return;
+  const int64_t held = state.weights->fixed_bytes + state.memory.bytes;
+  require(state.weights->layers->keep_within(state.memory_budget - held - bytes),
+          "memory: {} are too little: {} take {} beside {} that are held and {} of one decoder layer's weights",
+          size_text(state.memory_budget), what, size_text(bytes), size_text(held),
+          size_text(state.weights->layers->layer_bytes()));
+}
+
 /// Everything but the weights.
 void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const Options& options) {
   require(plan.semantics == Semantics::Skip,
-          "plan: semantics '{}' cannot be skipped, only simulated; the runtime runs 'skip' (use the torch engine)", name_of(plan.semantics));
+          "plan: semantics '{}' cannot be skipped, only simulated; the runtime runs 'skip' (use the torch engine)",
+          name_of(plan.semantics));
   check_plan(plan, spec.text, "plan");
   require(options.threads >= 0 && options.threads <= 4096, "threads: expected 0 to 4096, found {}", options.threads);
   state.spec = spec;
   state.plan = plan;
   state.ops = options.ops ? options.ops : &device_ops(options.device);
   state.threads = options.threads;
+  const int64_t dim = spec.text.head_dim;
+  require(state.ops->host_memory || (dim % 8 == 0 && dim <= 256),
+          "head_dim {}: the GPU's attention needs a multiple of 8 up to 256; use --device cpu", dim);
+  require(options.memory >= 0, "memory: {} bytes are negative", options.memory);
+  state.memory_budget = options.memory;
+}
+
+/// Without a budget every layer is loaded now, so that what is wrong with it is known now.
+void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
+  state.weights = std::move(weights);
+  if (state.memory_budget == 0)
+    state.weights->layers->load_all();
+  else
+    make_room(state, 0, "no request's");
 }
 
 /// The layers as the weights' order shows them, and their head flags on the device.
@@ -67,20 +98,21 @@ void keep_hidden(const EngineState& state, const RequestRows& rows, const float*
   }
 }
 
+constexpr int64_t logits_slice = 256;  // rows at once: bounds the logits on the device
+
 /// Logits of rows of x, [rows.size(), vocab] on the host.
 void download_logits(const EngineState& state, Decoder& decoder, std::span<const int64_t> rows, float* out) {
   const int64_t vocab = state.spec.text.vocab_size;
-  constexpr size_t slice = 256;  // bounds the logits on the device
-  for (size_t first = 0; first < rows.size(); first += slice) {
-    const std::span<const int64_t> here = rows.subspan(first, std::min(slice, rows.size() - first));
+  for (size_t first = 0; first < rows.size(); first += logits_slice) {
+    const std::span<const int64_t> here = rows.subspan(first, std::min(size_t(logits_slice), rows.size() - first));
     const Buffer logits = state.buffer(int64_t(here.size()) * vocab, DType::F32);
     decoder.issue_head(here, logits.as<float>(), state.counters.prefill);
     state.ops->download(out + int64_t(first) * vocab, logits.data(), here.size() * size_t(vocab) * sizeof(float));
   }
 }
 
-void run_prefill(const EngineState& state, Session& session, const std::vector<ModelInput>& inputs, int64_t capacity, Trace* trace,
-                 const TraceOptions& options) {
+void run_prefill(const EngineState& state, Session& session, const std::vector<ModelInput>& inputs, int64_t capacity,
+                 Trace* trace, const TraceOptions& options) {
   require(!inputs.empty(), "prefill: no requests");
   require(capacity >= 0, "prefill: capacity {} is negative", capacity);
   ensure(!trace || inputs.size() == 1, "a trace is of a single request");
@@ -88,13 +120,27 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   const Layout layout = make_layout(inputs);
   if (trace) {
     trace->layers = spec.num_hidden_layers, trace->length = inputs[0].length(), trace->hidden_size = spec.hidden_size;
-    trace->vocab_size = spec.vocab_size, trace->heads = spec.num_attention_heads, trace->intermediate_size = spec.intermediate_size;
+    trace->vocab_size = spec.vocab_size, trace->heads = spec.num_attention_heads,
+    trace->intermediate_size = spec.intermediate_size;
   }
+  int64_t cache_bytes = 0, images = 0;
+  for (const ModelInput& input : inputs) {
+    cache_bytes +=
+        KvCache::bytes(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type());
+    images += input.embeds.empty() ? input.images : 0;
+  }
+  const int64_t logit_rows =
+      trace && options.all_logits ? std::min(layout.rows(), logits_slice) : int64_t(inputs.size());
+  const int64_t logits_bytes = logit_rows * spec.vocab_size * int64_t(sizeof(float));
+  make_room(state,
+            cache_bytes + Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
+                std::max(vision_bytes(state, images), logits_bytes),
+            "the batch's KV caches and activations");
   std::vector<Request*> requests;
   session.requests.reserve(inputs.size());
   for (const ModelInput& input : inputs) {
-    session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type(),
-                                        *state.ops, &state.memory),
+    session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity,
+                                        state.type(), *state.ops, &state.memory),
                                 input.next_position(), true});
     requests.push_back(&session.requests.back());
   }
@@ -145,15 +191,18 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
   state_->orders = prefix_orders(plan, model.spec.text);
-  state_->weights = load_weights(model, state_->orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops);
+  set_weights(*state_,
+              load_weights(model, state_->orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops));
   set_layers(*state_);
 }
 
-Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed) : state_(std::make_unique<State>()) {
+Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed)
+    : state_(std::make_unique<State>()) {
   const ThreadCount threads(options.threads);
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
-  state_->weights = random_weights(spec, state_->orders, choose_type(options, spec.dtype, *state_->ops), seed, *state_->ops);
+  set_weights(*state_,
+              random_weights(spec, state_->orders, choose_type(options, spec.dtype, *state_->ops), seed, *state_->ops));
   set_layers(*state_);
 }
 
@@ -169,6 +218,7 @@ Engine Engine::dense() const {
   twin->weights = state_->weights;
   twin->ops = state_->ops;
   twin->threads = state_->threads;
+  twin->memory_budget = state_->memory_budget;
   set_layers(*twin);
   return Engine(std::move(twin));
 }
@@ -177,6 +227,7 @@ const ModelSpec& Engine::spec() const { return state_->spec; }
 const Plan& Engine::plan() const { return state_->plan; }
 DType Engine::dtype() const { return state_->type(); }
 Counters& Engine::counters() const { return state_->counters; }
+int64_t Engine::layers_held() const { return state_->weights->layers->held(); }
 int64_t Engine::weight_bytes_owned() const { return state_->weights->owned_bytes(); }
 int64_t Engine::take_peak_bytes() const {
   const int64_t peak = state_->memory.peak;
@@ -217,7 +268,8 @@ void Engine::release(Session& session, int64_t request) const {
 }
 
 Trace Engine::trace(const ModelInput& input, const TraceOptions& options) const {
-  require(!options.statistics && !options.attention, "trace: statistics and attention weights come from the torch engine");
+  require(!options.statistics && !options.attention,
+          "trace: statistics and attention weights come from the torch engine");
   const ThreadCount threads(state_->threads);
   Trace trace;
   Session session;

@@ -1,5 +1,5 @@
-// The skipping runtime: no Torch. Computes for visual tokens only what the plan keeps, with a KV cache that holds only what
-// is read.
+// The skipping runtime: no Torch. Computes for visual tokens only what the plan keeps, with a KV cache that holds only
+// what is read.
 #pragma once
 
 #include <functional>
@@ -17,25 +17,28 @@ namespace yopo::runtime {
 struct Ops;
 
 struct Options {
-  std::string dtype = "auto";   // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
-  std::string device = "cpu";   // cpu | cuda
-  int threads = 0;              // 0: all
-  const Ops* ops = nullptr;     // a device of the caller's own instead of `device` (tests)
+  std::string dtype =
+      "auto";  // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
+  std::string device = "cpu";  // cpu | cuda
+  int threads = 0;             // 0: all
+  int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: no limit
+  const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
 };
 
 /// What was truly issued and held since the last reset.
 struct Counters {
-  Cost prefill, decode;         // language model, multiply-adds
-  double vision_macs = 0;       // tower and projector
-  int64_t kv_bytes = 0;         // bytes of KV entries in use at the end of the last call, all live requests
+  Cost prefill, decode;    // language model, multiply-adds
+  double vision_macs = 0;  // tower and projector
+  int64_t kv_bytes = 0;    // bytes of KV entries in use at the end of the last call, all live requests
   int64_t kv_peak_bytes = 0;
   double prefill_seconds = 0, decode_seconds = 0, vision_seconds = 0;
+  double attention_seconds = 0;  // of these, attention itself; only where operations run when they are issued (the CPU)
   int64_t prefill_tokens = 0, decode_tokens = 0;
 };
 
 struct Generated {
-  std::vector<int64_t> tokens;   // without the prompt, without eos
-  bool stopped = false;          // at eos, not at the limit
+  std::vector<int64_t> tokens;  // without the prompt, without eos
+  bool stopped = false;         // at eos, not at the limit
 };
 
 /// A batch of live requests and their KV caches. Made by Engine::prefill.
@@ -43,9 +46,9 @@ class Session;
 
 class Engine {
  public:
-  /// Weights straight from the mapped checkpoint where type and order allow it; a plan whose sets are no prefixes of the
-  /// checkpoint's own order (an unexported one) makes a reordered copy in memory. UserError for a plan that is not `skip`,
-  /// or does not fit, for a device that is not there, for NaN in weights when they are converted.
+  /// Weights straight from the mapped checkpoint where type and order allow it; a plan whose sets are no prefixes of
+  /// the checkpoint's own order (an unexported one) makes a reordered copy in memory. UserError for a plan that is not
+  /// `skip`, or does not fit, for a device that is not there, for NaN in weights when they are converted.
   Engine(const OpenModel& model, const Plan& plan, const Options& options);
   /// Random weights of a spec (bench): normal(0, 0.02) from `seed`, no vision tower.
   Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed);
@@ -55,8 +58,10 @@ class Engine {
   Engine dense() const;
 
   const ModelSpec& spec() const;
-  const Plan& plan() const;      // in the checkpoint's own order
-  DType dtype() const;           // of weights, activations and KV cache: F32, BF16 or F16
+  const Plan& plan() const;  // in the checkpoint's own order
+  DType dtype() const;       // of weights, activations and KV cache: F32, BF16 or F16
+  /// Decoder layers whose weights stay in memory; the others are brought in as the forward comes to them.
+  int64_t layers_held() const;
   /// Bytes of weights that do not lie in the mapped checkpoint.
   int64_t weight_bytes_owned() const;
   /// Most bytes of activations and KV caches held at once since the last call of this, by the runtime's own accounting

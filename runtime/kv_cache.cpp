@@ -4,8 +4,8 @@
 
 namespace yopo::runtime {
 
-KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity,
-                 DType type, const Ops& ops, MemoryUse* use)
+KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+                 int64_t text_capacity, DType type, const Ops& ops, MemoryUse* use)
     : type_(type),
       kv_heads_(spec.num_key_value_heads),
       head_dim_(spec.head_dim),
@@ -21,6 +21,14 @@ KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, in
     elements += size_t(2 * kv_heads_ * text_capacity_ * head_dim_);
   }
   buffer_ = Buffer(ops, elements * size_of(type), use);
+}
+
+int64_t KvCache::bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+                       int64_t text_capacity, DType type) {
+  int64_t rows = 0;
+  for (const LayerPlan& layer : plan)
+    rows += layer.visual_kv_heads * visual_tokens + spec.num_key_value_heads * text_capacity;
+  return rows * 2 * spec.head_dim * int64_t(size_of(type));
 }
 
 void KvCache::advance(int64_t rows) {

@@ -13,8 +13,12 @@ namespace yopo::runtime {
 class KvCache {
  public:
   KvCache() = default;
-  KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity, DType type,
-          const Ops& ops, MemoryUse* use);
+  KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity,
+          DType type, const Ops& ops, MemoryUse* use);
+
+  /// What the constructor allocates.
+  static int64_t bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+                       int64_t text_capacity, DType type);
 
   int64_t text_count() const { return text_count_; }
   int64_t text_capacity() const { return text_capacity_; }

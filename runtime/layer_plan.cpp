@@ -11,8 +11,10 @@ std::vector<Run> runs_of(const std::vector<uint8_t>& flags, uint8_t wanted) {
   std::vector<Run> runs;
   for (int64_t i = 0; i < int64_t(flags.size()); ++i) {
     if ((flags[size_t(i)] != 0) != (wanted != 0)) continue;
-    if (!runs.empty() && runs.back().first + runs.back().count == i) ++runs.back().count;
-    else runs.push_back({i, 1});
+    if (!runs.empty() && runs.back().first + runs.back().count == i)
+      ++runs.back().count;
+    else
+      runs.push_back({i, 1});
   }
   return runs;
 }
@@ -38,7 +40,8 @@ std::vector<LayerPlan> layer_plans(const Plan& plan, const DecoderSpec& spec) {
     }
     const auto& neurons = plan.ffn[size_t(l)];
     layer.neurons = neurons ? int64_t(neurons->size()) : spec.intermediate_size;
-    ensure(!neurons || neurons->empty() || neurons->back() + 1 == layer.neurons, "a plan in prefix form has its neurons first");
+    ensure(!neurons || neurons->empty() || neurons->back() + 1 == layer.neurons,
+           "a plan in prefix form has its neurons first");
   }
   return layers;
 }

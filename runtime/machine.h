@@ -1,9 +1,8 @@
 // What the machine can do at best, measured: the two rates of a roofline.
 #pragma once
 
-#include <string>
-
 #include "core/dtype.h"
+#include "runtime/ops.h"
 
 namespace yopo::runtime {
 
@@ -13,6 +12,6 @@ struct MachineRates {
 };
 
 /// Takes about a second; the best of several tries, as other work on the machine only ever slows it down.
-MachineRates measure_machine(DType type, const std::string& device);
+MachineRates measure_machine(DType type, const Ops& ops);
 
 }  // namespace yopo::runtime

@@ -1,5 +1,5 @@
-// What the forward asks of a device: one table of plain functions over raw pointers and shapes. runtime/cpu/ops.cpp fills it
-// for the CPU; another device fills its own and the forward (decoder.cpp, vision.cpp) stays as it is.
+// What the forward asks of a device: one table of plain functions over raw pointers and shapes. runtime/cpu/ops.cpp
+// fills it for the CPU; another device fills its own and the forward (decoder.cpp, vision.cpp) stays as it is.
 #pragma once
 
 #include <cstddef>
@@ -16,17 +16,17 @@ namespace yopo::runtime {
 
 /// out [m, n] (+)= a [m, k] x w [n, k]^T (+ bias). Multiply-adds: m n k.
 struct Gemm {
-  DType type = DType::F32;      // of a and w: F32, BF16 or F16, as the device has them
+  DType type = DType::F32;  // of a and w: F32, BF16 or F16, as the device has them
   int64_t m = 0, n = 0, k = 0;
-  const void* a = nullptr;      // [m, k], rows lda elements apart
+  const void* a = nullptr;  // [m, k], rows lda elements apart
   int64_t lda = 0;
-  const void* w = nullptr;      // [n, k], rows ldw elements apart
+  const void* w = nullptr;  // [n, k], rows ldw elements apart
   int64_t ldw = 0;
   const float* bias = nullptr;  // [n] or null
   DType out_type = DType::F32;  // F32 or `type`
   void* out = nullptr;          // [m, n], rows ldo elements apart
   int64_t ldo = 0;
-  bool accumulate = false;      // adds to out; needs out_type F32 and no bias
+  bool accumulate = false;  // adds to out; needs out_type F32 and no bias
 };
 
 /// Key and value rows of one request in one layer: [heads][stride][head_dim], the first `count` of each head in use.
@@ -40,9 +40,9 @@ struct KvSegment {
 
 /// Appends `rows` rows of one request to a segment: keys are rotated on the way, values copied.
 struct StoreRows {
-  int64_t row = 0;   // first row in the key and value buffers and in the rotary table
+  int64_t row = 0;  // first row in the key and value buffers and in the rotary table
   int64_t rows = 0;
-  int64_t at = 0;    // first row in the segment
+  int64_t at = 0;  // first row in the segment
   KvSegment segment;
 };
 
@@ -51,9 +51,10 @@ struct ImageGrid {
   int64_t first = 0, rows = 0, columns = 0;
 };
 
-/// One request of a prefill. Visual keys and text keys lie in sequence order, so what comes before a row is a prefix of them.
+/// One request of a prefill. Visual keys and text keys lie in sequence order, so what comes before a row is a prefix of
+/// them.
 struct PrefillRequest {
-  int64_t visual_row = 0, visual_rows = 0;      // in the query and output buffers; visual_rows 0 past visual_layers
+  int64_t visual_row = 0, visual_rows = 0;  // in the query and output buffers; visual_rows 0 past visual_layers
   int64_t text_row = 0, text_rows = 0;
   const int32_t* visual_before_text = nullptr;  // [text_rows] visual keys before each text row, on the device
   const int32_t* text_before_visual = nullptr;  // [visual_rows] text keys before each visual row, on the device
@@ -66,18 +67,18 @@ struct PrefillRequest {
 struct PrefillAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;            // [rows, heads * head_dim], rotated
-  void* out = nullptr;                // [rows, heads * head_dim]; visual rows: only columns of updated heads are written
-  const uint8_t* kept = nullptr;      // [heads] text rows read visual keys in this head; on the device
-  const uint8_t* updated = nullptr;   // [heads] visual rows are computed in this head; on the device
-  int64_t window_radius = -1;         // in rows and columns of the own image; -1: no window
+  const void* q = nullptr;           // [rows, heads * head_dim], rotated
+  void* out = nullptr;               // [rows, heads * head_dim]; visual rows: only columns of updated heads are written
+  const uint8_t* kept = nullptr;     // [heads] text rows read visual keys in this head; on the device
+  const uint8_t* updated = nullptr;  // [heads] visual rows are computed in this head; on the device
+  int64_t window_radius = -1;        // in rows and columns of the own image; -1: no window
   bool window_causal = false;
   std::span<const PrefillRequest> requests;
-  uint64_t* pairs = nullptr;          // on the device: the (query, key) pairs attended, summed over heads, are added
+  uint64_t* pairs = nullptr;  // on the device: the (query, key) pairs attended, summed over heads, are added
 };
 
-/// One request of a decode step: all its text keys, and in kept heads all its visual keys. The step's arguments that change
-/// from step to step lie on the device (`counts`), so that a recorded step can be replayed.
+/// One request of a decode step: all its text keys, and in kept heads all its visual keys. The step's arguments that
+/// change from step to step lie on the device (`counts`), so that a recorded step can be replayed.
 struct DecodeRequest {
   KvSegment visual, text;  // text.count is not used: see counts
 };
@@ -85,9 +86,9 @@ struct DecodeRequest {
 struct DecodeStore {
   DType type = DType::F32;
   int64_t kv_heads = 0, head_dim = 0;
-  const void* k = nullptr;          // [requests, kv_heads * head_dim]
+  const void* k = nullptr;  // [requests, kv_heads * head_dim]
   const void* v = nullptr;
-  const float* cos = nullptr;       // [requests, head_dim / 2]
+  const float* cos = nullptr;  // [requests, head_dim / 2]
   const float* sin = nullptr;
   const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device
   std::span<const DecodeRequest> requests;
@@ -100,14 +101,14 @@ struct DecodeAttention {
   const uint8_t* kept = nullptr;    // [heads], on the device
   const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device: counts + 1 are read
   std::span<const DecodeRequest> requests;
-  uint64_t* pairs = nullptr;        // as in PrefillAttention
+  uint64_t* pairs = nullptr;  // as in PrefillAttention
 };
 
 /// Every row reads every row of its own group (the vision tower's images).
 struct FullAttention {
   DType type = DType::F32;
   int64_t groups = 0, rows = 0, heads = 0, head_dim = 0;
-  const void* q = nullptr;    // [groups * rows, heads * head_dim]
+  const void* q = nullptr;  // [groups * rows, heads * head_dim]
   const void* k = nullptr;
   const void* v = nullptr;
   void* out = nullptr;
@@ -117,11 +118,12 @@ struct FullAttention {
 /// A recorded sequence of operations; a device's own.
 struct Recording;
 
-/// Operations are issued in order and finish in order; only `download` and `synchronize` wait for them. Pointers are the
-/// device's unless said otherwise; structs and spans themselves are the host's and are read before the call returns.
+/// Operations are issued in order and finish in order; only `download` and `synchronize` wait for them. Pointers are
+/// the device's unless said otherwise; structs and spans themselves are the host's and are read before the call
+/// returns.
 struct Ops {
-  const char* name;         // cpu, cuda
-  bool host_memory;         // pointers are the host's own: mapped weights can be used where they lie
+  const char* name;  // cpu, cuda
+  bool host_memory;  // pointers are the host's own: mapped weights can be used where they lie
   /// Whether products and attention of this type run here; if not, why.
   bool (*supports)(DType type, std::string* why);
   void* (*allocate)(size_t bytes);  // UserError when the device has no room
@@ -137,7 +139,8 @@ struct Ops {
 
   void (*gemm)(const Gemm& gemm);
   /// out [rows, columns] of `type` = x / sqrt(mean(x^2) + eps) * weight. Computed in fp32.
-  void (*rms_norm)(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
+  void (*rms_norm)(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type,
+                   void* out);
   /// out = (x - mean) / sqrt(var + eps) * weight + bias.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
                      DType type, void* out);
@@ -145,8 +148,8 @@ struct Ops {
   void (*rope)(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
                const float* sin);
   /// k, v [rows, stride] hold heads * head_dim columns; cos, sin [rows, head_dim / 2].
-  void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
-                std::span<const StoreRows> targets);
+  void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
+                const float* sin, std::span<const StoreRows> targets);
   void (*store_decode)(const DecodeStore& store);
   /// gate [count] = silu(gate) * up.
   void (*gated)(void* gate, const void* up, DType type, int64_t count);
@@ -158,7 +161,8 @@ struct Ops {
   /// position's embedding added. patches [images * (positions - 1), columns].
   void (*embed_patches)(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                         int64_t positions, int64_t columns, float* out);
-  /// out [groups * (rows - skip), columns] of `type`: x [groups * rows, columns] without the first `skip` rows of each group.
+  /// out [groups * (rows - skip), columns] of `type`: x [groups * rows, columns] without the first `skip` rows of each
+  /// group.
   void (*drop_rows)(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
   /// Attention; multiply-adds are 2 head_dim times the pairs.
   void (*prefill_attention)(const PrefillAttention& attention);
@@ -194,7 +198,9 @@ class Buffer {
 };
 
 /// `elements` elements past a pointer to elements of `type`.
-inline void* offset(void* data, DType type, int64_t elements) { return static_cast<char*>(data) + elements * int64_t(size_of(type)); }
+inline void* offset(void* data, DType type, int64_t elements) {
+  return static_cast<char*>(data) + elements * int64_t(size_of(type));
+}
 inline const void* offset(const void* data, DType type, int64_t elements) {
   return static_cast<const char*>(data) + elements * int64_t(size_of(type));
 }

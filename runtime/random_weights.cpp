@@ -57,12 +57,11 @@ void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t co
   }
 }
 
-std::shared_ptr<const Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
-                                              uint64_t seed, const Ops& ops) {
+std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
+                                        uint64_t seed, const Ops& ops) {
   // The table alone decides shapes; its names are not used.
-  const std::vector<TensorSlot> table = tensor_table(spec);
-  const auto find = [&](Role role, int64_t layer) {
-    const bool tied = role == Role::LmHead && spec.text.tie_word_embeddings;
+  const auto find = [table = tensor_table(spec), seed, tie = spec.text.tie_word_embeddings](Role role, int64_t layer) {
+    const bool tied = role == Role::LmHead && tie;
     const TensorSlot& slot = find_slot(table, tied ? Role::EmbedTokens : role, layer);
     TensorSource source;
     source.rows = slot.shape.size() > 1 ? slot.shape[0] : 1;
@@ -73,7 +72,7 @@ std::shared_ptr<const Weights> random_weights(const ModelSpec& spec, const std::
     };
     return source;
   };
-  return WeightBuilder(spec, orders, type, ops, find).build(false);
+  return std::make_shared<WeightBuilder>(spec, orders, type, ops, find)->build(false);
 }
 
 }  // namespace yopo::runtime

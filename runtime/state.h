@@ -16,18 +16,21 @@ namespace yopo::runtime {
 /// Engine's private state, under a name that the parts of the forward may use.
 struct EngineState {
   ModelSpec spec;
-  Plan plan;                        // as given, in the checkpoint's order
-  std::vector<LayerOrder> orders;   // of the weights
-  std::vector<LayerPlan> layers;    // in the weights' order
+  Plan plan;                                          // as given, in the checkpoint's order
+  std::vector<LayerOrder> orders;                     // of the weights
+  std::vector<LayerPlan> layers;                      // in the weights' order
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
-  std::shared_ptr<const Weights> weights;
+  std::shared_ptr<Weights> weights;
+  int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
   const Ops* ops = nullptr;
   int threads = 0;
   mutable Counters counters;
-  mutable MemoryUse memory;         // activations and KV caches
+  mutable MemoryUse memory;  // activations and KV caches
 
   DType type() const { return weights->type; }
-  Buffer buffer(int64_t elements, DType dtype) const { return Buffer(*ops, size_t(elements) * size_of(dtype), &memory); }
+  Buffer buffer(int64_t elements, DType dtype) const {
+    return Buffer(*ops, size_t(elements) * size_of(dtype), &memory);
+  }
 };
 
 struct Engine::State : EngineState {};
@@ -77,9 +80,13 @@ class Stopwatch {
 /// vision_hidden and vision_features appended. images: pixels of each, [3, image_size, image_size] on the host.
 void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace);
 
+/// Most bytes of activations that run_vision holds at once.
+int64_t vision_bytes(const EngineState& state, int64_t images);
+
 /// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device. UserError for ids outside the
 /// vocabulary and for images that do not match the spans.
-void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x, Trace* trace);
+void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x,
+                  Trace* trace);
 /// The embedding of one token. out [hidden] on the host
 void embed_token(const EngineState& state, int64_t token, float* out);
 

@@ -28,7 +28,11 @@ std::vector<float> unfold(const VisionSpec& v, std::span<const float* const> ima
 class Tower {
  public:
   explicit Tower(const EngineState& state)
-      : s_(state), v_(state.spec.vision), w_(state.weights->vision), type_(state.type()), macs_(state.counters.vision_macs) {
+      : s_(state),
+        v_(state.spec.vision),
+        w_(state.weights->vision),
+        type_(state.type()),
+        macs_(state.counters.vision_macs) {
     const uint64_t none = 0;
     pairs_ = Buffer(*s_.ops, sizeof none, &s_.memory);
     s_.ops->upload(pairs_.data(), &none, sizeof none);
@@ -56,8 +60,10 @@ class Tower {
       const Buffer embedded = s_.buffer(patches * width, DType::F32);
       multiply(in.data(), patches, w_.patch, nullptr, DType::F32, embedded.data(), false);
       const Buffer sum = s_.buffer(rows * width, DType::F32);
-      s_.ops->embed_patches(embedded.as<float>(), w_.class_embed, w_.position_embed, images, positions, width, sum.as<float>());
-      s_.ops->layer_norm(sum.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows, width, DType::F32, x.data());
+      s_.ops->embed_patches(embedded.as<float>(), w_.class_embed, w_.position_embed, images, positions, width,
+                            sum.as<float>());
+      s_.ops->layer_norm(sum.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows, width, DType::F32,
+                         x.data());
     }
     const int64_t inner = std::max(4 * width, v_.intermediate_size);
     const Buffer normed = s_.buffer(rows * width, type_), scratch = s_.buffer(rows * inner, type_);
@@ -67,7 +73,8 @@ class Tower {
 
  private:
   /// out [rows, w.rows] = a [rows, w.columns] w^T + bias, rows contiguous; `accumulate` cannot have a bias.
-  void multiply(const void* a, int64_t rows, const Matrix& w, const float* bias, DType out_type, void* out, bool accumulate) {
+  void multiply(const void* a, int64_t rows, const Matrix& w, const float* bias, DType out_type, void* out,
+                bool accumulate) {
     Gemm gemm;
     gemm.type = type_;
     gemm.m = rows, gemm.n = w.rows, gemm.k = w.columns;
@@ -80,9 +87,11 @@ class Tower {
     macs_ += double(rows) * double(w.rows) * double(w.columns);
   }
 
-  void block(const VisionLayerWeights& layer, int64_t images, const Buffer& x, const Buffer& normed, const Buffer& scratch) {
+  void block(const VisionLayerWeights& layer, int64_t images, const Buffer& x, const Buffer& normed,
+             const Buffer& scratch) {
     const int64_t width = v_.hidden_size, rows = images * v_.positions();
-    s_.ops->layer_norm(x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows, width, type_, normed.data());
+    s_.ops->layer_norm(x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows, width, type_,
+                       normed.data());
     void* q = scratch.data();
     void* k = offset(q, type_, rows * width);
     void* v = offset(k, type_, rows * width);
@@ -91,17 +100,21 @@ class Tower {
     multiply(normed.data(), rows, layer.k, layer.k_bias, type_, k, false);
     multiply(normed.data(), rows, layer.v, layer.v_bias, type_, v, false);
     const int64_t head_dim = width / v_.num_attention_heads;
-    s_.ops->full_attention({type_, images, v_.positions(), v_.num_attention_heads, head_dim, q, k, v, out, pairs_.as<uint64_t>()});
+    s_.ops->full_attention(
+        {type_, images, v_.positions(), v_.num_attention_heads, head_dim, q, k, v, out, pairs_.as<uint64_t>()});
     add_rows(x, layer.o_bias, rows);
     multiply(out, rows, layer.o, nullptr, DType::F32, x.data(), true);
 
-    s_.ops->layer_norm(x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows, width, type_, normed.data());
+    s_.ops->layer_norm(x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows, width, type_,
+                       normed.data());
     multiply(normed.data(), rows, layer.fc1, layer.fc1_bias, type_, scratch.data(), false);
     s_.ops->activate(v_.hidden_act, scratch.data(), type_, rows * v_.intermediate_size);
     add_rows(x, layer.fc2_bias, rows);
     multiply(scratch.data(), rows, layer.fc2, nullptr, DType::F32, x.data(), true);
   }
-  void add_rows(const Buffer& x, const float* bias, int64_t rows) { s_.ops->add_bias(x.as<float>(), bias, rows, v_.hidden_size); }
+  void add_rows(const Buffer& x, const float* bias, int64_t rows) {
+    s_.ops->add_bias(x.as<float>(), bias, rows, v_.hidden_size);
+  }
 
   void project(int64_t images, const Buffer& x, float* out, Trace* trace) {
     const int64_t width = v_.hidden_size, positions = v_.positions(), skip = v_.drop_class_token ? 1 : 0;
@@ -131,6 +144,18 @@ class Tower {
 };
 
 }  // namespace
+
+int64_t vision_bytes(const EngineState& state, int64_t images) {
+  if (images == 0 || !state.weights->has_vision) return 0;
+  const VisionSpec& v = state.spec.vision;
+  const int64_t element = int64_t(size_of(state.type())),
+                rows = std::min(images, int64_t(images_at_once)) * v.positions();
+  // Three fp32 rows while patches are embedded; then one, its normed copy, and q, k, v and output or the widened row.
+  const int64_t embedding = v.hidden_size * 12 + 3 * v.patch_size * v.patch_size * element;
+  const int64_t layer = v.hidden_size * (4 + element) + std::max(4 * v.hidden_size, v.intermediate_size) * element;
+  const int64_t projector = v.hidden_size * element + state.spec.text.hidden_size * element;
+  return rows * std::max(embedding, layer + projector);
+}
 
 void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace) {
   require(state.weights->has_vision, "images were given, but this engine has no vision tower (random weights)");

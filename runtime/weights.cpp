@@ -28,8 +28,8 @@ std::vector<int64_t> expand(const std::vector<int64_t>& heads, int64_t head_dim)
 }
 
 /// Reads rows [row_order or own order] with columns in order as `type` into `out`, in parallel.
-void read_rows(const TensorSource& source, const std::vector<int64_t>* row_order, const std::vector<int64_t>* column_order,
-               DType type, bool check, void* out) {
+void read_rows(const TensorSource& source, const std::vector<int64_t>* row_order,
+               const std::vector<int64_t>* column_order, DType type, bool check, void* out) {
   const int64_t columns = source.columns;
   const bool converted = !source.data || source.type != type;
   std::exception_ptr error;
@@ -61,22 +61,18 @@ void read_rows(const TensorSource& source, const std::vector<int64_t>* row_order
   if (error) std::rethrow_exception(error);
 }
 
+constexpr Role layer_matrices[] = {Role::Q, Role::K, Role::V, Role::O, Role::Gate, Role::Up, Role::Down};
+
 }  // namespace
 
-WeightBuilder::WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops, Find find)
-    : spec_(spec), orders_(orders), type_(type), ops_(ops), find_(std::move(find)), weights_(std::make_shared<Weights>()) {
+WeightBuilder::WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops,
+                             Find find)
+    : spec_(spec), orders_(orders), type_(type), ops_(ops), find_(std::move(find)) {
   ensure(int64_t(orders.size()) == spec.text.num_hidden_layers, "one order a layer");
-  weights_->type = type;
 }
 
-void* WeightBuilder::own(size_t bytes) {
-  weights_->buffers_.emplace_back(ops_, bytes);
-  weights_->owned_bytes_ += int64_t(bytes);
-  return weights_->buffers_.back().data();
-}
-
-Matrix WeightBuilder::matrix(Role role, int64_t layer, const std::vector<int64_t>* row_order,
-                             const std::vector<int64_t>* column_order) {
+Matrix WeightBuilder::matrix(LoadedTensors& memory, Role role, int64_t layer, const std::vector<int64_t>* row_order,
+                             const std::vector<int64_t>* column_order) const {
   const TensorSource source = find_(role, layer);
   if (row_order && is_identity(*row_order)) row_order = nullptr;
   if (column_order && is_identity(*column_order)) column_order = nullptr;
@@ -84,11 +80,11 @@ Matrix WeightBuilder::matrix(Role role, int64_t layer, const std::vector<int64_t
   const bool as_it_lies = source.data && source.type == type_ && !row_order && !column_order;
   const size_t bytes = size_t(source.rows * source.columns) * size_of(type_);
   if (as_it_lies && ops_.host_memory) {
-    weights_->files_.push_back(source.file);
+    memory.use(source.file, source.data, bytes);
     result.data = source.data;
     return result;
   }
-  void* target = own(bytes);
+  void* target = memory.own(ops_, bytes);
   result.data = target;
   if (ops_.host_memory) {
     read_rows(source, row_order, column_order, type_, true, target);
@@ -99,10 +95,15 @@ Matrix WeightBuilder::matrix(Role role, int64_t layer, const std::vector<int64_t
     read_rows(source, row_order, column_order, type_, true, staging.data());
     ops_.upload(target, staging.data(), bytes);
   }
+  if (source.data) {  // read once: its pages need not stay beside the copy
+    const size_t at = size_t(static_cast<const std::byte*>(source.data) - source.file->bytes().data());
+    source.file->drop(at, size_t(source.rows * source.columns) * size_of(source.type));
+  }
   return result;
 }
 
-const float* WeightBuilder::vector(Role role, int64_t layer, const std::vector<int64_t>* order) {
+const float* WeightBuilder::vector(LoadedTensors& memory, Role role, int64_t layer,
+                                   const std::vector<int64_t>* order) const {
   const TensorSource source = find_(role, layer);
   const size_t count = size_t(source.rows * source.columns);
   std::vector<float> values(count), ordered(count);
@@ -111,77 +112,111 @@ const float* WeightBuilder::vector(Role role, int64_t layer, const std::vector<i
     require(std::isfinite(values[i]), "tensor {}: element {} is not finite", source.name, i);
     ordered[i] = values[order ? size_t((*order)[i]) : i];
   }
-  void* target = own(count * sizeof(float));
+  void* target = memory.own(ops_, count * sizeof(float));
   ops_.upload(target, ordered.data(), count * sizeof(float));
   return static_cast<const float*>(target);
 }
 
-void WeightBuilder::decoder_layer(int64_t layer) {
+void WeightBuilder::decoder_layer(int64_t layer, LoadedLayer& into) const {
   const LayerOrder& order = orders_[size_t(layer)];
-  const std::vector<int64_t> q = expand(order.heads, spec_.text.head_dim), kv = expand(order.kv_heads, spec_.text.head_dim);
-  DecoderLayerWeights& w = weights_->layers.emplace_back();
-  w.input_norm = vector(Role::InputNorm, layer);
-  w.post_norm = vector(Role::PostNorm, layer);
-  w.q = matrix(Role::Q, layer, &q);
-  w.k = matrix(Role::K, layer, &kv);
-  w.v = matrix(Role::V, layer, &kv);
-  w.o = matrix(Role::O, layer, nullptr, &q);
-  w.gate = matrix(Role::Gate, layer, &order.neurons);
-  w.up = matrix(Role::Up, layer, &order.neurons);
-  w.down = matrix(Role::Down, layer, nullptr, &order.neurons);
+  const std::vector<int64_t> q = expand(order.heads, spec_.text.head_dim),
+                             kv = expand(order.kv_heads, spec_.text.head_dim);
+  DecoderLayerWeights& w = into.weights;
+  LoadedTensors& m = into.memory;
+  w.input_norm = vector(m, Role::InputNorm, layer);
+  w.post_norm = vector(m, Role::PostNorm, layer);
+  w.q = matrix(m, Role::Q, layer, &q);
+  w.k = matrix(m, Role::K, layer, &kv);
+  w.v = matrix(m, Role::V, layer, &kv);
+  w.o = matrix(m, Role::O, layer, nullptr, &q);
+  w.gate = matrix(m, Role::Gate, layer, &order.neurons);
+  w.up = matrix(m, Role::Up, layer, &order.neurons);
+  w.down = matrix(m, Role::Down, layer, nullptr, &order.neurons);
   if (spec_.text.attention_bias) {
-    w.q_bias = vector(Role::QBias, layer, &q);
-    w.k_bias = vector(Role::KBias, layer, &kv);
-    w.v_bias = vector(Role::VBias, layer, &kv);
+    w.q_bias = vector(m, Role::QBias, layer, &q);
+    w.k_bias = vector(m, Role::KBias, layer, &kv);
+    w.v_bias = vector(m, Role::VBias, layer, &kv);
   }
 }
 
-void WeightBuilder::vision() {
-  VisionWeights& v = weights_->vision;
-  weights_->has_vision = true;
-  v.patch = matrix(Role::PatchEmbed, -1);
-  v.class_embed = vector(Role::ClassEmbed, -1);
-  v.position_embed = vector(Role::PositionEmbed, -1);
-  v.pre_norm = vector(Role::PreNorm, -1);
-  v.pre_norm_bias = vector(Role::PreNormBias, -1);
+void WeightBuilder::announce(int64_t layer) const {
+  for (const Role role : layer_matrices) {
+    const TensorSource source = find_(role, layer);
+    if (!source.data) return;
+    source.file->prefetch(size_t(static_cast<const std::byte*>(source.data) - source.file->bytes().data()),
+                          size_t(source.rows * source.columns) * size_of(source.type));
+  }
+}
+
+int64_t WeightBuilder::layer_bytes(int64_t layer) const {
+  int64_t bytes = 0;
+  for (const Role role : layer_matrices) {
+    const TensorSource source = find_(role, layer);
+    bytes += source.rows * source.columns * int64_t(size_of(type_));
+  }
+  const DecoderSpec& text = spec_.text;  // norms and biases are fp32
+  const int64_t biases =
+      text.attention_bias ? (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim : 0;
+  return bytes + (2 * text.hidden_size + biases) * int64_t(sizeof(float));
+}
+
+void WeightBuilder::vision(Weights& weights) const {
+  VisionWeights& v = weights.vision;
+  LoadedTensors& m = weights.fixed;
+  weights.has_vision = true;
+  v.patch = matrix(m, Role::PatchEmbed, -1);
+  v.class_embed = vector(m, Role::ClassEmbed, -1);
+  v.position_embed = vector(m, Role::PositionEmbed, -1);
+  v.pre_norm = vector(m, Role::PreNorm, -1);
+  v.pre_norm_bias = vector(m, Role::PreNormBias, -1);
   for (int64_t l = 0; l < spec_.vision.layers_run; ++l) {
     VisionLayerWeights& w = v.layers.emplace_back();
-    w.norm1 = vector(Role::Norm1, l), w.norm1_bias = vector(Role::Norm1Bias, l);
-    w.norm2 = vector(Role::Norm2, l), w.norm2_bias = vector(Role::Norm2Bias, l);
-    w.q = matrix(Role::VisionQ, l), w.q_bias = vector(Role::VisionQBias, l);
-    w.k = matrix(Role::VisionK, l), w.k_bias = vector(Role::VisionKBias, l);
-    w.v = matrix(Role::VisionV, l), w.v_bias = vector(Role::VisionVBias, l);
-    w.o = matrix(Role::VisionO, l), w.o_bias = vector(Role::VisionOBias, l);
-    w.fc1 = matrix(Role::Fc1, l), w.fc1_bias = vector(Role::Fc1Bias, l);
-    w.fc2 = matrix(Role::Fc2, l), w.fc2_bias = vector(Role::Fc2Bias, l);
+    w.norm1 = vector(m, Role::Norm1, l), w.norm1_bias = vector(m, Role::Norm1Bias, l);
+    w.norm2 = vector(m, Role::Norm2, l), w.norm2_bias = vector(m, Role::Norm2Bias, l);
+    w.q = matrix(m, Role::VisionQ, l), w.q_bias = vector(m, Role::VisionQBias, l);
+    w.k = matrix(m, Role::VisionK, l), w.k_bias = vector(m, Role::VisionKBias, l);
+    w.v = matrix(m, Role::VisionV, l), w.v_bias = vector(m, Role::VisionVBias, l);
+    w.o = matrix(m, Role::VisionO, l), w.o_bias = vector(m, Role::VisionOBias, l);
+    w.fc1 = matrix(m, Role::Fc1, l), w.fc1_bias = vector(m, Role::Fc1Bias, l);
+    w.fc2 = matrix(m, Role::Fc2, l), w.fc2_bias = vector(m, Role::Fc2Bias, l);
   }
-  v.project1 = matrix(Role::Project1, -1);
-  v.project2 = matrix(Role::Project2, -1);
+  v.project1 = matrix(m, Role::Project1, -1);
+  v.project2 = matrix(m, Role::Project2, -1);
   if (spec_.projector.bias) {
-    v.project1_bias = vector(Role::Project1Bias, -1);
-    v.project2_bias = vector(Role::Project2Bias, -1);
+    v.project1_bias = vector(m, Role::Project1Bias, -1);
+    v.project2_bias = vector(m, Role::Project2Bias, -1);
   }
 }
 
-std::shared_ptr<const Weights> WeightBuilder::build(bool with_vision) {
+std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
+  auto weights = std::make_shared<Weights>();
+  weights->type = type_;
   const TensorSource embed = find_(Role::EmbedTokens, -1);
   if (embed.data) {
-    weights_->files_.push_back(embed.file);
-    weights_->embed = embed.data;
-    weights_->embed_type = embed.type;
+    weights->fixed.use(embed.file, embed.data, size_t(embed.rows * embed.columns) * size_of(embed.type));
+    weights->embed = embed.data;
+    weights->embed_type = embed.type;
   } else {
-    const size_t bytes = size_t(embed.rows * embed.columns) * size_of(type_);
-    weights_->buffers_.emplace_back(cpu_ops(), bytes);
-    weights_->owned_bytes_ += int64_t(bytes);
-    read_rows(embed, nullptr, nullptr, type_, false, weights_->buffers_.back().data());
-    weights_->embed = weights_->buffers_.back().data();
-    weights_->embed_type = type_;
+    void* rows = weights->fixed.own(cpu_ops(), size_t(embed.rows * embed.columns) * size_of(type_));
+    read_rows(embed, nullptr, nullptr, type_, false, rows);
+    weights->embed = rows;
+    weights->embed_type = type_;
   }
-  for (int64_t layer = 0; layer < spec_.text.num_hidden_layers; ++layer) decoder_layer(layer);
-  weights_->final_norm = vector(Role::FinalNorm, -1);
-  weights_->head = matrix(Role::LmHead, -1);
-  if (with_vision) vision();
-  return std::move(weights_);
+  weights->final_norm = vector(weights->fixed, Role::FinalNorm, -1);
+  weights->head = matrix(weights->fixed, Role::LmHead, -1);
+  if (with_vision) vision(*weights);
+  weights->fixed_bytes =
+      weights->fixed.bytes() - int64_t(size_t(embed.rows * embed.columns) * size_of(weights->embed_type));
+
+  int64_t largest = 0;
+  for (int64_t layer = 0; layer < spec_.text.num_hidden_layers; ++layer)
+    largest = std::max(largest, layer_bytes(layer));
+  const auto self = shared_from_this();
+  weights->layers = std::make_unique<LayerStore>(
+      spec_.text.num_hidden_layers, largest,
+      [self](int64_t layer, LoadedLayer& into) { self->decoder_layer(layer, into); },
+      [self](int64_t layer) { self->announce(layer); });
+  return weights;
 }
 
 std::vector<LayerOrder> prefix_orders(const Plan& plan, const DecoderSpec& spec) {
@@ -194,14 +229,13 @@ std::vector<LayerOrder> prefix_orders(const Plan& plan, const DecoderSpec& spec)
   return orders;
 }
 
-std::shared_ptr<const Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,
-                                            const Ops& ops) {
-  const std::vector<TensorSlot> table = tensor_table(model.spec);
-  const auto find = [&](Role role, int64_t layer) {
+std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,
+                                      const Ops& ops) {
+  const auto find = [table = tensor_table(model.spec), checkpoint = model.checkpoint](Role role, int64_t layer) {
     const TensorSlot& slot = find_slot(table, role, layer);
-    const TensorView& view = model.checkpoint.at(slot.name, slot.shape);
+    const TensorView& view = checkpoint.at(slot.name, slot.shape);
     require(view.dtype == DType::F32 || view.dtype == DType::F16 || view.dtype == DType::BF16,
-            "{}: tensor {}: expected F32, F16 or BF16, found {}", model.checkpoint.folder().string(), slot.name,
+            "{}: tensor {}: expected F32, F16 or BF16, found {}", checkpoint.folder().string(), slot.name,
             safetensors_name(view.dtype));
     TensorSource source;
     source.rows = slot.shape.size() > 1 ? slot.shape[0] : 1;
@@ -209,13 +243,14 @@ std::shared_ptr<const Weights> load_weights(const OpenModel& model, const std::v
     source.type = view.dtype;
     source.data = view.bytes.data();
     source.file = view.file;
-    source.name = model.checkpoint.folder().string() + ": " + slot.name;
+    source.name = checkpoint.folder().string() + ": " + slot.name;
     source.read = [view, columns = source.columns](int64_t row, float* out) {
-      to_float(offset(static_cast<const void*>(view.bytes.data()), view.dtype, row * columns), view.dtype, size_t(columns), out);
+      to_float(offset(static_cast<const void*>(view.bytes.data()), view.dtype, row * columns), view.dtype,
+               size_t(columns), out);
     };
     return source;
   };
-  return WeightBuilder(model.spec, orders, type, ops, find).build(true);
+  return std::make_shared<WeightBuilder>(model.spec, orders, type, ops, find)->build(true);
 }
 
 }  // namespace yopo::runtime

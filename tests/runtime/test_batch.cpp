@@ -2,8 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
 
 #include "tests/runtime/fixtures.h"
+#include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
 
 namespace yopo {
@@ -22,9 +26,10 @@ TEST(Batch, EachRequestAsIfAlone) {
   const int64_t vocab = spec.text.vocab_size;
   for (int round = 0; round < 6; ++round) {
     SCOPED_TRACE(round);
-    const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 4);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 4);
     std::vector<ModelInput> inputs;
-    for (const int64_t images : {0, 2, 1, 0, 3, 1, 1}) inputs.push_back(testing::drawn_input(spec.text, random, images));
+    for (const int64_t images : {0, 2, 1, 0, 3, 1, 1})
+      inputs.push_back(testing::drawn_input(spec.text, random, images));
     engine.counters() = {};
     const auto session = engine.prefill(inputs, 3);
     std::vector<int64_t> tokens(inputs.size());
@@ -53,10 +58,60 @@ TEST(Batch, EachRequestAsIfAlone) {
   }
 }
 
+// Sixteen requests of different lengths, image counts and answer lengths: logits after the prefill and after every
+// step, and the texts, are those of each request alone.
+TEST(Batch, SixteenDifferentRequests) {
+  std::mt19937 random(25);
+  ModelSpec spec = testing::small_spec();
+  const Plan plan = testing::drawn_plan(spec.text, random);
+  std::vector<ModelInput> inputs;
+  for (int64_t i = 0; i < 16; ++i) inputs.push_back(testing::drawn_input(spec.text, random, i % 4));
+  constexpr int64_t limit = 12;
+  {  // the end of sequence is a token that some answers reach early, some late and some never
+    const Engine engine(spec, plan, testing::on_device(), 6);
+    std::map<int64_t, std::set<size_t>> first_at;
+    for (const runtime::Generated& answer : engine.generate(inputs, limit))
+      for (const int64_t token : std::set<int64_t>(answer.tokens.begin(), answer.tokens.end()))
+        first_at[token].insert(
+            size_t(std::find(answer.tokens.begin(), answer.tokens.end(), token) - answer.tokens.begin()));
+    spec.eos_token_ids = {std::max_element(first_at.begin(), first_at.end(), [](const auto& a, const auto& b) {
+                            return a.second.size() < b.second.size();
+                          })->first};
+  }
+  const Engine engine(spec, plan, testing::on_device(), 6);
+  const std::vector<runtime::Generated> together = engine.generate(inputs, limit);
+  std::set<size_t> lengths;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    SCOPED_TRACE(i);
+    const runtime::Generated alone = engine.generate({inputs[i]}, limit)[0];
+    EXPECT_EQ(together[i].tokens, alone.tokens);
+    EXPECT_EQ(together[i].stopped, alone.stopped);
+    lengths.insert(alone.tokens.size());
+  }
+  EXPECT_GE(lengths.size(), 3u) << "answers of different lengths";
+
+  const auto batch = engine.prefill(inputs, limit);
+  std::vector<std::unique_ptr<runtime::Session, void (*)(runtime::Session*)>> singles;
+  for (const ModelInput& input : inputs) singles.push_back(engine.prefill({input}, limit));
+  const int64_t vocab = spec.text.vocab_size;
+  for (int64_t step = 0; step <= limit; ++step) {
+    std::vector<int64_t> live, tokens;
+    for (int64_t i = 0; i < 16; ++i) {
+      EXPECT_TRUE(close_relative(row(engine.logits(*batch), i, vocab), engine.logits(*singles[size_t(i)]), 1e-5))
+          << step << ", " << i;
+      if (i + 2 * step >= 30 || step == limit) continue;  // requests leave one after another
+      live.push_back(i);
+      tokens.push_back((i * 7 + step) % vocab);
+      engine.decode(*singles[size_t(i)], {0}, {tokens.back()});
+    }
+    engine.decode(*batch, live, tokens);
+  }
+}
+
 TEST(Batch, SameBytesTwice) {
   std::mt19937 random(22);
   const ModelSpec spec = testing::small_spec();
-  const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 4);
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 4);
   const ModelInput input = testing::drawn_input(spec.text, random, 2);
   EXPECT_EQ(engine.trace(input, {}).hidden, engine.trace(input, {}).hidden);
 }
@@ -67,7 +122,7 @@ TEST(Generate, GreedyAndFinishedRequestsLeave) {
   std::vector<ModelInput> inputs;
   for (const int64_t images : {1, 0, 2}) inputs.push_back(testing::drawn_input(spec.text, random, images));
   const Plan plan = testing::drawn_plan(spec.text, random);
-  const Engine free_engine(spec, plan, {.dtype = "fp32"}, 6);
+  const Engine free_engine(spec, plan, testing::on_device(), 6);
   const auto endless = free_engine.generate(inputs, 6);
   ASSERT_EQ(endless.size(), 3u);
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -83,7 +138,7 @@ TEST(Generate, GreedyAndFinishedRequestsLeave) {
   }
   // With the third token of request 0 as the end of sequence, everyone stops where it comes first.
   spec.eos_token_ids = {endless[0].tokens[2]};
-  const Engine engine(spec, plan, {.dtype = "fp32"}, 6);
+  const Engine engine(spec, plan, testing::on_device(), 6);
   const auto stopped = engine.generate(inputs, 6);
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto end = std::find(endless[i].tokens.begin(), endless[i].tokens.end(), spec.eos_token_ids[0]);
@@ -99,7 +154,7 @@ TEST(Generate, GreedyAndFinishedRequestsLeave) {
 TEST(Generate, TiesGoToTheLowestToken) {
   ModelSpec spec = testing::small_spec();
   spec.text.attention_bias = false;
-  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 6);
+  const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 6);
   ModelInput input;
   input.position_ids = {0};
   input.embeds.assign(size_t(spec.text.hidden_size), 0.0f);  // without biases every logit stays exactly zero
@@ -109,7 +164,7 @@ TEST(Generate, TiesGoToTheLowestToken) {
 TEST(Batch, MemoryIsAccountedAndReturned) {
   std::mt19937 random(24);
   const ModelSpec spec = testing::small_spec();
-  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 6);
+  const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 6);
   const ModelInput input = testing::drawn_input(spec.text, random, 1);
   { const auto session = engine.prefill({input}, 0); }
   EXPECT_GT(engine.take_peak_bytes(), kv_bytes(engine.plan(), spec.text, shape_of(input), 0, 4));

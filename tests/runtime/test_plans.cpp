@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/runtime/fixtures.h"
+#include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
 
 namespace yopo {
@@ -45,7 +46,7 @@ TEST(Plans, RandomPlansWithGroupedQueries) {
   const testing::ReferenceWeights weights = testing::drawn_weights(spec, 11);
   for (int i = 0; i < 40; ++i) {
     SCOPED_TRACE(i);
-    const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 11);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 11);
     check_against_reference(engine, weights, testing::drawn_input(spec.text, random, i % 3), random);
   }
 }
@@ -56,7 +57,7 @@ TEST(Plans, RandomPlansOnTheFixtureModel) {
   const testing::ReferenceWeights weights = testing::stored_weights(model);
   for (int i = 0; i < 12; ++i) {
     SCOPED_TRACE(i);
-    const Engine engine(model, testing::drawn_plan(model.spec.text, random), {.dtype = "fp32"});
+    const Engine engine(model, testing::drawn_plan(model.spec.text, random), testing::on_device());
     check_against_reference(engine, weights, testing::drawn_input(model.spec.text, random, 1 + i % 2), random);
   }
 }
@@ -67,7 +68,7 @@ TEST(Plans, NothingVisualLeavesTheTextAlone) {
   const ModelInput input = testing::drawn_input(spec.text, random, 2);
   Plan none = dense_plan(spec.text);
   none.visual_layers = 0;
-  const Engine engine(spec, none, {.dtype = "fp32"}, 3);
+  const Engine engine(spec, none, testing::on_device(), 3);
   check_against_reference(engine, testing::drawn_weights(spec, 3), input, random);
   EXPECT_EQ(visual_cost(none, spec.text, shape_of(input)).macs(), 0);
 }
@@ -83,14 +84,14 @@ TEST(Plans, PromptOfImagesAlone) {
   Plan plan = dense_plan(spec.text);
   plan.visual_layers = 2;
   plan.window = Window{3, false};
-  check_against_reference(Engine(spec, plan, {.dtype = "fp32"}, 3), testing::drawn_weights(spec, 3), input, random);
+  check_against_reference(Engine(spec, plan, testing::on_device(), 3), testing::drawn_weights(spec, 3), input, random);
 }
 
 // A dense twin over reordered weights is the dense model.
 TEST(Plans, DenseTwinSharesReorderedWeights) {
   std::mt19937 random(12);
   const ModelSpec spec = testing::small_spec();
-  const Engine engine(spec, testing::drawn_plan(spec.text, random), {.dtype = "fp32"}, 5);
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 5);
   const Engine dense = engine.dense();
   EXPECT_TRUE(is_dense(dense.plan(), spec.text));
   check_against_reference(dense, testing::drawn_weights(spec, 5), testing::drawn_input(spec.text, random, 2), random);
@@ -100,14 +101,17 @@ TEST(Plans, UserMistakesAreNamed) {
   const ModelSpec spec = testing::small_spec();
   Plan plan = dense_plan(spec.text);
   plan.semantics = Semantics::Llava;
-  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32"}, 1), UserError);
+  EXPECT_THROW(Engine(spec, plan, testing::on_device(), 1), UserError);
   plan.semantics = Semantics::Skip;
-  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp16"}, 1), UserError);
+  EXPECT_THROW(Engine(spec, plan, testing::on_device("fp64"), 1), UserError);
+  if (!testing::tested_ops().supports(DType::F16, nullptr)) {
+    EXPECT_THROW(Engine(spec, plan, testing::on_device("fp16"), 1), UserError);
+  }
   EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32", .device = "tpu"}, 1), UserError);
   plan.heads.pop_back();
-  EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32"}, 1), UserError);
+  EXPECT_THROW(Engine(spec, plan, testing::on_device(), 1), UserError);
 
-  const Engine engine(spec, dense_plan(spec.text), {.dtype = "fp32"}, 1);
+  const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 1);
   ModelInput input;
   EXPECT_THROW(engine.prefill({input}, 0), UserError);
   EXPECT_THROW(engine.prefill({}, 0), UserError);

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "runtime/cpu/gemm.h"
 #include "tests/runtime/fixtures.h"
+#include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
 
 namespace yopo {
@@ -36,7 +36,7 @@ std::vector<float> last_row(const std::vector<float>& logits, int64_t vocab) { r
 TEST_P(ReferenceCase, DenseFromEmbeddings) {
   const Case data = read_case(GetParam().name);
   const OpenModel model = open_model(fixture(GetParam().model));
-  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const double tolerance = data.json["tolerance"]["dense"]["values"];
   TraceOptions options;
   options.decode = data.decode;
@@ -57,7 +57,7 @@ TEST_P(ReferenceCase, EveryPlanFromEmbeddings) {
   for (const std::string& run : runs) {
     SCOPED_TRACE(run);
     const Plan plan = read_plan(fixture(GetParam().name) / ("skip_" + run + ".plan.json"));
-    const Engine engine(model, plan, {.dtype = "fp32"});
+    const Engine engine(model, plan, testing::on_device());
     const double tolerance = data.json["skip"][run]["tolerance"];
     TraceOptions options;
     options.decode = data.decode;
@@ -80,7 +80,7 @@ TEST_P(ReferenceCase, EveryPlanFromEmbeddings) {
 TEST_P(ReferenceCase, FromPixels) {
   const Case data = read_case(GetParam().name);
   const OpenModel model = open_model(fixture(GetParam().model));
-  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const SafetensorsFile expected = data.file("dense");
   const ModelInput input = read_input(model.spec, fixture(GetParam().name) / "inputs.safetensors");
   TraceOptions options;
@@ -93,18 +93,18 @@ TEST_P(ReferenceCase, FromPixels) {
   EXPECT_GT(engine.counters().vision_macs, 0);
 }
 
-// Every rounding to bf16 has a relative error of at most 2^-9. A row's 2 L branches are rounded at five places each (input,
-// weights, projections, mixture, output), and these errors are independent: the row's error norm stays below
-// 2^-9 sqrt(5 * 2 L) times the largest norm that the row had, times 4 for what a layer amplifies.
-TEST_P(ReferenceCase, Bf16WithinRowNormBound) {
-  const Case data = read_case(GetParam().name);
-  const OpenModel model = open_model(fixture(GetParam().model));
-  const Plan plan = read_plan(fixture(GetParam().name) / "skip_all.plan.json");
-  if (!runtime::cpu::bf16_is_possible()) {
-    EXPECT_THROW(Engine(model, plan, {.dtype = "bf16"}), UserError);
+// Every rounding to 16 bits has a relative error of at most `unit` (bf16: 2^-9, fp16: 2^-12). A row's 2 L branches are rounded at
+// five places each (input, weights, projections, mixture, output), and these errors are independent: the row's error norm stays
+// below unit sqrt(5 * 2 L) times the largest norm that the row had, times 4 for what a layer amplifies.
+void within_row_norm_bound(const Named& named, const std::string& dtype, double unit) {
+  const Case data = read_case(named.name);
+  const OpenModel model = open_model(fixture(named.model));
+  const Plan plan = read_plan(fixture(named.name) / "skip_all.plan.json");
+  if (!testing::tested_ops().supports(dtype_from_name(dtype), nullptr)) {
+    EXPECT_THROW(Engine(model, plan, testing::on_device(dtype)), UserError);
     return;
   }
-  const Engine engine(model, plan, {.dtype = "bf16"});
+  const Engine engine(model, plan, testing::on_device(dtype));
   TraceOptions options;
   options.decode = data.decode;
   const Trace trace = engine.trace(data.embedded(), options);
@@ -112,6 +112,7 @@ TEST_P(ReferenceCase, Bf16WithinRowNormBound) {
   const std::vector<float> hidden = expected.at("hidden").floats();
   ASSERT_EQ(trace.hidden.size(), hidden.size());
   const int64_t layers = trace.layers, length = trace.length, size = trace.hidden_size;
+  double total = 0;
   for (int64_t t = 0; t < length; ++t) {
     double norm = 0, error = 0;
     for (int64_t l = 0; l <= layers; ++l) {
@@ -124,12 +125,17 @@ TEST_P(ReferenceCase, Bf16WithinRowNormBound) {
       }
       norm = std::max(norm, std::sqrt(square));
     }
-    const double bound = 4 * std::sqrt(10.0 * double(layers)) / 512 * norm;
+    const double bound = 4 * std::sqrt(10.0 * double(layers)) * unit * norm;
     EXPECT_LE(std::sqrt(error), bound) << "row " << t;
     EXPECT_TRUE(std::isfinite(error));
+    total += error;
   }
+  EXPECT_GT(total, 0) << "nothing was rounded";
   EXPECT_EQ(engine.counters().kv_bytes, kv_bytes(engine.plan(), model.spec.text, {length, data.spans}, int64_t(data.decode.size()), 2));
 }
+
+TEST_P(ReferenceCase, Bf16WithinRowNormBound) { within_row_norm_bound(GetParam(), "bf16", 0x1p-9); }
+TEST_P(ReferenceCase, Fp16WithinRowNormBound) { within_row_norm_bound(GetParam(), "fp16", 0x1p-12); }
 
 INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase,
                          ::testing::Values(Named{"llava_hf/model", "llava_hf/cases/single"},
@@ -139,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase,
 
 TEST(ReferenceBatch, PaddedCaseGivesTheRowsOfEachSample) {
   const OpenModel model = open_model(fixture("llava_hf/model"));
-  const Engine engine(model, dense_plan(model.spec.text), {.dtype = "fp32"});
+  const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const SafetensorsFile inputs = SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/inputs.safetensors"));
   const std::vector<float> expected =
       SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/dense.safetensors")).at("logits").floats();

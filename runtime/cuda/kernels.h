@@ -1,0 +1,36 @@
+// The backend's own kernels behind their launchers; arguments and meanings are those of runtime/ops.h.
+#pragma once
+
+#include "runtime/cuda/space.h"
+#include "runtime/ops.h"
+
+namespace yopo::runtime::YOPO_CUDA_SPACE {
+
+// norm.cu
+void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
+void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
+                DType type, void* out);
+// rope.cu
+void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
+          const float* sin);
+void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
+           const float* sin, std::span<const StoreRows> targets);
+void store_decode(const DecodeStore& store);
+// elementwise.cu
+void gated(void* gate, const void* up, DType type, int64_t count);
+void activate(Activation activation, void* x, DType type, int64_t count);
+void add_bias(float* x, const float* bias, int64_t rows, int64_t columns);
+/// x [rows, columns] of `type`, rows `stride` elements apart, += bias [columns] (what cuBLASLt cannot add to 16-bit
+/// outputs).
+void add_bias_to(void* x, DType type, const float* bias, int64_t rows, int64_t columns, int64_t stride);
+void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
+                   int64_t positions, int64_t columns, float* out);
+void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
+// attention_prefill.cu
+void prefill_attention(const PrefillAttention& attention);
+// attention_decode.cu
+void decode_attention(const DecodeAttention& attention);
+// attention_full.cu
+void full_attention(const FullAttention& attention);
+
+}  // namespace yopo::runtime::YOPO_CUDA_SPACE
