@@ -28,7 +28,7 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")->check(CLI::NonNegativeNumber);
   command->add_option("--rounds", flags->rounds, "Interleaved repetitions")->check(CLI::PositiveNumber);
   command->add_option("--device", flags->run.device, "cpu or cuda");
-  command->add_option("--dtype", flags->run.dtype, "bf16 or fp32");
+  command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16");
   command->add_option("--seed", flags->seed, "Of the random weights");
   command->callback([flags, paths, &context] {
     context.run = [flags, paths, &context] {
@@ -37,8 +37,7 @@ void add_bench(CLI::App& app, Context& context) {
       options.model = paths->model;
       options.config = paths->config;
       options.plan = paths->plan;
-      options.run.threads = context.threads;
-      options.run.device = resolve_device(options.run.device);
+      options.run = engine_options(context, options.run.dtype, options.run.device);
       const runtime::BenchResult result = runtime::bench(options);
       if (context.json) {
         print_json(runtime::bench_to_json(result));

@@ -17,6 +17,7 @@ struct Context {
   bool json = false;    // --json: the result on stdout for machines
   bool quiet = false;   // --quiet: no progress
   int threads = 0;      // --threads: 0 is all
+  std::string memory;   // --memory: a size; empty is no limit
   std::function<int()> run;
 };
 

@@ -23,17 +23,13 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--max-new-tokens", flags->max_new_tokens, "At most this many tokens")->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
-  command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
+  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
   command->add_option("--device", flags->device, "cpu, cuda or auto");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
-      runtime::Options options;
-      options.dtype = flags->dtype;
-      options.device = resolve_device(flags->device);
-      options.threads = context.threads;
-      const runtime::Engine engine(model, plan, options);
+      const runtime::Engine engine(model, plan, engine_options(context, flags->dtype, flags->device));
       const Processor processor(model, flags->form);
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");

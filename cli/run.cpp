@@ -16,12 +16,12 @@ constexpr int64_t kTimedSamples = 20, kTimedRounds = 5, kTimedTokens = 4;
 
 /// The prompts of the first evaluation (or of the calibration), for the side-by-side timing.
 std::vector<ModelInput> timing_inputs(const Recipe& recipe, const OpenModel& model) {
-  const DatasetOptions& dataset =
-      recipe.evaluate.empty() ? recipe.calibration->dataset : recipe.evaluate.front().dataset;
+  std::vector<Sample> samples = recipe.evaluate.empty() ? read_samples(recipe.calibration->dataset)
+                                                        : *open_benchmark(recipe.evaluate.front(), true).samples;
   const Processor processor(model);
   std::vector<ModelInput> inputs;
-  for (const Sample& sample : choose_samples(read_samples(dataset), kTimedSamples, recipe.seed))
-    inputs.push_back(processor.prepare(sample.text, sample.images, sample.where));
+  for (const Sample& sample : choose_samples(std::move(samples), kTimedSamples, recipe.seed))
+    inputs.push_back(processor.prepare(sample));
   return inputs;
 }
 
@@ -40,7 +40,7 @@ int run(const Recipe& recipe, const Context& context) {
   options.shard_size = recipe.shard_size;
   export_checkpoint(model, plan, files.pruned, options);
   note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
-  const VerifyResult proof = verify_stage(recipe, context.threads, files);
+  const VerifyResult proof = verify_stage(recipe, context, files);
   for (const VerifyCheck& check : proof.checks)
     note(fmt::format("verify: {} {} {:.3g} (limit {:.3g})", check.passed ? "passed" : "FAILED", check.name, check.value, check.limit));
   if (!proof.passed) {
@@ -48,14 +48,11 @@ int run(const Recipe& recipe, const Context& context) {
     if (context.json) print_json({{"verify", verify_to_json(proof)}});
     return 1;
   }
-  const std::vector<EvaluationResult> results = evaluate_stage(recipe, context.threads, files);
-  runtime::Options engine_options;
-  engine_options.dtype = recipe.dtype;
-  engine_options.device = resolve_device(recipe.device);
-  engine_options.threads = context.threads;
+  const std::vector<EvaluationResult> results = evaluate_stage(recipe, context, files);
+  const runtime::Options settings = engine_options(context, recipe.dtype, recipe.device);
   const OpenModel pruned_model = open_model(files.pruned);
-  const runtime::Engine dense(model, dense_plan(model.spec.text), engine_options);
-  const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), engine_options);
+  const runtime::Engine dense(model, dense_plan(model.spec.text), settings);
+  const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), settings);
   const Comparison comparison = compare(dense, pruned, timing_inputs(recipe, model), kTimedRounds, kTimedTokens);
   if (context.json) {
     print_json({{"output", files.folder.string()}, {"verify", verify_to_json(proof)},

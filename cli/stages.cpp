@@ -83,6 +83,15 @@ std::string resolve_device(const std::string& device) {
   return device;
 }
 
+runtime::Options engine_options(const Context& context, const std::string& dtype, const std::string& device) {
+  runtime::Options options;
+  options.dtype = dtype;
+  options.device = resolve_device(device);
+  options.threads = context.threads;
+  options.memory = context.memory.empty() ? 0 : int64_t(parse_size(context.memory, "--memory"));
+  return options;
+}
+
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, int threads, const fs::path& output) {
   require(recipe.calibration.has_value(), "{}: the recipe has no section calibration", recipe.file.string());
   CalibrationRun run;
@@ -107,29 +116,28 @@ Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& 
   return plan;
 }
 
-VerifyResult verify_stage(const Recipe& recipe, int threads, const OutputFiles& files) {
+VerifyResult verify_stage(const Recipe& recipe, const Context& context, const OutputFiles& files) {
   const OpenModel pruned = open_model(files.pruned);
   VerifyOptions options;
   options.original = recipe.model;
-  options.threads = threads;
-  DatasetOptions dataset;
-  if (recipe.calibration) dataset = recipe.calibration->dataset;
-  else if (!recipe.evaluate.empty()) dataset = recipe.evaluate.front().dataset;
+  const runtime::Options run = engine_options(context, recipe.dtype, recipe.device);
+  options.threads = run.threads;
+  options.memory = run.memory;
+  options.device = run.device;
+  std::vector<Sample> samples;
+  if (recipe.calibration) samples = read_samples(recipe.calibration->dataset);
+  else if (!recipe.evaluate.empty()) samples = *open_benchmark(recipe.evaluate.front(), true).samples;
   else fail("{}: verify needs samples: give calibration.dataset or evaluate", recipe.file.string());
-  options.samples = choose_samples(read_samples(dataset), recipe.verify_samples, recipe.seed);
+  options.samples = choose_samples(std::move(samples), recipe.verify_samples, recipe.seed);
   const VerifyResult result = verify(pruned, options);
   write_json(files.verify, verify_to_json(result));
   return result;
 }
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const std::string& dtype, const std::string& device, int threads,
-                              const fs::path& answers_folder) {
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder) {
   const bool pruned = !is_dense(plan, model.spec.text);
-  runtime::Options run;
-  run.dtype = dtype;
-  run.device = device;
-  run.threads = threads;
+  const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   const runtime::Engine engine(model, plan, run);
   const Processor processor(model);
   EvaluationRun evaluation;
@@ -138,15 +146,15 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   evaluation.pruned = pruned;
   Fingerprint key;
   key.add(model.checkpoint.fingerprint()).add(plan_to_json(plan).dump());
-  key.add(dataset_fingerprint(read_samples(options.dataset)));
-  key.add(fmt::format("{} llava {} {}", options.benchmark, options.max_new_tokens, short_name(engine.dtype())));
+  key.add(dataset_fingerprint(*benchmark.samples));
+  key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens, short_name(engine.dtype())));
   evaluation.fingerprint = key.hex();
   evaluation.answers = answers_folder / fmt::format("{}-{}.jsonl", options.benchmark, pruned ? "pruned" : "dense");
-  return evaluate(engine, processor, evaluation);
+  return evaluate(engine, processor, benchmark, evaluation);
 }
 
-std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, int threads, const OutputFiles& files) {
-  const std::string device = resolve_device(recipe.device);
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context& context, const OutputFiles& files) {
+  const runtime::Options run = engine_options(context, recipe.dtype, recipe.device);
   const OpenModel original = open_model(recipe.model), pruned = open_model(files.pruned);
   const Plan plan = choose_plan(pruned, false, {});
   std::vector<EvaluationResult> results;
@@ -154,9 +162,8 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, int threads, 
     const EvaluateOptions& options = recipe.evaluate[i];
     // The same benchmark may be asked more than once (other questions): each entry keeps its own answers.
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
-    results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), recipe.dtype,
-                                   device, threads, folder));
-    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.dtype, device, threads, folder));
+    results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), run, folder));
+    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), run, folder));
   }
   write_json(files.eval, evaluation_to_json(results));
   return results;

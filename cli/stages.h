@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "calibration/calibrate.h"
+#include "cli/command.h"
 #include "compress/plan.h"
 #include "core/recipe.h"
 #include "evaluation/evaluate.h"
@@ -34,18 +35,19 @@ class OutputFolder {
 
 /// UserError unless the device of the recipe is there.
 std::string resolve_device(const std::string& device);
+/// How an engine runs under these settings and the command line's --threads and --memory.
+runtime::Options engine_options(const Context& context, const std::string& dtype, const std::string& device);
 
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, int threads, const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
-VerifyResult verify_stage(const Recipe& recipe, int threads, const OutputFiles& files);
+VerifyResult verify_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);
 /// Dense and pruned on every benchmark of the recipe; eval.json.
-std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, int threads, const OutputFiles& files);
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const std::string& dtype, const std::string& device, int threads,
-                              const fs::path& answers_folder);
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder);
 
 /// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);

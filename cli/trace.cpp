@@ -33,11 +33,7 @@ int trace_command(const Flags& flags, const Context& context) {
     options.statistics = true;
     trace = TorchEngine(model, {flags.dtype, context.threads}).trace(input, plan, options);
   } else {
-    runtime::Options run;
-    run.dtype = flags.dtype;
-    run.device = resolve_device(flags.device);
-    run.threads = context.threads;
-    trace = runtime::Engine(model, plan, run).trace(input, options);
+    trace = runtime::Engine(model, plan, engine_options(context, flags.dtype, flags.device)).trace(input, options);
   }
   const int64_t L = trace.layers, T = trace.length, V = trace.vocab_size, C = trace.hidden_size, n = int64_t(flags.decode.size());
   std::map<std::string, OwnedTensor> tensors;

@@ -37,13 +37,15 @@ void add_verify(CLI::App& app, Context& context) {
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
         const OutputFolder folder(recipe);
-        result = verify_stage(recipe, context.threads, folder.files());
+        result = verify_stage(recipe, context, folder.files());
       } else {
         need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
              "give a recipe, or --model, --questions and --images");
         VerifyOptions options;
         options.original = flags->original;
-        options.threads = context.threads;
+        const runtime::Options run = engine_options(context, "fp32", "cpu");
+        options.threads = run.threads;
+        options.memory = run.memory;
         options.max_new_tokens = flags->max_new_tokens;
         options.samples = choose_samples(read_samples(dataset_of(flags->dataset)), flags->dataset.samples, flags->seed);
         result = verify(open_model(flags->model), options);

@@ -125,7 +125,8 @@ PlanOptions plan_of(const YamlNode& node) {
 EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
   const std::string name = fmt::format("evaluate.{}", index);
   check_keys(node, name,
-             {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples"});
+             {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples", "protocol",
+              "rule"});
   EvaluateOptions options;
   options.benchmark = choice(need(node, "benchmark", name), "benchmark",
                              {"vqa", "vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"});
@@ -144,6 +145,8 @@ EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
   if (const auto* samples = node.find("samples"))
     options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
+  if (const auto* protocol = node.find("protocol")) options.protocol = choice(*protocol, "protocol", {"llava", "lmms"});
+  if (const auto* rule = node.find("rule")) options.rule = choice(*rule, "rule", {"letter", "vlmevalkit", "lmms"});
   return options;
 }
 

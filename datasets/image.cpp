@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "datasets/base64.h"
 #include "datasets/image_codecs.h"
 
 namespace yopo {
@@ -21,6 +22,20 @@ std::string_view kind_of(std::string_view head) {
   if (head.starts_with("\0\0\0\x0CjP  "sv)) return "JPEG 2000";
   if (head.size() >= 12 && head.substr(4, 4) == "ftyp") return "HEIF or AVIF";
   return head.empty() ? "an empty file" : "something else";
+}
+
+enum class Codec { Png, Jpeg };
+
+/// What the first bytes say; UserError for anything we do not read.
+Codec codec_of(std::string_view head, const std::string& place) {
+  if (head.starts_with("\x89PNG\r\n\x1A\n")) return Codec::Png;
+  if (head.starts_with("\xFF\xD8\xFF")) return Codec::Jpeg;
+  fail("{}: expected a PNG or JPEG image, found {}", place, kind_of(head));
+}
+
+Image decode(std::span<const std::byte> bytes, const std::string& place) {
+  const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 16));
+  return codec_of(head, place) == Codec::Png ? decode_png(bytes, place) : decode_jpeg(bytes, place);
 }
 
 }  // namespace
@@ -44,11 +59,25 @@ Image read_image(const fs::path& path, const std::string& where) {
     if (where.empty()) throw;
     fail("{}: {}", where, error.what());
   }
-  const std::span<const std::byte> bytes = file->bytes();
-  const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 16));
-  if (head.starts_with("\x89PNG\r\n\x1A\n")) return decode_png(bytes, place);
-  if (head.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, place);
-  fail("{}: expected a PNG or JPEG image, found {}", place, kind_of(head));
+  return decode(file->bytes(), place);
+}
+
+Image read_image(const EncodedImage& image, const std::string& where) {
+  const std::string place = fmt::format("{}: the image in {}", where, image.file->path().string());
+  const std::vector<std::byte> bytes = decode_base64(image.text(), place);
+  image.file->drop(image.offset, image.size);
+  return decode(bytes, place);
+}
+
+void check_image(const EncodedImage& image, const std::string& place) {
+  check_base64(image.text(), place);
+  std::string first;  // whole groups of four, for the 16 bytes that tell the format
+  for (const char c : image.text()) {
+    if (c != '\n' && c != '\r') first += c;
+    if (first.size() == 24) break;
+  }
+  const std::vector<std::byte> head = decode_base64(first, place);
+  codec_of({reinterpret_cast<const char*>(head.data()), head.size()}, place);
 }
 
 }  // namespace yopo

@@ -223,6 +223,10 @@ std::string dataset_fingerprint(const std::vector<Sample>& samples) {
       if (known == files.end()) known = files.emplace(image, Fingerprint().add_file(image).hex()).first;
       all.add(image.filename().string()).add(known->second);
     }
+    for (const EncodedImage& image : sample.encoded) {
+      all.add(image.text());
+      image.file->drop(image.offset, image.size);
+    }
   }
   return all.hex();
 }

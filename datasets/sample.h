@@ -1,10 +1,12 @@
 // Question files as samples: an id, an image or none, the user's text, and the expected answers where there are any.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/recipe.h"
+#include "datasets/image.h"
 
 namespace yopo {
 
@@ -16,7 +18,14 @@ struct Sample {
   std::string category;               // "" if none
   std::vector<std::string> answers;   // expected; empty if unknown
   std::string where;                  // "questions.jsonl:12", for messages
+  std::vector<EncodedImage> encoded;  // images inside a file, behind `images`
+  std::string key;                    // tells questions of one question_id apart (TextVQA, MME); "": the id does
+  std::optional<std::string> prompt;  // as answers.jsonl stores it; absent: text
+  std::vector<std::string> options;   // as asked, where answers.jsonl stores them (MMBench)
 };
+
+/// What a question's answer is kept under: one name a question of a benchmark.
+inline const std::string& question_key(const Sample& sample) { return sample.key.empty() ? sample.id : sample.key; }
 
 /// Format `llava`: JSON lines {question_id, image, text, category}, answers from `annotations` (or answers.jsonl beside the
 /// questions) joined by question_id, or from an "answer" / "answers" field. Format `conversations`: a JSON array of

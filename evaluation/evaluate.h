@@ -3,7 +3,7 @@
 
 #include "core/json.h"
 #include "core/recipe.h"
-#include "datasets/sample.h"
+#include "evaluation/benchmarks.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"
 
@@ -15,6 +15,9 @@ struct EvaluationResult {
   int64_t count = 0;
   double score = 0;
   std::vector<std::pair<std::string, double>> categories;  // sorted by name
+  std::string rule;    // how answers became letters (MMBench); "": there is none to choose
+  bool scored = true;  // false: the benchmark has no labels here; the score is null
+  std::vector<std::pair<std::string, int64_t>> details;  // counts behind the scores, sorted by name
   int64_t batch_size = 1;
   double seconds = 0;
 };
@@ -29,8 +32,11 @@ struct EvaluationRun {
   std::string fingerprint; // of model, plan, prompt and protocol: another one's journal is refused (UserError)
 };
 /// Asks every question (in batches through the runtime), writes the journal as it goes, scores.
-EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const EvaluationRun& run);
+EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const OpenBenchmark& benchmark,
+                          const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).
+EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
+/// The same over the samples of a plain question file (benchmark `vqa`).
 EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers, const EvaluateOptions& options);
 
 }  // namespace yopo

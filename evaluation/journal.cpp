@@ -19,7 +19,7 @@ std::string question_id_text(const Json& record, const std::string& where) {
   return id.dump();
 }
 
-AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint) : path_(path) {
+AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of) : path_(path) {
   const fs::path seal = path.string() + ".fingerprint";
   if (fs::exists(path)) {
     require(fs::exists(seal), "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
@@ -35,7 +35,7 @@ AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprin
       const size_t end = text.find('\n', at);
       const std::string where = fmt::format("{}:{}", path.string(), ++line);
       const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
-      answers_[question_id_text(record, where)] = get_string(record, "text", where);
+      answers_[key_of(record, where)] = get_string(record, "text", where);
       at = end + 1;
     }
     // A kill can leave half a line behind the last whole one; it was never counted as answered.
@@ -64,14 +64,20 @@ void AnswerJournal::add(const Sample& sample, const std::string& text, const std
   const char* end = sample.id.data() + sample.id.size();
   const bool integer = sample.integer_id && std::from_chars(sample.id.data(), end, number).ptr == end;
   record["question_id"] = integer ? Json(number) : Json(sample.id);
-  record["prompt"] = sample.text;
+  if (!sample.options.empty()) record["round_id"] = 0;  // options in the order of the file: the first round
+  record["prompt"] = sample.prompt.value_or(sample.text);
   record["text"] = text;
+  if (!sample.options.empty()) {
+    record["options"] = sample.options;
+    record["option_char"] = Json::array();
+    for (size_t i = 0; i < sample.options.size(); ++i) record["option_char"].push_back(std::string(1, char('A' + i)));
+  }
   // The original draws a random id; one that follows from the content keeps runs byte-equal.
   record["answer_id"] = Fingerprint().add(sample.id).add(text).hex().substr(0, 22);
   record["model_id"] = model;
   record["metadata"] = Json::object();
   pending_ += record.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  answers_[sample.id] = text;
+  answers_[question_key(sample)] = text;
 }
 
 void AnswerJournal::flush() {

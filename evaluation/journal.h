@@ -2,6 +2,7 @@
 // again.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -13,13 +14,16 @@ namespace yopo {
 /// A record's question_id as text, whether the file holds a number or a string; UserError naming `where` otherwise.
 std::string question_id_text(const Json& record, const std::string& where);
 
+/// What the question of an answer's record is known by, as question_key(sample); `where` is for messages.
+using KeyOf = std::function<std::string(const Json& record, const std::string& where)>;
+
 /// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside it,
-/// `<file>.fingerprint` says which model, plan, prompt and protocol the answers belong to.
+/// `<file>.fingerprint` says which model, plan, prompt and protocol the answers belong to. MMBench's lines hold round_id, options and option_char as well.
 class AnswerJournal {
  public:
   /// Reads what is there. A last line that a kill cut short is dropped; any other damage, or another fingerprint, is a
   /// UserError and the file stays as it is.
-  AnswerJournal(const fs::path& path, const std::string& fingerprint);
+  AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of = question_id_text);
   ~AnswerJournal();
   AnswerJournal(const AnswerJournal&) = delete;
   AnswerJournal& operator=(const AnswerJournal&) = delete;
@@ -31,7 +35,7 @@ class AnswerJournal {
 
  private:
   fs::path path_;
-  std::map<std::string, std::string> answers_;  // question id -> text
+  std::map<std::string, std::string> answers_;  // question_key -> text
   std::string pending_;
   int descriptor_ = -1;
 };

@@ -47,6 +47,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   runtime::Options run;
   run.dtype = "fp32";  // the proof is of the arithmetic, not of a dtype's rounding
   run.threads = options.threads;
+  run.memory = options.memory;
+  run.device = options.device;
   const runtime::Engine runtime(pruned, plan, run);
   const TorchEngine torch(pruned, {"fp32", options.threads});
   const Processor processor(pruned);
@@ -64,7 +66,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   double dense_kv = 0;
   Progress progress("verifying", int64_t(options.samples.size()), "samples");
   for (const Sample& sample : options.samples) {
-    const ModelInput input = processor.prepare(sample.text, sample.images, sample.where);
+    const ModelInput input = processor.prepare(sample);
     const PromptShape shape = shape_of(input);
     TraceOptions rows;  // all logits, all hidden rows
     const Trace expected = torch.trace(input, plan, rows);

@@ -21,6 +21,8 @@ struct VerifyOptions {
   fs::path original;              // the dense checkpoint it came from; empty: that comparison is left out
   std::vector<Sample> samples;
   int threads = 0;
+  int64_t memory = 0;             // of the runtime, see runtime::Options
+  std::string device = "cpu";     // of the runtime; the masking forward runs on the CPU
   int64_t max_new_tokens = 16;
 };
 /// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4),

@@ -19,6 +19,8 @@ constexpr std::u32string_view kPunctuation = U";/[]\"{}()=+\\_-><@`,?!";
 /// `re.UNICODE` stands where the count of removals belongs in the original: its value is 32.
 constexpr int kPeriodRemovals = 32;
 
+constexpr size_t kAnnotators = 10;
+
 const std::unordered_map<std::u32string_view, std::u32string_view>& number_words() {
   static const std::unordered_map<std::u32string_view, std::u32string_view> words = {
       {U"none", U"0"}, {U"zero", U"0"}, {U"one", U"1"},   {U"two", U"2"},   {U"three", U"3"}, {U"four", U"4"},
@@ -157,6 +159,13 @@ std::u32string_view strip_spaces(std::u32string_view text) {
   return text;
 }
 
+/// Newline and tab become spaces, the ends are stripped.
+std::u32string plain(std::u32string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char32_t c) { return c == U'\n' || c == U'\t'; }, U' ');
+  return std::u32string(strip_spaces(text));
+}
+
 /// Lower-cases, drops "," and "?", sets "'s" apart, makes newline and tab spaces, strips.
 std::u32string first_pass(std::string_view answer) {
   std::u32string out;
@@ -170,20 +179,25 @@ std::u32string first_pass(std::string_view answer) {
     }
     out += c;
   }
-  out = std::u32string(strip_spaces(out));
-  std::replace_if(
-      out.begin(), out.end(), [](char32_t c) { return c == U'\n' || c == U'\t'; }, U' ');
-  return std::u32string(strip_spaces(out));
+  return plain(std::u32string(strip_spaces(out)));
 }
 
-/// Punctuation goes where one of its kind touches a space anywhere in the input, else it becomes a space. (The original
-/// also tests for a comma between digits; no comma is left by now.) Then the periods no digit follows, up to 32 of
+/// Whether a comma stands between two digits anywhere.
+bool comma_between_digits(std::u32string_view text) {
+  for (size_t i = 1; i + 1 < text.size(); ++i)
+    if (text[i] == U',' && is_decimal_digit(text[i - 1]) && is_decimal_digit(text[i + 1])) return true;
+  return false;
+}
+
+/// Punctuation goes where one of its kind touches a space anywhere in the input or a comma stands between digits, else it
+/// becomes a space. Then the periods no digit follows, up to 32 of
 /// them: the pattern's mistyped look-behind asks nothing of what stands before.
 std::u32string punctuation_pass(std::u32string_view text) {
   std::array<bool, 128> touches_space{}, punctuation{};
+  const bool delete_all = comma_between_digits(text);
   for (char32_t p : kPunctuation) {
     punctuation[p] = true;
-    touches_space[p] = text.find(std::u32string{p, U' '}) != std::u32string_view::npos ||
+    touches_space[p] = delete_all || text.find(std::u32string{p, U' '}) != std::u32string_view::npos ||
                        text.find(std::u32string{U' ', p}) != std::u32string_view::npos;
   }
   std::u32string spaced;
@@ -221,24 +235,48 @@ std::u32string word_pass(std::u32string_view text) {
   return out;
 }
 
+/// The mean over the annotators of min(1, matches among the others / 3); `match`: whose answer it is.
+double soft_accuracy(const std::vector<bool>& match) {
+  const double matches = double(std::count(match.begin(), match.end(), true));
+  double sum = 0;
+  for (const bool own : match) sum += std::min(1.0, (matches - (own ? 1 : 0)) / 3);
+  return sum / double(match.size());
+}
+
 }  // namespace
 
 std::string evalai_normalize(const std::string& answer) {
   return encode_utf8(word_pass(punctuation_pass(first_pass(answer))));
 }
 
+std::string vqa_official_normalize(const std::string& answer) {
+  return encode_utf8(word_pass(lower(punctuation_pass(decode_utf8(answer)))));
+}
+
+double vqa_official_score(const std::string& answer, const std::vector<std::string>& expected) {
+  require(expected.size() == kAnnotators, "the official scorer expects the answers of {} annotators, found {}",
+          kAnnotators, expected.size());
+  std::vector<std::u32string> given;
+  for (const std::string& one : expected) given.push_back(plain(decode_utf8(one)));
+  std::u32string said = plain(decode_utf8(answer));
+  if (std::any_of(given.begin(), given.end(), [&](const std::u32string& one) { return one != given[0]; })) {
+    for (std::u32string& one : given) one = word_pass(lower(punctuation_pass(one)));
+    said = word_pass(lower(punctuation_pass(said)));
+  }
+  std::vector<bool> match;
+  for (const std::u32string& one : given) match.push_back(one == said);
+  return soft_accuracy(match);
+}
+
 double vqa_score(const std::string& answer, const std::vector<std::string>& expected) {
-  require(expected.size() == 1 || expected.size() == 10,
+  require(expected.size() == 1 || expected.size() == kAnnotators,
           "a question is scored against one expected answer or against those of ten annotators, found {}",
           expected.size());
   const std::string said = evalai_normalize(answer);
   std::vector<bool> match;
   for (const std::string& one : expected) match.push_back(evalai_normalize(one) == said);
   if (expected.size() == 1) return match[0] ? 1.0 : 0.0;
-  const double matches = double(std::count(match.begin(), match.end(), true));
-  double sum = 0;
-  for (const bool own : match) sum += std::min(1.0, (matches - (own ? 1 : 0)) / 3);
-  return sum / double(expected.size());
+  return soft_accuracy(match);
 }
 
 }  // namespace yopo

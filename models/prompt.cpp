@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "datasets/sample.h"
 #include "datasets/unicode.h"
 #include "models/image_processor.h"
 
@@ -219,11 +220,19 @@ Processor::Processor(const OpenModel& model, const std::string& template_name)
 
 ModelInput Processor::prepare(const std::string& question, const std::vector<fs::path>& images,
                               const std::string& where) const {
+  return prepare(question, images, {}, where);
+}
+
+ModelInput Processor::prepare(const Sample& sample) const {
+  return prepare(sample.text, sample.images, sample.encoded, sample.where);
+}
+
+ModelInput Processor::prepare(const std::string& question, const std::vector<fs::path>& images,
+                              const std::vector<EncodedImage>& encoded, const std::string& where) const {
   require(count_placeholders(question) == 0, "{}: the question holds {}; images are named beside it", where,
           kPlaceholder);
   std::vector<float> pixels;  // [images, 3, image_size, image_size]
-  for (const fs::path& path : images) {
-    const Image image = read_image(path, where);
+  const auto add = [&](const Image& image, const fs::path& path) {
     try {
       const std::vector<float> one = process_image(spec_.image, image);
       require(int64_t(one.size()) == 3 * spec_.vision.image_size * spec_.vision.image_size,
@@ -233,8 +242,11 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
     } catch (const UserError& error) {
       fail("{}: {}: {}", where, path.string(), error.what());
     }
-  }
-  std::string text = render(template_, question, int64_t(images.size()));
+  };
+  for (const fs::path& path : images) add(read_image(path, where), path);
+  for (const EncodedImage& image : encoded) add(read_image(image, where), image.file->path());
+  const int64_t count = int64_t(images.size() + encoded.size());
+  std::string text = render(template_, question, count);
   std::vector<int64_t> ids;
   if (spec_.expanded_placeholders) {
     std::string copies;
@@ -243,7 +255,7 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
   } else {
     ids = encode_chunks(*tokenizer_, text, spec_);
   }
-  return make_input(spec_, std::move(ids), std::move(pixels), int64_t(images.size()), where);
+  return make_input(spec_, std::move(ids), std::move(pixels), count, where);
 }
 
 std::string Processor::text_of(const std::vector<int64_t>& tokens) const {

@@ -7,6 +7,9 @@
 
 namespace yopo {
 
+struct EncodedImage;
+struct Sample;
+
 /// How a conversation is written down.
 struct PromptTemplate {
   std::string name;        // "vicuna_v1", "llava-hf"
@@ -31,6 +34,10 @@ class Processor {
   /// Reads the images, fills the template, tokenises (llava-hf: placeholders expanded before tokenising; original: LLaVA's
   /// chunked tokenising around <image>), expands placeholders. UserError names `where`.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images, const std::string& where) const;
+  /// As above, with images that lie inside a file behind those of their own.
+  ModelInput prepare(const std::string& question, const std::vector<fs::path>& images,
+                     const std::vector<EncodedImage>& encoded, const std::string& where) const;
+  ModelInput prepare(const Sample& sample) const;
   std::string text_of(const std::vector<int64_t>& tokens) const;  // special tokens skipped, ends stripped
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 

@@ -24,6 +24,7 @@ int64_t scratch_elements(const EngineState& state, int64_t visual_rows, int64_t 
   const DecoderSpec& spec = state.spec.text;
   const int64_t rows = visual_rows + text_rows;
   int64_t elements = rows * 2 * (spec.num_attention_heads + spec.num_key_value_heads) * spec.head_dim;
+  if (visual_rows == 0) return std::max(elements, 2 * slice_rows(rows) * spec.intermediate_size);
   for (const LayerPlan& layer : state.layers) {
     if (layer.neurons > 0) elements = std::max(elements, 2 * slice_rows(rows) * layer.neurons);
     elements = std::max(elements, 2 * slice_rows(text_rows) * (spec.intermediate_size - layer.neurons));
@@ -151,18 +152,20 @@ void Decoder::attention() {
   const int64_t dim = spec_.head_dim, text = visual_rows_;
   const int64_t width = spec_.num_attention_heads * dim, kv_width = spec_.num_key_value_heads * dim;
   normalise(w_->input_norm, plan_->visual_kv_heads > 0);
-  for (const Run& run : plan_->updated_runs)
-    project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, 0, rows());
-  for (const Run& run : plan_->other_runs)
-    project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, text, text_rows_);
-  const int64_t shared = plan_->visual_kv_heads * dim;
+  // Without visual rows nothing need be told apart: whole matrices, fewer products.
+  const std::vector<Run> none, all{{0, spec_.num_attention_heads}};
+  const std::vector<Run>& updated = visual_rows_ > 0 ? plan_->updated_runs : none;
+  const std::vector<Run>& other = visual_rows_ > 0 ? plan_->other_runs : all;
+  for (const Run& run : updated) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, 0, rows());
+  for (const Run& run : other) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, text, text_rows_);
+  const int64_t shared = visual_rows_ > 0 ? plan_->visual_kv_heads * dim : 0;
   project(w_->k, w_->k_bias, k_, 0, shared, 0, rows());
   project(w_->k, w_->k_bias, k_, shared, kv_width - shared, text, text_rows_);
   project(w_->v, w_->v_bias, v_, 0, shared, 0, rows());
   project(w_->v, w_->v_bias, v_, shared, kv_width - shared, text, text_rows_);
 
   if (visual_rows_ > 0)
-    for (const Run& run : plan_->updated_runs)
+    for (const Run& run : updated)
       s_.ops->rope(offset(q_, type_, run.first * dim), type_, visual_rows_, run.count, dim, width, cos_.as<float>(),
                    sin_.as<float>());
   if (text_rows_ > 0)
@@ -176,8 +179,8 @@ void Decoder::attention() {
               run.count * dim, nullptr, DType::F32, x_.data(), spec_.hidden_size, true},
              row, count, cost_->projections);
   };
-  for (const Run& run : plan_->updated_runs) add(run, 0, rows());
-  for (const Run& run : plan_->other_runs) add(run, text, text_rows_);
+  for (const Run& run : updated) add(run, 0, rows());
+  for (const Run& run : other) add(run, text, text_rows_);
 }
 
 std::vector<DecodeRequest> Decoder::decode_requests() const {
@@ -256,9 +259,10 @@ void Decoder::attend() {
 }
 
 void Decoder::ffn() {
-  normalise(w_->post_norm, plan_->neurons > 0);
-  neurons(0, plan_->neurons, 0, rows());
-  neurons(plan_->neurons, spec_.intermediate_size - plan_->neurons, visual_rows_, text_rows_);
+  const int64_t shared = visual_rows_ > 0 ? plan_->neurons : 0;
+  normalise(w_->post_norm, shared > 0);
+  neurons(0, shared, 0, rows());
+  neurons(shared, spec_.intermediate_size - shared, visual_rows_, text_rows_);
 }
 
 /// x[rows] += down(silu(gate) * up) over neurons [first, first + count).

@@ -189,6 +189,10 @@ TEST(Recipe, OverridesComeBeforeTheChecks) {
   EXPECT_EQ(r.seed, 9u);
   ASSERT_EQ(r.evaluate.size(), 2u);
   EXPECT_EQ(r.evaluate[0].benchmark, "pope");
+  const EvaluateOptions rule = small("evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: letter}]\n").evaluate[0];
+  EXPECT_EQ(rule.protocol, "lmms");
+  EXPECT_EQ(rule.rule, "letter");
+  EXPECT_USER_ERROR(small("evaluate: [{benchmark: gqa, questions: q, protocol: lmm}]\n"), "did you mean 'lmms'?");
   EXPECT_EQ(r.evaluate[1].dataset.questions, "g");
   EXPECT_USER_ERROR(small("", {"plan.wndow=3"}),
                     "--set plan.wndow=3: unknown key 'wndow' in plan; did you mean 'window'?");
@@ -213,6 +217,7 @@ TEST(Recipe, ResolvedParsesBackToItself) {
                  "mean_abs}}\n",
         kSmall + "plan: {heads: {keep: 3, exempt_layers: 2}, semantics: qwen2_vl}\nevaluate: [{benchmark: mme, images: "
                  "'null'}]\n",
+        kSmall + "evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: vlmevalkit}]\n",
         kSmall + "export: {shard_size: 512MiB}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
     const std::string resolved = parse_recipe(text, "f").resolved();
     EXPECT_EQ(parse_recipe(resolved, "again").resolved(), resolved) << resolved;

@@ -1,0 +1,16 @@
+// MME: accuracy and accuracy+ of each category, in points.
+#pragma once
+
+#include "datasets/benchmarks/mme.h"
+#include "evaluation/metrics/pope.h"
+
+namespace yopo {
+
+/// Lower-case: yes or no exactly, else whichever stands in the first four characters, yes before no, else neither.
+YesNo mme_answer(const std::string& answer);
+
+/// A category has 100 accuracy + 100 accuracy+ (pairs with both right) points. Headline: the sum of the perception
+/// categories; categories: every category, perception, cognition; details: hits, pairs and answers that are neither.
+Score score_mme(const Mme& data, const Answers& answers);
+
+}  // namespace yopo

@@ -1,0 +1,17 @@
+// ScienceQA: the letter in the answer.
+#pragma once
+
+#include "datasets/benchmarks/scienceqa.h"
+#include "evaluation/metrics/score.h"
+
+namespace yopo {
+
+/// The letter an answer names, 0 if none: the answer is a letter A-E; or starts with one and ". "; or holds the pattern
+/// `The answer is ([A-Z]).` exactly once, whose last dot is any one character but a newline. Nothing is stripped.
+char scienceqa_letter(const std::string& answer);
+
+/// Headline and category IMG: accuracy of the answered questions with an image; total: accuracy of the whole split, in
+/// which a missing answer is wrong. A letter beyond the choices (or beyond E) is wrong.
+Score score_scienceqa(const ScienceQa& data, const Answers& answers);
+
+}  // namespace yopo

@@ -1,0 +1,13 @@
+// VQAv2: EvalAI on the model's answer, then the official scorer.
+#pragma once
+
+#include "datasets/benchmarks/vqav2.h"
+#include "evaluation/metrics/score.h"
+
+namespace yopo {
+
+/// The published path. Headline: the mean over all annotated questions; categories: the means of the answer types.
+/// Questions of the full list that were not asked are answered with nothing. Without annotations: not scored.
+Score score_vqav2(const VqaV2& data, const Answers& answers);
+
+}  // namespace yopo

@@ -1,0 +1,217 @@
+#include "evaluation/benchmarks.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+using testing::read_file;
+using testing::TemporaryFolder;
+using testing::write_file;
+
+/// POPE with one split, MME with one category, TextVQA with a question that stands twice.
+class Benchmarks : public ::testing::Test {
+ protected:
+  EvaluateOptions pope(int count = 3) {
+    std::string questions, labels;
+    for (int i = 0; i < count; ++i) {
+      questions += fmt::format(R"({{"question_id": {}, "image": "a.jpg", "text": "Is {}?", "category": "random"}})"
+                               "\n",
+                               i, i);
+      labels += R"({"label": "yes"})"
+                "\n";
+    }
+    write_file(folder_ / "pope.jsonl", questions);
+    write_file(folder_ / "coco/coco_pope_random.json", labels);
+    return options("pope", "pope.jsonl", "coco");
+  }
+  EvaluateOptions mme() {
+    for (const char* name : {"1", "2"})
+      write_file(folder_ / fmt::format("MME/count/{}.txt", name),
+                 "Is A?  Please answer yes or no.\tYes\nIs B? Please answer yes or no.\tNo\n");
+    EvaluateOptions made = options("mme", "", "");
+    made.dataset.annotations = folder_ / "MME";
+    return made;
+  }
+  EvaluateOptions textvqa() {
+    const std::string line = R"({"question_id": "i", "image": "i.jpg", "text": "What?\nS1"})"
+                             "\n";
+    write_file(folder_ / "t.jsonl", line + line +
+                                        R"({"question_id": "j", "image": "j.jpg", "text": "What?\nS1"})"
+                                        "\n");
+    std::string answers = R"("x", "x", "x", "x", "x", "x", "x", "x", "x", "x")";
+    write_file(folder_ / "t.json", fmt::format(R"({{"data": [{{"image_id": "i", "question": "What?", "answers": [{0}]}},
+      {{"image_id": "j", "question": "what?", "answers": [{0}]}}]}})",
+                                               answers));
+    return options("textvqa", "t.jsonl", "t.json");
+  }
+  EvaluateOptions options(const std::string& name, const std::string& questions, const std::string& annotations) {
+    EvaluateOptions made;
+    made.benchmark = name;
+    if (!questions.empty()) made.dataset.questions = folder_ / questions;
+    if (!annotations.empty()) made.dataset.annotations = folder_ / annotations;
+    return made;
+  }
+  Answers answers(const EvaluateOptions& options, const std::string& lines) {
+    write_file(folder_ / "answers.jsonl", lines);
+    return read_answers(folder_ / "answers.jsonl", open_benchmark(options, false));
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(Benchmarks, KnowTheirProtocolsRulesAndLimits) {
+  EvaluateOptions made = pope();
+  EXPECT_EQ(open_benchmark(made, false).protocol, "llava");
+  EXPECT_EQ(open_benchmark(made, false).max_new_tokens, 128);
+  made.protocol = "lmms";
+  made.max_new_tokens = 7;
+  EXPECT_EQ(open_benchmark(made, false).protocol, "lmms");
+  EXPECT_EQ(open_benchmark(made, false).max_new_tokens, 7);
+  made.protocol = "lmm";
+  EXPECT_USER_ERROR(open_benchmark(made, false),
+                    "benchmark pope: protocol: expected one of llava, lmms, found 'lmm'; did you mean");
+  made.protocol = "";
+  made.rule = "letter";
+  EXPECT_USER_ERROR(open_benchmark(made, false), "rule: benchmark pope has none to choose");
+  made.rule = "";
+  EXPECT_USER_ERROR(open_benchmark(made, true),
+                    "pope.jsonl:1: the question has an image, but no images folder is given");
+  made.benchmark = "poppe";
+  EXPECT_USER_ERROR(open_benchmark(made, false), "found 'poppe'; did you mean 'pope'?");
+  EvaluateOptions points = mme();
+  points.protocol = "lmms";
+  EXPECT_USER_ERROR(open_benchmark(points, false), "benchmark mme: protocol: expected one of llava, found 'lmms'");
+
+  write_file(folder_ / "g.jsonl", R"({"question_id": "1", "image": "a.jpg", "text": "t"})");
+  write_file(folder_ / "g.json", R"({"1": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}}})");
+  EvaluateOptions gqa = options("gqa", "g.jsonl", "g.json");
+  EXPECT_EQ(open_benchmark(gqa, false).max_new_tokens, 128);
+  gqa.protocol = "lmms";
+  EXPECT_EQ(open_benchmark(gqa, false).max_new_tokens, 16);
+
+  write_file(folder_ / "m.tsv", "index\tquestion\tA\tanswer\timage\n1\tq\ta\tA\t/9j/AAAA\n");
+  EvaluateOptions choice = options("mmbench", "m.tsv", "");
+  EXPECT_EQ(open_benchmark(choice, false).rule, "letter");
+  EXPECT_EQ(open_benchmark(choice, false).max_new_tokens, 1024);
+  choice.protocol = "lmms";
+  EXPECT_EQ(open_benchmark(choice, false).rule, "lmms");
+  choice.rule = "vlmevalkit";
+  EXPECT_EQ(open_benchmark(choice, false).rule, "vlmevalkit");
+}
+
+TEST_F(Benchmarks, TakeTheLastOfRepeatedAnswers) {
+  const EvaluateOptions made = pope();
+  const Answers given = answers(made, R"({"question_id": 0, "text": "yes"}
+{"question_id": 1, "text": "yes"}
+{"question_id": "2", "text": "yes", "metadata": {}}
+
+{"question_id": "1", "text": "no"}
+)");
+  EXPECT_EQ(given.text.size(), 3u);
+  EXPECT_EQ(given.text.at("1"), "no");
+  const Score score = open_benchmark(made, false).score(given);
+  EXPECT_DOUBLE_EQ(score.score, 0.8);  // 2 of 3 found, all of them right
+}
+
+TEST_F(Benchmarks, RefuseAnswersThatDoNotFit) {
+  const EvaluateOptions made = pope();
+  EXPECT_USER_ERROR(answers(made, R"({"question_id": 3, "text": "yes"})"),
+                    "answers.jsonl:1: question_id 3 is not among the questions");
+  EXPECT_USER_ERROR(answers(made, R"({"question_id": 1})"), "answers.jsonl:1: 'text' is missing");
+  EXPECT_USER_ERROR(answers(made, R"({"text": "yes"})"), "answers.jsonl:1: expected an object with question_id");
+  const Answers some = answers(made, R"({"question_id": 1, "text": "yes"})");
+  EXPECT_USER_ERROR(open_benchmark(made, false).score(some), "answers.jsonl: no answer for question 0");
+}
+
+TEST_F(Benchmarks, TellMmeQuestionsOfAnImageApart) {
+  const EvaluateOptions made = mme();
+  const auto line = [](const char* id, const char* prompt, const char* text) {
+    return fmt::format(
+        R"({{"question_id": "count/{}.png", "prompt": "{}\nAnswer the question using a single word or phrase.", )"
+        R"("text": "{}"}})"
+        "\n",
+        id, prompt, text);
+  };
+  const std::string all = line("1", "Is A?", "yes") + line("1", "Is B?", "no") + line("2", "Is B?", "no");
+  EXPECT_USER_ERROR(open_benchmark(made, false).score(answers(made, all)), "no answer for question count/2.png");
+  const Answers given = answers(made, all + line("2", "Is A?", "no") + line("2", "Is A?", "yes\\t\\n"));
+  EXPECT_DOUBLE_EQ(open_benchmark(made, false).score(given).score, 200);
+  EXPECT_USER_ERROR(answers(made, R"({"question_id": "count/1.png", "text": "yes"})"),
+                    "answers.jsonl:1: 'prompt' is missing");
+  EXPECT_USER_ERROR(answers(made, line("3", "Is A?", "no")), "answers.jsonl:1: no question");
+}
+
+TEST_F(Benchmarks, GiveEachTextVqaLineItsAnswer) {
+  const EvaluateOptions made = textvqa();
+  const auto line = [](const char* id, const char* prompt, const char* text) {
+    return fmt::format(R"({{"question_id": "{}", "prompt": "{}\nS1", "text": "{}"}})"
+                       "\n",
+                       id, prompt, text);
+  };
+  const auto values = [&](const std::string& lines) {
+    return open_benchmark(made, false).score(answers(made, lines)).values;
+  };
+  const std::string two = line("i", "WHAT?", "x") + line("i", "What?", "y");
+  EXPECT_EQ(values(two + line("j", "What?", "x")), (std::vector<double>{1, 0, 1}));
+  EXPECT_EQ(values(two + line("i", "What?", "x") + R"({"question_id": "j", "text": "x"})"),
+            (std::vector<double>{1, 1, 1}));
+  EXPECT_USER_ERROR(values(line("i", "What?", "x") + line("j", "What?", "x")), "no answer for question i");
+  EXPECT_USER_ERROR(values(R"({"question_id": "i", "text": "x"})"),
+                    "'prompt' is missing, and 2 questions are asked about image i");
+  EXPECT_USER_ERROR(values(R"({"question_id": "k", "text": "x"})"), "question_id k is not among the questions");
+  EXPECT_USER_ERROR(values(line("i", "Who?", "x")), "answers.jsonl:1: question_id i is not among the questions");
+}
+
+TEST_F(Benchmarks, ChooseWholeUnits) {
+  EvaluateOptions made = pope(50);
+  made.dataset.samples = 7;
+  const OpenBenchmark open = open_benchmark(made, false);
+  EXPECT_EQ(open.samples->size(), 7u);
+  EXPECT_EQ(open_benchmark(made, false).samples->at(3).id, open.samples->at(3).id);
+  Answers given;
+  for (const Sample& sample : *open.samples) given.text[sample.id] = "yes";
+  EXPECT_EQ(open.score(given).count, 7);
+  EvaluateOptions points = mme();
+  points.dataset.samples = 1;
+  const OpenBenchmark pair = open_benchmark(points, false);
+  ASSERT_EQ(pair.samples->size(), 2u);
+  EXPECT_EQ(pair.samples->at(0).id, pair.samples->at(1).id);
+}
+
+TEST_F(Benchmarks, JournalWhatTheirScriptsRead) {
+  write_file(folder_ / "m.tsv", "index\tquestion\thint\tA\tB\tanswer\timage\n1\tq\th\ta\tb\tA\t/9j/AAAA\n");
+  const OpenBenchmark choice = open_benchmark(options("mmbench", "m.tsv", ""), true);
+  {
+    AnswerJournal journal(folder_ / "j/mmbench.jsonl", "f", choice.key_of());
+    journal.add(choice.samples->at(0), "B", "m");
+    journal.flush();
+  }
+  const Json record = parse_json(read_file(folder_ / "j/mmbench.jsonl"), "journal");
+  EXPECT_EQ(record["question_id"], 1);
+  EXPECT_EQ(record["round_id"], 0);
+  EXPECT_EQ(record["prompt"], "h\nq\nA. a\nB. b");
+  EXPECT_EQ(record["options"], (Json{"a", "b"}));
+  EXPECT_EQ(record["option_char"], (Json{"A", "B"}));
+
+  // Where ids repeat, a continued journal still knows which question each line answers.
+  for (const EvaluateOptions& made : {mme(), textvqa()}) {
+    const OpenBenchmark open = open_benchmark(made, false);
+    const fs::path file = folder_ / ("j/" + made.benchmark + ".jsonl");
+    std::map<std::string, std::string> expected;
+    {
+      AnswerJournal journal(file, "f", open.key_of());
+      for (const Sample& sample : *open.samples)
+        journal.add(sample, expected[question_key(sample)] = std::to_string(expected.size()), "m");
+      journal.flush();
+    }
+    EXPECT_EQ(expected.size(), open.samples->size());
+    EXPECT_EQ(AnswerJournal(file, "f", open.key_of()).answers(), expected);
+    EXPECT_EQ(read_answers(file, open).text, expected);
+  }
+}
+
+}  // namespace
+}  // namespace yopo
