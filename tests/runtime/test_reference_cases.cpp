@@ -171,5 +171,22 @@ TEST(ReferenceBatch, PaddedCaseGivesTheRowsOfEachSample) {
   }
 }
 
+// Ready embeddings and pixels in one batch: the tower's features go to the rows of their own request.
+TEST(ReferenceBatch, PixelsBetweenEmbeddings) {
+  const OpenModel model = open_model(fixture("llava_hf/model"));
+  const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
+  const ModelInput ready = read_case("llava_hf/cases/two_images").embedded();
+  const ModelInput single = read_input(model.spec, fixture("llava_hf/cases/single/inputs.safetensors"));
+  const ModelInput two = read_input(model.spec, fixture("llava_hf/cases/two_images/inputs.safetensors"));
+  const std::vector<ModelInput> inputs{ready, single, two, ready, single};
+  const auto batch = engine.prefill(inputs, 0);
+  const int64_t vocab = model.spec.text.vocab_size;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto alone = engine.prefill({inputs[i]}, 0);
+    const auto row = engine.logits(*batch).begin() + int64_t(i) * vocab;
+    EXPECT_TRUE(testing::close_relative(std::vector<float>(row, row + vocab), engine.logits(*alone), 1e-5)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace yopo
