@@ -3,6 +3,11 @@
 #include "cli/command.h"
 #include "cli/stages.h"
 #include "cli/table.h"
+#include "evaluation/flips.h"
+#include "evaluation/lmms_files.h"
+#include "evaluation/merge_answers.h"
+#include "evaluation/reference.h"
+#include "evaluation/submission.h"
 
 namespace yopo::cli {
 
@@ -10,17 +15,33 @@ namespace {
 
 struct Flags {
   std::string recipe, model, benchmark = "vqa", answers, output, plan, dtype = "auto", device = "auto", protocol, rule;
-  std::vector<std::string> overrides;
+  std::string submission, lmms, date, compare, reference;
+  std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
   int64_t batch_size = 1, max_new_tokens = 0;
   bool dense = false;
 };
 
-std::vector<EvaluationResult> evaluate_flags(const Flags& flags, const Context& context) {
-  // MME is a folder; every other benchmark has a question file.
-  const bool folder = flags.benchmark == "mme" && !(flags.dataset.images.empty() && flags.dataset.annotations.empty());
-  need((!flags.dataset.questions.empty() || folder) && (!flags.model.empty() || !flags.answers.empty()), "eval",
-       "give a recipe, or --questions (for mme: --images) with --model or --answers");
+constexpr size_t kFlipsShown = 20;  // of each kind
+
+/// What flags alone evaluate, and what else they leave behind.
+struct Evaluated {
+  EvaluationResult result;
+  std::optional<AnswerComparison> comparison;
+  std::vector<ReferenceScore> reference;
+};
+
+/// The model whose published scores are wanted, "" for none.
+std::string reference_of(const Flags& flags) {
+  if (flags.reference != "auto") return flags.reference;
+  const std::string found = flags.model.empty() ? "" : reference_model(open_model(flags.model).spec);
+  require(!found.empty(), "--reference: {} no model with published scores; name one of {}, as --reference={}",
+          flags.model.empty() ? "there is" : flags.model + " is", fmt::join(reference_models(), ", "),
+          reference_models()[0]);
+  return found;
+}
+
+EvaluateOptions options_of(const Flags& flags) {
   EvaluateOptions options;
   options.benchmark = flags.benchmark;
   options.dataset = dataset_of(flags.dataset);
@@ -28,29 +49,87 @@ std::vector<EvaluationResult> evaluate_flags(const Flags& flags, const Context& 
   options.max_new_tokens = flags.max_new_tokens;
   options.protocol = flags.protocol;
   options.rule = flags.rule;
-  if (!flags.answers.empty()) {
-    EvaluationResult result = score_answers(open_benchmark(options, false), flags.answers);
-    result.model = flags.model.empty() ? flags.answers : flags.model;
-    return {result};
+  return options;
+}
+
+/// Hours of answering lie between the command line and these files, so their mistakes show first.
+void check_outputs(const Flags& flags) {
+  need(flags.lmms.empty() == flags.date.empty(), "eval", "give --lmms and --date together");
+  if (!flags.lmms.empty()) check_lmms_date(flags.date);
+  if (!flags.submission.empty()) check_submission(flags.benchmark);
+  if (!flags.reference.empty()) reference_scores(reference_of(flags), flags.benchmark);
+}
+
+Evaluated evaluate_flags(const Flags& flags, const Context& context) {
+  // MME is a folder; every other benchmark has a question file.
+  const bool folder = flags.benchmark == "mme" && !(flags.dataset.images.empty() && flags.dataset.annotations.empty());
+  need((!flags.dataset.questions.empty() || folder) &&
+           (!flags.model.empty() || !flags.answers.empty() || !flags.merge.empty()),
+       "eval", "give a recipe, or --questions (for mme: --images) with --model, --answers or --merge");
+  need(flags.answers.empty() || flags.merge.empty(), "eval", "give --answers or --merge, not both");
+  check_outputs(flags);
+  const EvaluateOptions options = options_of(flags);
+  fs::path answers = flags.answers;
+  Evaluated made;
+  if (!flags.merge.empty()) {
+    need(!flags.output.empty(), "eval", "give --output, the file of the merged answers");
+    answers = flags.output;
+    merge_answers({flags.merge.begin(), flags.merge.end()}, open_benchmark(options, false), answers);
   }
-  need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
-  const OpenModel model = open_model(flags.model);
-  return {evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model,
-                       engine_options(context, flags.dtype, flags.device), fs::path(flags.output) / "answers")};
+  if (answers.empty()) {
+    need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
+    const OpenModel model = open_model(flags.model);
+    const fs::path into = fs::path(flags.output) / "answers";
+    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model,
+                               engine_options(context, flags.dtype, flags.device), into);
+    answers = answers_file(into, flags.benchmark, made.result.pruned);
+  } else {
+    made.result = score_answers(open_benchmark(options, false), answers);
+    made.result.model = flags.model.empty() ? answers.string() : flags.model;
+  }
+  if (!flags.reference.empty()) made.reference = reference_scores(reference_of(flags), flags.benchmark);
+  if (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty()) return made;
+
+  const OpenBenchmark benchmark = open_benchmark(options, false);
+  const Answers given = read_answers(answers, benchmark);
+  if (!flags.submission.empty()) write_submission(benchmark, options.dataset, given, flags.submission);
+  if (!flags.lmms.empty())
+    write_lmms_files(benchmark, given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
+  if (!flags.compare.empty())
+    made.comparison = compare_answers(benchmark, read_answers(flags.compare, benchmark), given);
+  return made;
+}
+
+Json reference_to_json(const std::vector<ReferenceScore>& reference) {
+  Json list = Json::array();
+  for (const ReferenceScore& one : reference)
+    list.push_back(Json{{"source", one.source}, {"setting", one.setting}, {"score", one.score}});
+  return list;
 }
 
 int eval_command(const Flags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
+  Evaluated made;
   if (!flags.recipe.empty()) {
+    need(flags.submission.empty() && flags.lmms.empty() && flags.date.empty() && flags.compare.empty() &&
+             flags.merge.empty() && flags.reference.empty(),
+         "eval", "--submission, --lmms, --compare, --merge and --reference go with flags, not with a recipe");
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context, folder.files());
   } else {
-    results = evaluate_flags(flags, context);
-    if (!flags.output.empty()) write_json(fs::path(flags.output) / "eval.json", evaluation_to_json(results));
+    made = evaluate_flags(flags, context);
+    results = {made.result};
+    if (!flags.output.empty() && flags.merge.empty()) {
+      write_json(fs::path(flags.output) / "eval.json", evaluation_to_json(results));
+      if (made.comparison) write_json(fs::path(flags.output) / "comparison.json", comparison_to_json(*made.comparison));
+    }
   }
   if (context.json) {
-    print_json(evaluation_to_json(results));
+    Json json = evaluation_to_json(results);
+    if (made.comparison) json["comparison"] = comparison_to_json(*made.comparison);
+    if (!flags.reference.empty()) json["reference"] = reference_to_json(made.reference);
+    print_json(json);
     return 0;
   }
   std::vector<std::vector<std::string>> rows{{"benchmark", "model", "category", "score"}};
@@ -60,7 +139,13 @@ int eval_command(const Flags& flags, const Context& context) {
     rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", fmt::format("all {}", result.count),
                     result.scored ? fmt::format("{:.4f}", result.score) : "-"});
   }
+  for (const ReferenceScore& one : made.reference)
+    rows.push_back({flags.benchmark, one.source, one.setting, fmt::format("{:.4f}", one.score)});
   std::printf("%s", format_table(rows).c_str());
+  if (made.comparison) {
+    std::printf("\n%s", format_table(comparison_rows(*made.comparison)).c_str());
+    std::printf("\n%s", format_table(flip_rows(*made.comparison, kFlipsShown)).c_str());
+  }
   return 0;
 }
 
@@ -77,17 +162,33 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned");
   command->add_option("--benchmark", flags->benchmark, "vqa, vqav2, gqa, scienceqa, textvqa, pope, mme or mmbench");
   command->add_option("--protocol", flags->protocol, "llava (default) or lmms, where lmms-eval's rules differ");
-  command->add_option("--rule", flags->rule, "How MMBench answers become letters: letter (default), vlmevalkit or lmms");
+  command->add_option("--rule", flags->rule,
+                      "How MMBench answers become letters: letter (default), vlmevalkit or lmms");
   add_dataset_flags(command, flags->dataset, false);
-  command->add_option("--batch-size", flags->batch_size, "Questions asked at once")->check(CLI::Range(int64_t(1), int64_t(4096)));
+  command->add_option("--batch-size", flags->batch_size, "Questions asked at once")
+      ->check(CLI::Range(int64_t(1), int64_t(4096)));
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of an answer (0: the benchmark's own limit)")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
   command->add_option("--device", flags->device, "cpu, cuda or auto");
-  command->add_option("--answers", flags->answers, "Score these answers (JSON lines question_id, text) without a model");
-  command->add_option("--output", flags->output, "Folder for eval.json and answers/");
+  command->add_option("--answers", flags->answers,
+                      "Score these answers (JSON lines question_id, text) without a model");
+  command->add_option("--output", flags->output, "Folder for eval.json and answers/; with --merge the merged file");
+  command->add_option("--submission", flags->submission,
+                      "Write the benchmark's own submission: a file, for mme a folder");
+  command->add_option("--lmms", flags->lmms,
+                      "Folder for <date>_results.json and <date>_samples_<task>.jsonl as of lmms-eval");
+  command->add_option("--date", flags->date, "The date in the names of --lmms, such as 20260131_235959");
+  command->add_option("--compare", flags->compare,
+                      "Other answers (the dense model's): intervals of the difference, and flips");
+  command
+      ->add_option("--merge", flags->merge,
+                   "Answer files of one evaluation, separated by commas, to merge into --output")
+      ->delimiter(',');
+  command->add_flag("--reference{auto}", flags->reference,
+                    "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");
   command->callback([flags, &context] { context.run = [flags, &context] { return eval_command(*flags, context); }; });
 }
 

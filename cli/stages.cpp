@@ -134,6 +134,10 @@ VerifyResult verify_stage(const Recipe& recipe, const Context& context, const Ou
   return result;
 }
 
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned) {
+  return answers_folder / fmt::format("{}-{}.jsonl", benchmark, pruned ? "pruned" : "dense");
+}
+
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const runtime::Options& run, const fs::path& answers_folder) {
   const bool pruned = !is_dense(plan, model.spec.text);
@@ -149,7 +153,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(dataset_fingerprint(*benchmark.samples));
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens, short_name(engine.dtype())));
   evaluation.fingerprint = key.hex();
-  evaluation.answers = answers_folder / fmt::format("{}-{}.jsonl", options.benchmark, pruned ? "pruned" : "dense");
+  evaluation.answers = answers_file(answers_folder, options.benchmark, pruned);
   return evaluate(engine, processor, benchmark, evaluation);
 }
 

@@ -45,6 +45,9 @@ VerifyResult verify_stage(const Recipe& recipe, const Context& context, const Ou
 /// Dense and pruned on every benchmark of the recipe; eval.json.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);
 
+/// The journal of a benchmark's answers in `answers_folder`.
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned);
+
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const runtime::Options& run, const fs::path& answers_folder);

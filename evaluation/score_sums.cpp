@@ -31,7 +31,9 @@ ScoreSums::ScoreSums(const OpenBenchmark& benchmark, const Answers& answers, con
     : benchmark_(benchmark), answers_(answers), score_(score) {
   const std::string& name = benchmark.benchmark->name;
   kind_ = name == "mme" ? Kind::Mme : name == "pope" ? Kind::Pope : Kind::Mean;
-  const size_t width = kind_ == Kind::Mme ? size_t(kMmeSums) : kind_ == Kind::Pope ? size_t(kPopeSums) : size_t(kMeanSums);
+  const size_t width = kind_ == Kind::Mme    ? size_t(kMmeSums)
+                       : kind_ == Kind::Pope ? size_t(kPopeSums)
+                                             : size_t(kMeanSums);
   ensure(score.groups.empty() || score.groups.size() == score.values.size(), "groups of some samples only");
   if (kind_ == Kind::Mean) start_.emplace("", 0);
   for (const auto& names : score.groups)
@@ -69,9 +71,12 @@ void ScoreSums::keep_unasked() {
 
 Additions ScoreSums::of(const std::vector<size_t>& samples) const {
   Additions additions;
-  if (kind_ == Kind::Mean) add_mean(samples, additions);
-  else if (kind_ == Kind::Mme) add_mme(samples, additions);
-  else for (const size_t sample : samples) add_pope(sample, additions);
+  if (kind_ == Kind::Mean)
+    add_mean(samples, additions);
+  else if (kind_ == Kind::Mme)
+    add_mme(samples, additions);
+  else
+    for (const size_t sample : samples) add_pope(sample, additions);
   return additions;
 }
 
@@ -127,8 +132,10 @@ SummedScores ScoreSums::mean_scores(const double* sums) const {
   SummedScores made;
   for (const auto& [name, at] : start_) {
     const double mean = quotient(sums[at + kRight], sums[at + kCount]);
-    if (name.empty()) made.score = mean;
-    else made.categories[name] = mean;
+    if (name.empty())
+      made.score = mean;
+    else
+      made.categories[name] = mean;
   }
   if (benchmark_.benchmark->name == "scienceqa") {
     const auto image = made.categories.find("IMG");
@@ -144,7 +151,8 @@ SummedScores ScoreSums::mme_scores(const double* sums) const {
     const auto found = start_.find(mme_categories()[i]);
     if (found == start_.end()) continue;
     const double* of = sums + found->second;
-    const double points = 100 * quotient(of[kMmeRight], of[kMmeQuestions]) + 100 * quotient(of[kMmeBoth], of[kMmePairs]);
+    const double points =
+        100 * quotient(of[kMmeRight], of[kMmeQuestions]) + 100 * quotient(of[kMmeBoth], of[kMmePairs]);
     made.categories[found->first] = points;
     (i < kMmePerception ? perception : cognition) += points;
   }

@@ -11,9 +11,9 @@ struct SummedScores {
   double score = 0;  // the headline
 };
 
-/// Which sums a benchmark's scores need. Means (most benchmarks): right and counted, of all units and of each category; a
-/// unit of several questions is as right as its worst. MME: right, questions, both right, pairs of each category. POPE:
-/// the table of answers and labels of each split.
+/// Which sums a benchmark's scores need. Means (most benchmarks): right and counted, of all units and of each category;
+/// a unit of several questions is as right as its worst. MME: right, questions, both right, pairs of each category.
+/// POPE: the table of answers and labels of each split.
 class ScoreSums {
  public:
   /// `score`: what the benchmark's metric gave for `answers`; what it counts beside the samples is kept as it is.

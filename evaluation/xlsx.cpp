@@ -12,12 +12,13 @@ namespace yopo {
 namespace {
 
 constexpr size_t kMaxCharacters = 32767, kMaxRows = 1 << 20, kMaxColumns = 1 << 14;  // Excel's
-constexpr int64_t kMaxInteger = int64_t(1) << 53;  // a cell's number is a double
-constexpr time_t kCreated = 946684800;             // 2000-01-01: 0 would stand for today
+constexpr int64_t kMaxInteger = int64_t(1) << 53;                                    // a cell's number is a double
+constexpr time_t kCreated = 946684800;  // 2000-01-01: 0 would stand for today
 
 std::string column_name(size_t column) {
   std::string name;
-  for (size_t rest = column + 1; rest > 0; rest = (rest - 1) / 26) name.insert(name.begin(), char('A' + (rest - 1) % 26));
+  for (size_t rest = column + 1; rest > 0; rest = (rest - 1) / 26)
+    name.insert(name.begin(), char('A' + (rest - 1) % 26));
   return name;
 }
 

@@ -10,6 +10,7 @@ debian_packages=(
   ninja-build ccache pkg-config python3-venv
   libfmt-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
   libpng-dev libjpeg-dev libhdf5-dev libdnnl-dev libsentencepiece-dev libpcre2-dev libeigen3-dev libxxhash-dev
+  libxlsxwriter-dev
   libgtest-dev libbenchmark-dev
 )
 
