@@ -169,7 +169,7 @@ BenchResult bench(const BenchOptions& options) {
   {
     const ThreadCount threads(options.run.threads);
     const MachineRates rates =
-        measure_machine(pruned.dtype(), options.run.ops ? *options.run.ops : device_ops(options.run.device));
+        measure_machine(pruned.dtype(), device_ops(options.run));
     result.flop_rate = rates.flops, result.byte_rate = rates.bytes;
   }
   Side sides[2] = {{dense, result.dense, {}, {}, {}}, {pruned, result.pruned, {}, {}, {}}};

@@ -1,6 +1,7 @@
 #include "runtime/device.h"
 
 #include "core/error.h"
+#include "runtime/engine.h"
 #if defined(YOPO_HAS_CUDA)
 #include "runtime/cuda/ops.h"
 #endif
@@ -31,5 +32,7 @@ const Ops& device_ops(const std::string& device) {
 #endif
   return cpu_ops();
 }
+
+const Ops& device_ops(const Options& options) { return options.ops ? *options.ops : device_ops(options.device); }
 
 }  // namespace yopo::runtime

@@ -11,6 +11,10 @@ namespace yopo::runtime {
 /// have (what is needed and what is there).
 const Ops& device_ops(const std::string& device);
 
+/// The operations that an engine of these options runs on: their own, or those of their device.
+struct Options;
+const Ops& device_ops(const Options& options);
+
 /// Whether this machine can run the device; if not, why (for messages).
 bool device_available(const std::string& device, std::string* why);
 

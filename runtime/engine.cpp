@@ -50,7 +50,7 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
   require(options.threads >= 0 && options.threads <= 4096, "threads: expected 0 to 4096, found {}", options.threads);
   state.spec = spec;
   state.plan = plan;
-  state.ops = options.ops ? options.ops : &device_ops(options.device);
+  state.ops = &device_ops(options);
   state.threads = options.threads;
   const int64_t dim = spec.text.head_dim;
   require(state.ops->host_memory || (dim % 8 == 0 && dim <= 256),

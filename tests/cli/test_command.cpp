@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include <sys/wait.h>
@@ -30,8 +31,8 @@ TEST(Command, HelpOfEverySubcommandShowsAnExample) {
   const Outcome help = yopo("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_TRUE(holds(help.text, "yopo run configs/demo.yaml"));
-  for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect", "merge",
-                           "trace", "bench"}) {
+  for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect",
+                           "merge", "trace", "bench"}) {
     EXPECT_TRUE(holds(help.text, name)) << name;
     const Outcome own = yopo(std::string(name) + " --help");
     EXPECT_EQ(own.code, 0) << name;
@@ -53,9 +54,26 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_TRUE(holds(part.text, "--part")) << part.text;
 }
 
+// A budget reaches the runtime: one that streams layers gives the same answer, one that nothing fits into is named.
+TEST(Command, MemoryBudget) {
+  const std::string root = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/";
+  const std::string ask = "generate --quiet --model " + root + "model --image " + root +
+                          "data/test/images/0000.png --prompt 'Is there a 6 in the image?'";
+  const Outcome whole = yopo(ask), streamed = yopo(ask + " --memory 6MB"), little = yopo(ask + " --memory 3MB");
+  EXPECT_EQ(whole.code, 0) << whole.text;
+  EXPECT_FALSE(whole.text.empty());
+  EXPECT_EQ(streamed.code, 0);
+  EXPECT_EQ(streamed.text, whole.text);
+  EXPECT_EQ(little.code, 2);
+  EXPECT_TRUE(holds(little.text, "memory: 3.00 MB")) << little.text;
+  EXPECT_EQ(yopo(ask + " --memory 6XB").code, 2);
+}
+
 TEST(Command, CudaThatIsNotThereIsSaidPlainly) {
   const std::string model = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/model";
+  ASSERT_EQ(setenv("CUDA_VISIBLE_DEVICES", "", 1), 0);  // where there is a GPU, it is hidden
   const Outcome run = yopo("generate --model " + model + " --prompt hi --device cuda");
+  unsetenv("CUDA_VISIBLE_DEVICES");
   EXPECT_EQ(run.code, 2);
   EXPECT_TRUE(holds(run.text, "cuda")) << run.text;
 }

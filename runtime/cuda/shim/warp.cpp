@@ -1,4 +1,4 @@
-// What the lanes of a warp do together, except for matrix fragments (mma.h).
+// What the lanes of a warp do together.
 #include "shim_device.h"
 
 namespace shim {
