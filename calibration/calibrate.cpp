@@ -8,6 +8,7 @@
 #include <cmath>
 #include <csignal>
 #include <exception>
+#include <limits>
 #include <optional>
 
 #include "core/error.h"
@@ -180,7 +181,7 @@ void remove_leftovers(const fs::path& path) {
 
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {
-  const TorchEngine engine(model, {run.dtype, run.threads});
+  const TorchEngine engine(model, {run.dtype, run.threads, run.memory});
   const Processor processor(model);
   if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
   check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
@@ -191,13 +192,22 @@ void observe_samples(const OpenModel& model, const CalibrationRun& run, const st
       for (const fs::path& image : sample.images) read_image(image, sample.where);
   Journal journal(journal_path, sums);
   Progress progress("calibrate", int64_t(samples.size()), "samples", sums.samples());
+  int64_t largest = std::numeric_limits<int64_t>::max();  // samples at once
   try {
     while (sums.samples() < int64_t(samples.size())) {
-      const Sample& sample = samples[sums.ids.size()];
-      const ModelInput input = processor.prepare(sample.text, sample.images, sample.where);
-      add_sample(sums, engine.observe(input, run.options.queries == Queries::Decode), sample);
+      // As many samples as fit go through the model's layers together where these are brought in one at a time.
+      const bool decode = run.options.queries == Queries::Decode;
+      std::vector<ModelInput> inputs;
+      for (size_t i = sums.ids.size(); i < samples.size(); ++i) {
+        inputs.push_back(processor.prepare(samples[i].text, samples[i].images, samples[i].where));
+        largest = std::min(largest, engine.samples_at_once(inputs.back(), decode));
+        if (int64_t(inputs.size()) >= largest) break;
+      }
+      for (const SampleStatistics& seen : engine.observe(inputs, decode)) {
+        add_sample(sums, seen, samples[sums.ids.size()]);
+        progress.tick();
+      }
       journal.save_now_and_then();
-      progress.tick();
     }
   } catch (...) {
     const std::exception_ptr reason = std::current_exception();

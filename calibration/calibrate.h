@@ -12,6 +12,7 @@ namespace yopo {
 struct CalibrationRun {
   std::string dtype = "auto";
   int threads = 0;
+  int64_t memory = 0;  // see TorchOptions; the statistics do not depend on it
   uint64_t seed = 0;
   CalibrationOptions options;
   int64_t part = 0, parts = 1;  // this process's share of the samples: every parts-th, starting at part

@@ -59,12 +59,12 @@ int dry_run(const Recipe& recipe, const Context& context) {
   const DecoderSpec& text = spec.text;
   const PlanEstimate estimate = estimate_plan(recipe.plan.value_or(PlanOptions{}), text);
   const Plan dense = dense_plan(text);
-  const int64_t grid = spec.vision.grid();
+  const int64_t grid = spec.nominal_grid();
   const PromptShape shape = single_image_shape(1, grid, grid, 63);
   int64_t parameters = 0;
-  for (const TensorSlot& slot : tensor_table(spec)) parameters += element_count(slot.shape, slot.name);
-  const double paper_dense = paper_flops(dense, text, spec.image_tokens(), grid, grid);
-  const double paper_plan = paper_flops(estimate.plan, text, spec.image_tokens(), grid, grid);
+  for (const StoredTensor& tensor : stored_tensors(spec)) parameters += element_count(tensor.shape, tensor.name);
+  const double paper_dense = paper_flops(dense, text, grid * grid, grid, grid);
+  const double paper_plan = paper_flops(estimate.plan, text, grid * grid, grid, grid);
   const double exact_dense = visual_cost(dense, text, shape).flops(), exact_plan = visual_cost(estimate.plan, text, shape).flops();
   const int64_t S = recipe.calibration ? recipe.calibration->dataset.samples : 0;
   const double statistics =
@@ -76,7 +76,7 @@ int dry_run(const Recipe& recipe, const Context& context) {
       {"settings", recipe.resolved()},
       {"parameters", parameters},
       {"plan_known", estimate.exact},
-      {"visual_tokens", spec.image_tokens()},
+      {"visual_tokens", grid * grid},
       {"flops", {{"paper", {{"dense", paper_dense}, {"pruned", paper_plan}, {"fraction", paper_plan / paper_dense}}},
                  {"exact", {{"dense", exact_dense}, {"pruned", exact_plan}, {"fraction", exact_plan / exact_dense}}}}},
       {"kv_bytes", {{"dense", kv_bytes(dense, text, shape, 0, 2)}, {"pruned", kv_bytes(estimate.plan, text, shape, 0, 2)}}},

@@ -25,7 +25,7 @@ int inspect_checkpoint(const fs::path& folder, const Context& context) {
                       {"num_key_value_heads", text.num_key_value_heads},
                       {"intermediate_size", text.intermediate_size},
                       {"vocab_size", text.vocab_size},
-                      {"visual_tokens", model.spec.image_tokens()},
+                      {"visual_tokens", model.spec.nominal_grid() * model.spec.nominal_grid()},
                       {"tensors", model.checkpoint.tensors().size()},
                       {"pruned", !is_dense(plan, text)},
                       {"fingerprint", model.checkpoint.fingerprint()}};

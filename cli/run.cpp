@@ -31,8 +31,9 @@ int run(const Recipe& recipe, const Context& context) {
   resolve_device(recipe.device);
   const OpenModel model = open_model(recipe.model);
   note(fmt::format("model: {} ({}, {} decoder layers, {} visual tokens an image)", recipe.model.string(), model.spec.layout,
-                   model.spec.text.num_hidden_layers, model.spec.image_tokens()));
-  const Statistics statistics = calibrate_stage(recipe, model, context.threads, files.statistics);
+                   model.spec.text.num_hidden_layers,
+                   model.spec.image_tokens() > 0 ? std::to_string(model.spec.image_tokens()) : "a varying number of"));
+  const Statistics statistics = calibrate_stage(recipe, model, context, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
   const Plan plan = plan_stage(recipe, model, statistics, files);
   note(fmt::format("plan: {}", files.plan.string()));

@@ -83,20 +83,25 @@ std::string resolve_device(const std::string& device) {
   return device;
 }
 
+int64_t memory_limit(const Context& context) {
+  return context.memory.empty() ? 0 : int64_t(parse_size(context.memory, "--memory"));
+}
+
 runtime::Options engine_options(const Context& context, const std::string& dtype, const std::string& device) {
   runtime::Options options;
   options.dtype = dtype;
   options.device = resolve_device(device);
   options.threads = context.threads;
-  options.memory = context.memory.empty() ? 0 : int64_t(parse_size(context.memory, "--memory"));
+  options.memory = memory_limit(context);
   return options;
 }
 
-Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, int threads, const fs::path& output) {
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const Context& context, const fs::path& output) {
   require(recipe.calibration.has_value(), "{}: the recipe has no section calibration", recipe.file.string());
   CalibrationRun run;
   run.dtype = recipe.dtype;
-  run.threads = threads;
+  run.threads = context.threads;
+  run.memory = memory_limit(context);
   run.seed = recipe.seed;
   run.options = *recipe.calibration;
   return calibrate(model, run, output);

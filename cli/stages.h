@@ -36,9 +36,11 @@ class OutputFolder {
 /// UserError unless the device of the recipe is there.
 std::string resolve_device(const std::string& device);
 /// How an engine runs under these settings and the command line's --threads and --memory.
+/// Bytes that --memory allows; 0: no limit.
+int64_t memory_limit(const Context& context);
 runtime::Options engine_options(const Context& context, const std::string& dtype, const std::string& device);
 
-Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, int threads, const fs::path& output);
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const Context& context, const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
 VerifyResult verify_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);

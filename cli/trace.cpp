@@ -31,7 +31,7 @@ int trace_command(const Flags& flags, const Context& context) {
   if (flags.engine == "torch") {
     require(flags.device == "cpu", "--device: the torch engine runs on cpu, found '{}'", flags.device);
     options.statistics = true;
-    trace = TorchEngine(model, {flags.dtype, context.threads}).trace(input, plan, options);
+    trace = TorchEngine(model, {flags.dtype, context.threads, memory_limit(context)}).trace(input, plan, options);
   } else {
     trace = runtime::Engine(model, plan, engine_options(context, flags.dtype, flags.device)).trace(input, options);
   }

@@ -1,7 +1,9 @@
 #include "evaluation/verify.h"
 
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <optional>
 
 #include "compress/cost.h"
 #include "compress/pruned_config.h"
@@ -38,6 +40,49 @@ struct Account {
 
 }  // namespace
 
+namespace {
+
+/// An engine that is there while it is used: kept between uses, unless memory is limited.
+template <typename Engine>
+class Place {
+ public:
+  Place(std::function<Engine()> make, bool keep) : make_(std::move(make)), keep_(keep) {}
+  template <typename Use>
+  void with(const Use& use) {
+    if (!engine_) engine_.emplace(make_());
+    use(*engine_);
+    if (!keep_) engine_.reset();
+  }
+
+ private:
+  std::function<Engine()> make_;
+  bool keep_;
+  std::optional<Engine> engine_;
+};
+
+/// What the masking forward says of samples.
+struct Expected {
+  std::vector<Trace> traces;
+  std::vector<std::vector<int64_t>> texts;
+};
+
+/// Samples that go through the layers together where these are brought in one at a time: as many as the engine takes and
+/// as leave a quarter of the memory to their traces, which both engines keep.
+size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& inputs, size_t first, int64_t memory) {
+  if (!torch.streaming()) return 1;
+  const DecoderSpec& spec = torch.spec().text;
+  int64_t most = std::numeric_limits<int64_t>::max(), bytes = 0;
+  size_t count = 0;
+  for (size_t i = first; i < inputs.size(); ++i, ++count) {
+    most = std::min(most, torch.samples_at_once(inputs[i], true));
+    bytes += 2 * inputs[i].length() * ((spec.num_hidden_layers + 1) * spec.hidden_size + spec.vocab_size) * 4;
+    if (count > 0 && (int64_t(count) >= most || bytes > memory / 4)) break;
+  }
+  return count;
+}
+
+}  // namespace
+
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   require(!options.samples.empty(), "verify: no samples");
   const DecoderSpec& spec = pruned.spec.text;
@@ -47,60 +92,74 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   runtime::Options run;
   run.dtype = "fp32";  // the proof is of the arithmetic, not of a dtype's rounding
   run.threads = options.threads;
-  run.memory = options.memory;
+  run.memory = options.memory / 4 * 3;  // the rest is for what the engines say, to be compared
   run.device = options.device;
-  const runtime::Engine runtime(pruned, plan, run);
-  const TorchEngine torch(pruned, {"fp32", options.threads});
+  const bool keep = options.memory == 0;
   const Processor processor(pruned);
+  std::vector<ModelInput> inputs;
+  for (const Sample& sample : options.samples) inputs.push_back(processor.prepare(sample));
 
   std::optional<OpenModel> original;
-  std::optional<runtime::Engine> original_dense, reordered_dense;
-  if (!options.original.empty()) {
-    original.emplace(open_model(options.original));
-    original_dense.emplace(*original, dense, run);
-    reordered_dense.emplace(pruned, dense, run);
-  }
+  if (!options.original.empty()) original.emplace(open_model(options.original));
+  Place<TorchEngine> torch([&] { return TorchEngine(pruned, {"fp32", options.threads, run.memory}); }, keep);
+  Place<runtime::Engine> runtime([&] { return runtime::Engine(pruned, plan, run); }, keep);
+  Place<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
+  Place<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
 
   double worst_logits = 0, worst_hidden = 0, worst_dense = 0, different_texts = 0;
   Account prefill, decode, kv, dense_prefill;
   double dense_kv = 0;
   Progress progress("verifying", int64_t(options.samples.size()), "samples");
-  for (const Sample& sample : options.samples) {
-    const ModelInput input = processor.prepare(sample);
-    const PromptShape shape = shape_of(input);
-    TraceOptions rows;  // all logits, all hidden rows
-    const Trace expected = torch.trace(input, plan, rows);
-    const Trace actual = runtime.trace(input, rows);
-    worst_logits = std::max(worst_logits, relative_difference(actual.logits, expected.logits));
-    worst_hidden = std::max(worst_hidden, relative_difference(actual.hidden, expected.hidden));
-
-    runtime::Counters& counters = runtime.counters();
-    counters = {};
-    {
-      const auto session = runtime.prefill({input}, 0);
-      kv.counted += double(counters.kv_bytes);
-      prefill.counted += counters.prefill.flops();
-    }
-    kv.promised += double(kv_bytes(plan, spec, shape, 0, int64_t(size_of(runtime.dtype()))));
-    dense_kv += double(kv_bytes(dense, spec, shape, 0, int64_t(size_of(runtime.dtype()))));
-    prefill.promised += prefill_cost(plan, spec, shape).flops();
-    dense_prefill.promised += prefill_cost(dense, spec, shape).flops();
-
-    counters = {};
-    const std::vector<runtime::Generated> generated = runtime.generate({input}, options.max_new_tokens);
-    const std::vector<std::vector<int64_t>> reference = torch.generate({input}, plan, options.max_new_tokens);
-    if (generated.at(0).tokens != reference.at(0)) ++different_texts;
-    decode.counted += counters.decode.flops();
-    for (int64_t step = 0; step < counters.decode_tokens; ++step)
-      decode.promised += decode_cost(plan, spec, shape, step).flops();
-
+  for (size_t first = 0; first < inputs.size();) {
+    const TraceOptions rows;  // all logits, all hidden rows
+    Expected expected;
+    std::vector<ModelInput> chunk;
+    torch.with([&](const TorchEngine& engine) {
+      const size_t count = chunk_size(engine, inputs, first, options.memory);
+      chunk.assign(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
+      expected.traces = engine.traces(chunk, plan, std::vector<TraceOptions>(count, rows));
+      expected.texts = engine.generate(chunk, plan, options.max_new_tokens);
+    });
+    runtime.with([&](const runtime::Engine& engine) {
+      const std::vector<Trace> actual = engine.traces(chunk, rows);
+      for (size_t i = 0; i < chunk.size(); ++i) {
+        worst_logits = std::max(worst_logits, relative_difference(actual[i].logits, expected.traces[i].logits));
+        worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected.traces[i].hidden));
+        const PromptShape shape = shape_of(chunk[i]);
+        kv.promised += double(kv_bytes(plan, spec, shape, 0, int64_t(size_of(engine.dtype()))));
+        dense_kv += double(kv_bytes(dense, spec, shape, 0, int64_t(size_of(engine.dtype()))));
+        prefill.promised += prefill_cost(plan, spec, shape).flops();
+        dense_prefill.promised += prefill_cost(dense, spec, shape).flops();
+      }
+      runtime::Counters& counters = engine.counters();
+      counters = {};
+      {
+        const auto session = engine.prefill(chunk, 0);
+        kv.counted += double(counters.kv_bytes);
+        prefill.counted += counters.prefill.flops();
+      }
+      counters = {};
+      const std::vector<runtime::Generated> generated = engine.generate(chunk, options.max_new_tokens);
+      decode.counted += counters.decode.flops();
+      for (size_t i = 0; i < chunk.size(); ++i) {
+        if (generated[i].tokens != expected.texts[i]) ++different_texts;
+        // The last token of a text that ends at the limit is chosen, not decoded.
+        const int64_t steps = int64_t(generated[i].tokens.size()) - (generated[i].stopped ? 0 : 1);
+        for (int64_t step = 0; step < steps; ++step)
+          decode.promised += decode_cost(plan, spec, shape_of(chunk[i]), step).flops();
+      }
+    });
     if (original) {
       TraceOptions last;
       last.hidden = false;
-      worst_dense = std::max(worst_dense, relative_difference(reordered_dense->trace(input, last).logits,
-                                                              original_dense->trace(input, last).logits));
+      std::vector<Trace> before, after;
+      original_dense.with([&](const runtime::Engine& engine) { before = engine.traces(chunk, last); });
+      reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(chunk, last); });
+      for (size_t i = 0; i < chunk.size(); ++i)
+        worst_dense = std::max(worst_dense, relative_difference(after[i].logits, before[i].logits));
     }
-    progress.tick();
+    progress.tick(int64_t(chunk.size()));
+    first += chunk.size();
   }
   progress.finish();
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "compress/layered_json.h"
 #include "compress/pruned_config.h"
@@ -126,16 +127,39 @@ BlockOrder order_of(Axis axis, int64_t dimension, const LayerOrder& order) {
   return result;
 }
 
+// The order of a stored tensor's rows when the roles that share it are each in `order`.
+BlockOrder shared_order(const std::vector<const TensorSlot*>& roles, const LayerOrder& order) {
+  BlockOrder all;
+  all.block = 1;
+  all.order.resize(size_t(roles.front()->stored.at(0)));
+  std::iota(all.order.begin(), all.order.end(), int64_t(0));
+  for (const TensorSlot* role : roles) {
+    const BlockOrder own = order_of(role->rows, role->shape.at(0), order);
+    for (size_t i = 0; i < own.order.size(); ++i)
+      for (int64_t j = 0; j < own.block; ++j)
+        all.order[size_t(role->part.row(int64_t(i) * own.block + j))] = role->part.row(own.order[i] * own.block + j);
+  }
+  return all;
+}
+
 // The permuted tensors by name; every other tensor of the checkpoint is copied as it is.
 std::map<std::string, SlotOrders> orders_by_name(const ModelSpec& spec, const std::vector<LayerOrder>& orders) {
+  const std::vector<TensorSlot> table = tensor_table(spec);
+  std::map<std::string, std::vector<const TensorSlot*>> permuted;
+  for (const TensorSlot& slot : table)
+    if (slot.rows != Axis::Fixed || slot.columns != Axis::Fixed) permuted[slot.name].push_back(&slot);
   std::map<std::string, SlotOrders> by_name;
-  for (const TensorSlot& slot : tensor_table(spec)) {
-    if (slot.rows == Axis::Fixed && slot.columns == Axis::Fixed) continue;
+  for (const auto& [name, roles] : permuted) {
+    const TensorSlot& slot = *roles.front();
     const LayerOrder& order = orders.at(size_t(slot.layer));
-    SlotOrders found;
+    SlotOrders& found = by_name[name];
+    if (!slot.part.whole()) {
+      found.rows = shared_order(roles, order);
+      continue;
+    }
+    ensure(roles.size() == 1, "a whole tensor has one permuted role");
     if (slot.rows != Axis::Fixed) found.rows = order_of(slot.rows, slot.shape.at(0), order);
     if (slot.columns != Axis::Fixed) found.columns = order_of(slot.columns, slot.shape.at(1), order);
-    ensure(by_name.emplace(slot.name, std::move(found)).second, "a permuted tensor has one role");
   }
   return by_name;
 }

@@ -46,7 +46,7 @@ bool same_counts(const Json& a, const Json& b) {
 }  // namespace
 
 PromptShape typical_prompt(const ModelSpec& spec) {
-  const int64_t grid = spec.vision.grid();
+  const int64_t grid = spec.nominal_grid();
   return single_image_shape(35, grid, grid, 64);
 }
 

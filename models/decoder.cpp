@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "models/attention.h"
-#include "models/rope.h"
+#include "models/torch_norm.h"
 
 namespace yopo {
 
@@ -20,30 +20,19 @@ at::Tensor head_factors(const std::vector<uint8_t>& kept, at::ScalarType dtype) 
   return factors.to(dtype);
 }
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor scaled = wide * at::rsqrt((wide * wide).mean(-1, true) + eps);
-  return scaled.to(x.scalar_type()) * weight;
-}
-
-struct Rotation {
-  at::Tensor cos, sin;  // [B, 1, T, D / 2], fp32
-};
-Rotation rotation_of(const DecoderSpec& spec, const std::vector<int64_t>& positions, int64_t batch, int64_t rows) {
-  RopeTable table = rope_table(spec, positions);
-  ensure(table.half * 2 == spec.head_dim, "the rotation covers the whole head");
-  const auto tensor = [&](std::vector<float>& values) {
-    return at::from_blob(values.data(), {batch, 1, rows, table.half}, at::kFloat).clone();
-  };
-  return {tensor(table.cos), tensor(table.sin)};
-}
-
-// x [B, heads, T, D], half-split layout.
-at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
-  const int64_t half = x.size(3) / 2;
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor a = wide.slice(3, 0, half), b = wide.slice(3, half);
-  return at::cat({a * rotation.cos - b * rotation.sin, b * rotation.cos + a * rotation.sin}, 3).to(x.scalar_type());
+// Rows of padding are not rotated.
+Rotation batch_rotation(const DecoderSpec& spec, const Pass& pass, int64_t past, int64_t rows) {
+  const int64_t batch = int64_t(pass.samples.size()), half = spec.head_dim / 2;
+  Rotation all{at::ones({batch, 1, rows, half}, at::kFloat), at::zeros({batch, 1, rows, half}, at::kFloat)};
+  for (int64_t b = 0; b < batch; ++b) {
+    const NewPositions& own = pass.positions[size_t(b)];
+    const int64_t padding = pass.samples[size_t(b)].padding, count = int64_t(own.ids.size()) / own.axes;
+    ensure(count == (past == 0 ? rows - padding : rows), "one position a row");
+    const Rotation table = rotation_of(rope_table(spec, own.ids, own.axes, past + rows - padding));
+    all.cos[b][0].slice(0, rows - count).copy_(table.cos);
+    all.sin[b][0].slice(0, rows - count).copy_(table.sin);
+  }
+  return all;
 }
 
 // Which of the tokens so far are visual: bool [B, keys].
@@ -106,37 +95,38 @@ std::vector<LayerRule> layer_rules(const DecoderSpec& spec, const Plan& plan, co
   return layers;
 }
 
-at::Tensor run_decoder(const DecoderSpec& spec, const DecoderWeights& weights, const std::vector<LayerRule>& rules,
-                       const at::Tensor& embeds, const Pass& pass) {
+DecoderPass::DecoderPass(const DecoderSpec& spec, const at::Tensor& embeds, const Pass& pass)
+    : spec_(spec), pass_(pass), past_(pass.cache ? pass.cache->length() : 0), x_(embeds) {
   const int64_t batch = embeds.size(0), rows = embeds.size(1);
   ensure(embeds.dim() == 3 && batch == int64_t(pass.samples.size()), "one layout a sample");
-  ensure(batch * rows == int64_t(pass.positions.size()), "one position a row");
-  ensure(rules.size() == weights.layers.size(), "one rule a layer");
-  const int64_t past = pass.cache ? pass.cache->length() : 0;
-  const Rotation rotation = rotation_of(spec, pass.positions, batch, rows);
-  const at::Tensor visual = visual_tokens(pass.samples, past + rows);
-  const at::Tensor own_visual = visual.slice(1, past).unsqueeze(2);  // [B, T, 1]
-  const bool any_visual = past == 0 && std::any_of(pass.samples.begin(), pass.samples.end(),
-                                                   [](const SampleLayout& sample) { return sample.visual > 0; });
-  const Observer* observer = pass.observer;
+  ensure(batch == int64_t(pass.positions.size()), "the positions of every sample");
+  rotation_ = batch_rotation(spec, pass, past_, rows);
+  visual_ = visual_tokens(pass.samples, past_ + rows);
+  own_visual_ = visual_.slice(1, past_).unsqueeze(2);
+  any_visual_ = past_ == 0 && std::any_of(pass.samples.begin(), pass.samples.end(),
+                                          [](const SampleLayout& sample) { return sample.visual > 0; });
+}
 
-  at::Tensor x = embeds;
-  for (size_t l = 0; l < weights.layers.size(); ++l) {
-    const LayerWeights& w = weights.layers[l];
-    const LayerRule& rule = rules[l];
-    const at::Tensor before = x;
-    x = x +
-        self_attention(int64_t(l), spec, w, rule, rms_norm(x, w.input_norm, spec.rms_norm_eps), rotation, visual, pass);
-    const at::Tensor normed = rms_norm(x, w.post_norm, spec.rms_norm_eps);
-    at::Tensor activation = at::silu(at::linear(normed, w.gate)) * at::linear(normed, w.up);
-    if (rule.lost_neurons.defined() && any_visual)
-      activation = activation.masked_fill(own_visual.logical_and(rule.lost_neurons), 0.0);
-    if (observer && observer->activation) observer->activation(int64_t(l), past, activation);
-    x = x + at::linear(activation, w.down);
-    if (rule.freeze_visual && any_visual) x = at::where(own_visual, before, x);
-    if (observer && observer->hidden) observer->hidden(int64_t(l), x);
-  }
-  return x;
+void DecoderPass::layer(int64_t layer, const LayerWeights& w, const LayerRule& rule) {
+  const Observer* observer = pass_.observer;
+  const at::Tensor before = x_;
+  x_ = x_ + self_attention(layer, spec_, w, rule, rms_norm(x_, w.input_norm, spec_.rms_norm_eps), rotation_, visual_, pass_);
+  const at::Tensor normed = rms_norm(x_, w.post_norm, spec_.rms_norm_eps);
+  at::Tensor activation = at::silu(at::linear(normed, w.gate)) * at::linear(normed, w.up);
+  if (rule.lost_neurons.defined() && any_visual_)
+    activation = activation.masked_fill(own_visual_.logical_and(rule.lost_neurons), 0.0);
+  if (observer && observer->activation) observer->activation(layer, past_, activation);
+  x_ = x_ + at::linear(activation, w.down);
+  if (rule.freeze_visual && any_visual_) x_ = at::where(own_visual_, before, x_);
+  if (observer && observer->hidden) observer->hidden(layer, x_);
+}
+
+at::Tensor run_decoder(const DecoderSpec& spec, const DecoderWeights& weights, const std::vector<LayerRule>& rules,
+                       const at::Tensor& embeds, const Pass& pass) {
+  ensure(rules.size() == weights.layers.size(), "one rule a layer");
+  DecoderPass run(spec, embeds, pass);
+  for (size_t l = 0; l < weights.layers.size(); ++l) run.layer(int64_t(l), weights.layers[l], rules[l]);
+  return run.hidden();
 }
 
 at::Tensor run_head(const DecoderSpec& spec, const DecoderWeights& weights, const at::Tensor& hidden) {

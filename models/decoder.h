@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "models/attention_mask.h"
+#include "models/torch_norm.h"
 #include "models/torch_weights.h"
 
 namespace yopo {
@@ -49,17 +50,44 @@ struct Observer {
   std::function<void(int64_t layer, const at::Tensor& hidden)> hidden;  // [B, T, C], raw output
 };
 
+/// Positions of a sample's new tokens, padding not among them.
+struct NewPositions {
+  std::vector<int64_t> ids;  // [axes, T]
+  int64_t axes = 1;          // as ModelInput::position_axes
+};
+
 /// One pass over new rows: prefill with an empty cache, or decoding with the cache of earlier passes.
 struct Pass {
-  const std::vector<SampleLayout>& samples;  // [B]
-  const std::vector<int64_t>& positions;     // [B * T]
-  KvCache* cache = nullptr;                  // read and extended; null: a prefill that keeps nothing
+  const std::vector<SampleLayout>& samples;    // [B]
+  const std::vector<NewPositions>& positions;  // [B]
+  KvCache* cache = nullptr;                    // read and extended; null: a prefill that keeps nothing
   const Observer* observer = nullptr;
 };
 
-/// `embeds` [B, T, C] -> output of the last layer [B, T, C], before the final norm. Attention is explicit and streamed
-/// over blocks of query rows (scores of one block at a time), or fused where the layer is dense and nobody looks.
-/// Formulas: LLaMA (Touvron et al., arXiv 2302.13971); masks: docs/architecture.md.
+/// A pass that goes from layer to layer, so that several passes can share a layer's weights while they are there. Attention
+/// is explicit and streamed over blocks of query rows (scores of one block at a time), or fused where the layer is dense and
+/// nobody looks. Formulas: LLaMA (Touvron et al., arXiv 2302.13971); masks: docs/architecture.md.
+class DecoderPass {
+ public:
+  /// `embeds` [B, T, C]. What `pass` refers to must outlive this.
+  DecoderPass(const DecoderSpec& spec, const at::Tensor& embeds, const Pass& pass);
+  /// Layers come in order, each once.
+  void layer(int64_t layer, const LayerWeights& weights, const LayerRule& rule);
+  /// Output of the last layer so far, before the final norm: [B, T, C].
+  const at::Tensor& hidden() const { return x_; }
+
+ private:
+  DecoderSpec spec_;
+  Pass pass_;
+  Rotation rotation_;       // [B, 1, T, D / 2]
+  at::Tensor visual_;       // bool [B, past + T]
+  at::Tensor own_visual_;   // bool [B, T, 1]
+  bool any_visual_ = false; // among the new rows
+  int64_t past_ = 0;
+  at::Tensor x_;
+};
+
+/// All layers: `embeds` [B, T, C] -> [B, T, C].
 at::Tensor run_decoder(const DecoderSpec& spec, const DecoderWeights& weights, const std::vector<LayerRule>& rules,
                        const at::Tensor& embeds, const Pass& pass);
 

@@ -2,75 +2,86 @@
 
 #include <algorithm>
 
+#include "models/family_parts.h"
+
 namespace yopo {
 
 namespace {
 
-constexpr int64_t kMaxSize = 1 << 20;  // no width, count or vocabulary of this field comes near it
+std::vector<TensorName> layout_names(const char* project1, const char* project1_bias, const char* project2,
+                                     const char* project2_bias) {
+  std::vector<TensorName> names = llama_names();
+  const std::vector<TensorName> vision = {
+      {Role::ClassEmbed, "embeddings.class_embedding"},
+      {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
+      {Role::PositionEmbed, "embeddings.position_embedding.weight"},
+      {Role::PreNorm, "pre_layrnorm.weight"},  // spelt so in every CLIP checkpoint
+      {Role::PreNormBias, "pre_layrnorm.bias"},
+      {Role::Norm1, "encoder.layers.{}.layer_norm1.weight"},
+      {Role::Norm1Bias, "encoder.layers.{}.layer_norm1.bias"},
+      {Role::VisionQ, "encoder.layers.{}.self_attn.q_proj.weight"},
+      {Role::VisionK, "encoder.layers.{}.self_attn.k_proj.weight"},
+      {Role::VisionV, "encoder.layers.{}.self_attn.v_proj.weight"},
+      {Role::VisionQBias, "encoder.layers.{}.self_attn.q_proj.bias"},
+      {Role::VisionKBias, "encoder.layers.{}.self_attn.k_proj.bias"},
+      {Role::VisionVBias, "encoder.layers.{}.self_attn.v_proj.bias"},
+      {Role::VisionO, "encoder.layers.{}.self_attn.out_proj.weight"},
+      {Role::VisionOBias, "encoder.layers.{}.self_attn.out_proj.bias"},
+      {Role::Norm2, "encoder.layers.{}.layer_norm2.weight"},
+      {Role::Norm2Bias, "encoder.layers.{}.layer_norm2.bias"},
+      {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
+      {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
+      {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
+      {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
+      {Role::Project1, project1},
+      {Role::Project1Bias, project1_bias},
+      {Role::Project2, project2},
+      {Role::Project2Bias, project2_bias}};
+  names.insert(names.end(), vision.begin(), vision.end());
+  return names;
+}
 
-Activation activation_of(const std::string& name, const std::string& where) {
-  if (name == "silu") return Activation::Silu;
-  if (name == "gelu") return Activation::Gelu;
-  if (name == "quick_gelu") return Activation::QuickGelu;
-  fail("{}: activation '{}' is not one we know (silu, gelu, quick_gelu){}", where, name,
-       did_you_mean(name, {"silu", "gelu", "quick_gelu"}));
+const std::vector<TensorName>& original_names() {
+  static const std::vector<TensorName> names = layout_names("0.weight", "0.bias", "2.weight", "2.bias");
+  return names;
 }
 
 /// A LLaMA config; defaults are those of transformers' LlamaConfig.
 DecoderSpec llama_spec(const Json& config, const std::string& where) {
-  DecoderSpec text;
-  text.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, 32);
-  text.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, 4096);
-  text.num_attention_heads = get_int_or(config, "num_attention_heads", where, 1, 4096, 32);
-  text.num_key_value_heads = get_int_or(config, "num_key_value_heads", where, 1, 4096, text.num_attention_heads);
-  require(text.num_attention_heads % text.num_key_value_heads == 0,
-          "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", where, text.num_attention_heads,
-          text.num_key_value_heads);
-  if (!has(config, "head_dim"))
-    require(text.hidden_size % text.num_attention_heads == 0, "{}: hidden_size {} is no multiple of num_attention_heads {}",
-            where, text.hidden_size, text.num_attention_heads);
-  text.head_dim = get_int_or(config, "head_dim", where, 2, 4096, text.hidden_size / text.num_attention_heads);
-  require(text.head_dim % 2 == 0, "{}: head_dim {} is odd; rotary embedding needs pairs", where, text.head_dim);
-  text.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, 11008);
-  text.vocab_size = get_int_or(config, "vocab_size", where, 1, int64_t(1) << 24, 32000);
-  text.max_position_embeddings = get_int_or(config, "max_position_embeddings", where, 1, int64_t(1) << 40, 2048);
-  text.rms_norm_eps = get_number_or(config, "rms_norm_eps", where, 1e-6);
-  require(text.rms_norm_eps > 0 && text.rms_norm_eps < 1, "{}: rms_norm_eps {} lies outside (0, 1)", where,
-          text.rms_norm_eps);
+  DecoderSpec defaults;
+  defaults.num_hidden_layers = 32;
+  defaults.hidden_size = 4096;
+  defaults.num_attention_heads = 32;
+  defaults.intermediate_size = 11008;
+  defaults.vocab_size = 32000;
+  defaults.max_position_embeddings = 2048;
+  defaults.rms_norm_eps = 1e-6;
+  DecoderSpec text = read_decoder(config, where, defaults);
   text.attention_bias = get_bool_or(config, "attention_bias", where, false);
   require(!get_bool_or(config, "mlp_bias", where, false), "{}: mlp_bias: a LLaMA FFN with biases is not supported", where);
-  text.tie_word_embeddings = get_bool_or(config, "tie_word_embeddings", where, false);
-  text.rope.theta = get_number_or(config, "rope_theta", where, 10000.0);
-  require(text.rope.theta > 1, "{}: rope_theta {} must be above 1", where, text.rope.theta);
   require(!has(config, "rope_scaling"), "{}: rope_scaling {} is not supported for LLaMA", where,
           has(config, "rope_scaling") ? config["rope_scaling"].dump() : "");
-  const std::string act = get_string_or(config, "hidden_act", where, "silu");
-  require(activation_of(act, where) == Activation::Silu, "{}: hidden_act: expected silu, found {}", where, act);
   return text;
 }
 
 /// A CLIP vision config; defaults are those of transformers' CLIPVisionConfig (hidden_act quick_gelu, eps 1e-5).
-VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer, bool drop_class_token) {
+VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer) {
   VisionSpec vision;
   vision.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, 768);
   vision.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, 3072);
   vision.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, 12);
   vision.num_attention_heads = get_int_or(config, "num_attention_heads", where, 1, 4096, 12);
-  require(vision.hidden_size % vision.num_attention_heads == 0, "{}: hidden_size {} is no multiple of num_attention_heads {}",
-          where, vision.hidden_size, vision.num_attention_heads);
   vision.image_size = get_int_or(config, "image_size", where, 1, 16384, 224);
   vision.patch_size = get_int_or(config, "patch_size", where, 1, vision.image_size, 32);
-  require(vision.image_size % vision.patch_size == 0, "{}: image_size {} is no multiple of patch_size {}", where,
-          vision.image_size, vision.patch_size);
   vision.layer_norm_eps = get_number_or(config, "layer_norm_eps", where, 1e-5);
   vision.hidden_act = activation_of(get_string_or(config, "hidden_act", where, "quick_gelu"), where);
-  vision.drop_class_token = drop_class_token;
   // hidden_states[0] is the embedding and hidden_states[n] the output of block n - 1: N + 1 entries, negatives from the end.
   const int64_t states = vision.num_hidden_layers + 1;
   const int64_t index = feature_layer < 0 ? states + feature_layer : feature_layer;
   require(index >= 0 && index < states, "{}: feature layer {} of a tower with {} layers", where, feature_layer,
           vision.num_hidden_layers);
   vision.layers_run = index;
+  check_vision(vision, where);
   return vision;
 }
 
@@ -78,6 +89,11 @@ ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.family = "llava";
   spec.layout = "llava-hf";
+  spec.names = &llava_hf_names();
+  spec.decoder_prefix = "language_model.model.";
+  spec.head_prefix = "language_model.";
+  spec.vision_prefix = "vision_tower.vision_model.";
+  spec.projector_prefix = "multi_modal_projector.";
   spec.text = llama_spec(get_object(config, "text_config", where), where + ": text_config");
   const std::string text_type = get_string_or(config["text_config"], "model_type", where, "llama");
   require(text_type == "llama", "{}: text_config.model_type: expected llama, found {}", where, text_type);
@@ -96,10 +112,11 @@ ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   const std::string vision_type = get_string_or(vision, "model_type", where, "clip_vision_model");
   require(vision_type == "clip_vision_model", "{}: vision_config.model_type: expected clip_vision_model, found {}", where,
           vision_type);
-  spec.vision = clip_spec(vision, where + ": vision_config", feature_layer, true);
+  spec.vision = clip_spec(vision, where + ": vision_config", feature_layer);
 
   spec.projector.hidden_act =
       activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
+  spec.projector.inner_size = spec.text.hidden_size;
   spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
   const std::string id_key = has(config, "image_token_index") ? "image_token_index" : "image_token_id";
   spec.image_token_id = get_int_or(config, id_key, where, 0, spec.text.vocab_size - 1, 32000);
@@ -117,9 +134,14 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.family = "llava";
   spec.layout = "llava-original";
+  spec.names = &original_names();
+  spec.decoder_prefix = "model.";
+  spec.projector_prefix = "model.mm_projector.";
+  spec.vision_prefix = "model.vision_tower.vision_tower.vision_model.";
   spec.text = llama_spec(config, where);
   spec.image_token_id = -200;  // IMAGE_TOKEN_INDEX of the original code
   spec.expanded_placeholders = false;
+  spec.projector.inner_size = spec.text.hidden_size;
   const std::string projector = get_string_or(config, "mm_projector_type", where, "linear");
   require(projector == "mlp2x_gelu", "{}: mm_projector_type: expected mlp2x_gelu (LLaVA-1.5), found {}", where, projector);
   const std::string feature = get_string_or(config, "mm_vision_select_feature", where, "patch");
@@ -131,7 +153,7 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
   spec.vision = clip_spec(Json{{"hidden_size", get_int_or(config, "mm_hidden_size", where, 1, kMaxSize, 1024)},
                                {"intermediate_size", 4096}, {"num_hidden_layers", 24}, {"num_attention_heads", 16},
                                {"image_size", 336}, {"patch_size", 14}},
-                          where, get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2), true);
+                          where, get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2));
   return spec;
 }
 
@@ -178,36 +200,6 @@ ImageSpec image_spec(const fs::path& file, int64_t side) {
   return image;
 }
 
-void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec) {
-  const auto ids_of = [&](const Json& config, const std::string& where, const char* key, std::vector<int64_t> fallback) {
-    if (!config.is_object() || !has(config, key)) return fallback;
-    std::vector<int64_t> ids;
-    const Json list = config[key].is_array() ? config[key] : Json::array({config[key]});
-    for (const Json& id : list) {
-      require(id.is_number_integer(), "{}: {}: expected token ids, found {}", where, key, id.dump());
-      ids.push_back(id.get<int64_t>());
-    }
-    return ids;
-  };
-  const std::string where = (checkpoint.folder() / "config.json").string();
-  const Json& config = checkpoint.config();
-  const Json text = has(config, "text_config") ? config["text_config"] : Json::object();
-  const fs::path generation = checkpoint.folder() / "generation_config.json";
-  const Json generate = fs::exists(generation) ? read_json(generation) : Json::object();
-  for (const auto& [target, key, fallback] :
-       {std::tuple{&spec.eos_token_ids, "eos_token_id", std::vector<int64_t>{2}}}) {
-    *target = ids_of(text, where, key, fallback);
-    *target = ids_of(config, where, key, *target);
-    *target = ids_of(generate, generation.string(), key, *target);
-  }
-  const auto one = [&](const char* key, int64_t fallback) {
-    const std::vector<int64_t> ids = ids_of(config, where, key, ids_of(text, where, key, {fallback}));
-    return ids.empty() ? fallback : ids.front();
-  };
-  spec.bos_token_id = one("bos_token_id", 1);
-  spec.pad_token_id = one("pad_token_id", 0);
-}
-
 /// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside the
 /// checkpoint or beside it are opened.
 fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
@@ -231,13 +223,9 @@ fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
 }
 
 void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
-  spec.decoder_prefix = "model.";
-  spec.head_prefix = "";
-  spec.projector_prefix = "model.mm_projector.";
   const std::string where = (checkpoint.folder() / "config.json").string();
   const Json& config = checkpoint.config();
   const int64_t layer = get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2);
-  spec.vision_prefix = "model.vision_tower.vision_tower.vision_model.";
   const bool embedded = checkpoint.contains(spec.vision_prefix + "embeddings.class_embedding");
   fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
   const std::string tower_name = get_string_or(config, "mm_vision_tower", where, "");
@@ -247,7 +235,7 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
       const Json tower = read_json(folder / "config.json");
       const std::string tower_where = (folder / "config.json").string();
       const bool nested = has(tower, "vision_config");  // a whole CLIP checkpoint keeps both towers' sizes
-      spec.vision = clip_spec(nested ? tower["vision_config"] : tower, tower_where, layer, true);
+      spec.vision = clip_spec(nested ? tower["vision_config"] : tower, tower_where, layer);
       if (!embedded) spec.vision_folder = folder;
       if (!fs::exists(preprocessor)) preprocessor = folder / "preprocessor_config.json";
     } catch (const UserError&) {
@@ -267,16 +255,22 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
 }
 
 void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
-  const bool renamed = checkpoint.contains("model.language_model.embed_tokens.weight");
-  spec.layout = renamed ? "llava-hf-4.52" : "llava-hf";
-  spec.decoder_prefix = renamed ? "model.language_model." : "language_model.model.";
-  spec.head_prefix = renamed ? "" : "language_model.";
-  spec.vision_prefix = renamed ? "model.vision_tower.vision_model." : "vision_tower.vision_model.";
-  spec.projector_prefix = renamed ? "model.multi_modal_projector." : "multi_modal_projector.";
+  if (checkpoint.contains("model.language_model.embed_tokens.weight")) {
+    spec.layout = "llava-hf-4.52";
+    spec.decoder_prefix = "model.language_model.";
+    spec.head_prefix = "";
+    spec.vision_prefix = "model.vision_tower.vision_model.";
+    spec.projector_prefix = "model.multi_modal_projector.";
+  }
   spec.image = image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
 }
 
 }  // namespace
+
+const std::vector<TensorName>& llava_hf_names() {
+  static const std::vector<TensorName> names = layout_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
+  return names;
+}
 
 ModelSpec llava_spec(const Json& config, const std::string& where) {
   const std::string architecture = config["architectures"][0].get<std::string>();
@@ -291,7 +285,7 @@ void locate_llava_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
   }
   const std::string embedding = spec.decoder_prefix + "embed_tokens.weight";
   spec.dtype = checkpoint.at(embedding).dtype;
-  read_special_ids(checkpoint, spec);
+  read_special_ids(checkpoint, "text_config", spec);
 }
 
 }  // namespace yopo

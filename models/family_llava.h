@@ -12,4 +12,7 @@ ModelSpec llava_spec(const Json& config, const std::string& where);
 /// Fills what needs the checkpoint: key prefixes, dtype, the original layout's tower, image rules of preprocessor_config.json.
 void locate_llava_tensors(const Checkpoint& checkpoint, ModelSpec& spec);
 
+/// How llava-hf names its tensors behind the prefixes.
+const std::vector<TensorName>& llava_hf_names();
+
 }  // namespace yopo

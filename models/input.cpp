@@ -1,6 +1,7 @@
 #include "models/input.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace yopo {
@@ -17,11 +18,65 @@ std::vector<int64_t> row_of(const SafetensorsFile& file, const std::string& name
   return view.ints();
 }
 
-void check_positions(const std::vector<int64_t>& positions, int64_t length, const std::string& where) {
-  require(int64_t(positions.size()) == length, "{}: position_ids: expected {} entries, one a token, found {}", where, length,
-          positions.size());
-  for (int64_t position : positions)
+/// [T], [1, T], or with M-RoPE also [3, T] and [3, 1, T].
+void read_positions(const ModelSpec& spec, const SafetensorsFile& file, int64_t length, ModelInput& input) {
+  const TensorView& view = file.at("position_ids");
+  const std::string where = file.path().string();
+  const auto& shape = view.shape;
+  const bool three = !spec.text.rope.sections.empty() && !shape.empty() && shape[0] == 3 &&
+                     (shape.size() == 2 || (shape.size() == 3 && shape[1] == 1));
+  require(three || shape.size() == 1 || (shape.size() == 2 && shape[0] == 1),
+          "{}: tensor position_ids: expected shape [T]{}, found {}", where, spec.text.rope.sections.empty() ? "" : " or [3, T]",
+          shape_string(shape));
+  input.position_ids = view.ints();
+  input.position_axes = three ? 3 : 1;
+  require(input.length() == length, "{}: position_ids: expected {} entries, one a token, found {}", where, length,
+          input.length());
+  for (const int64_t position : input.position_ids)
     require(position >= 0 && position < kMaxLength, "{}: position_ids: {} is out of range", where, position);
+}
+
+/// Rows and columns of each picture from [images, 3] of time, rows and columns of patches.
+std::vector<PatchGrid> read_grids(const SafetensorsFile& file, const VisionSpec& vision) {
+  const TensorView& view = file.at("image_grid_thw");
+  const std::string where = file.path().string();
+  require(view.shape.size() == 2 && view.shape[1] == 3, "{}: tensor image_grid_thw: expected [images, 3], found {}", where,
+          shape_string(view.shape));
+  const std::vector<int64_t> values = view.ints();
+  std::vector<PatchGrid> grids;
+  for (size_t i = 0; i < values.size(); i += 3) {
+    require(values[i] == 1, "{}: image_grid_thw: picture {} has {} frames; videos are not supported", where, i / 3, values[i]);
+    for (const size_t side : {i + 1, i + 2})
+      require(values[side] > 0 && values[side] < kMaxLength && values[side] % vision.merge_size == 0,
+              "{}: image_grid_thw: picture {}: {} patches a side; expected a multiple of {}", where, i / 3, values[side],
+              vision.merge_size);
+    grids.push_back({values[i + 1], values[i + 2]});
+  }
+  return grids;
+}
+
+/// Where neither the config nor a tokenizer says which id is the placeholder: the one id that comes `count` times in runs of
+/// `run`. UserError if there is none or more than one.
+int64_t find_placeholder(const std::vector<int64_t>& ids, int64_t count, int64_t run, const std::string& where) {
+  std::map<int64_t, int64_t> counts;
+  for (const int64_t id : ids) ++counts[id];
+  std::vector<int64_t> found;
+  for (const auto& [id, times] : counts) {
+    if (times != count) continue;
+    bool whole = true;
+    for (size_t i = 0; i < ids.size() && whole;) {
+      size_t end = i;
+      while (end < ids.size() && ids[end] == ids[i]) ++end;
+      whole = ids[i] != id || int64_t(end - i) % run == 0;
+      i = end;
+    }
+    if (whole) found.push_back(id);
+  }
+  require(found.size() == 1,
+          "{}: the image placeholder's id is not known: no tokenizer beside the checkpoint, and {} ids come {} times in runs "
+          "of {}",
+          where, found.size(), count, run);
+  return found.front();
 }
 
 }  // namespace
@@ -55,44 +110,84 @@ std::vector<uint8_t> visual_mask(const ModelInput& input) {
   return mask;
 }
 
-ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values, int64_t images,
-                      const std::string& where) {
-  const int64_t tokens = spec.image_tokens(), side = spec.vision.image_size, grid = spec.vision.grid();
-  require(int64_t(pixel_values.size()) == images * 3 * side * side,
-          "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, images, side, side, pixel_values.size());
+std::vector<PatchGrid> square_grids(const ModelSpec& spec, int64_t images) {
+  return std::vector<PatchGrid>(size_t(images), {spec.vision.grid(), spec.vision.grid()});
+}
+
+void number_positions(const ModelSpec& spec, int64_t length, ModelInput& input) {
+  const bool three = !spec.text.rope.sections.empty();
+  input.position_axes = three ? 3 : 1;
+  input.position_ids.resize(size_t(input.position_axes * length));
+  if (!three) return std::iota(input.position_ids.begin(), input.position_ids.end(), int64_t(0));
+  const auto at = [&](int64_t axis, int64_t token) -> int64_t& { return input.position_ids[size_t(axis * length + token)]; };
+  int64_t base = 0, token = 0;
+  const auto text_until = [&](int64_t end) {
+    for (; token < end; ++token, ++base)
+      for (int64_t axis = 0; axis < 3; ++axis) at(axis, token) = base;
+  };
+  for (const Span& span : input.spans) {
+    text_until(span.start);
+    for (int64_t row = 0; row < span.rows; ++row)
+      for (int64_t column = 0; column < span.columns; ++column, ++token)
+        at(0, token) = base, at(1, token) = base + row, at(2, token) = base + column;
+    base += std::max(span.rows, span.columns);
+  }
+  text_until(length);
+}
+
+ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
+                      const std::vector<PatchGrid>& grids, const std::string& where) {
+  const VisionSpec& vision = spec.vision;
+  const int64_t images = int64_t(grids.size()), merge = vision.merge_size;
+  int64_t patches = 0, tokens = 0;
+  for (const PatchGrid& grid : grids) {
+    ensure(grid[0] > 0 && grid[1] > 0 && grid[0] % merge == 0 && grid[1] % merge == 0, "a picture is whole blocks of patches");
+    patches += grid[0] * grid[1];
+    tokens += grid[0] * grid[1] / (merge * merge);
+  }
+  if (vision.image_size > 0)
+    require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
+            "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, images, vision.image_size, vision.image_size,
+            pixel_values.size());
+  else
+    require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
+            "{}: pixel_values: expected [{}, {}], found {} values", where, patches, vision.patch_values(), pixel_values.size());
   ModelInput input;
   input.images = images;
   input.pixel_values = std::move(pixel_values);
   const int64_t placeholders = std::count(input_ids.begin(), input_ids.end(), spec.image_token_id);
-  const bool per_image = placeholders == images && !(spec.expanded_placeholders && tokens == 1);
-  require(per_image || placeholders == images * tokens,
+  const bool per_image = placeholders == images && !(spec.expanded_placeholders && tokens == images);
+  require(per_image || placeholders == tokens,
           "{}: {} image placeholders (id {}) for {} images of {} visual tokens: expected {} or {}", where, placeholders,
-          spec.image_token_id, images, tokens, images, images * tokens);
-  int64_t left_of_image = 0;
-  for (int64_t id : input_ids) {
+          spec.image_token_id, images, images > 0 ? tokens / images : spec.image_tokens(), images, tokens);
+  size_t picture = 0;
+  int64_t left = 0;  // placeholders that the picture still needs
+  for (const int64_t id : input_ids) {
     if (id != spec.image_token_id) {
-      require(left_of_image == 0, "{}: an image's {} placeholders are interrupted by token {}", where, tokens, id);
+      require(left == 0, "{}: an image's {} placeholders are interrupted by token {}", where,
+              picture > 0 ? grids[picture - 1][0] * grids[picture - 1][1] / (merge * merge) : 0, id);
       require(id >= 0 && id < spec.text.vocab_size, "{}: token id {} lies outside the vocabulary of {}", where, id,
               spec.text.vocab_size);
       input.input_ids.push_back(id);
       continue;
     }
-    if (left_of_image == 0) {
-      input.spans.push_back({int64_t(input.input_ids.size()), grid, grid});
-      left_of_image = per_image ? 1 : tokens;
+    if (left == 0) {
+      const PatchGrid& grid = grids[picture++];
+      input.spans.push_back({int64_t(input.input_ids.size()), grid[0] / merge, grid[1] / merge});
+      left = per_image ? 1 : input.spans.back().count();
     }
-    input.input_ids.insert(input.input_ids.end(), per_image ? tokens : 1, spec.image_token_id);
-    --left_of_image;
+    input.input_ids.insert(input.input_ids.end(), size_t(per_image ? input.spans.back().count() : 1), spec.image_token_id);
+    --left;
   }
   require(!input.input_ids.empty(), "{}: the prompt is empty", where);
-  input.position_ids.resize(input.input_ids.size());
-  std::iota(input.position_ids.begin(), input.position_ids.end(), int64_t(0));
+  number_positions(spec, int64_t(input.input_ids.size()), input);
   return input;
 }
 
-ModelInput read_input(const ModelSpec& spec, const fs::path& path) {
+ModelInput read_input(const ModelSpec& given, const fs::path& path) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   const std::string where = path.string();
+  ModelSpec spec = given;
   ModelInput input;
   if (file.contains("embeds")) {
     const TensorView& embeds = file.at("embeds");
@@ -102,27 +197,34 @@ ModelInput read_input(const ModelSpec& spec, const fs::path& path) {
     require(spans.shape.size() == 2 && spans.shape[1] == 3, "{}: tensor spans: expected [n, 3], found {}", where,
             shape_string(spans.shape));
     const std::vector<int64_t> values = spans.ints();
-    for (int64_t i = 0; i < spans.shape[0]; ++i) input.spans.push_back({values[3 * i], values[3 * i + 1], values[3 * i + 2]});
+    for (int64_t i = 0; i < spans.shape[0]; ++i)
+      input.spans.push_back({values[size_t(3 * i)], values[size_t(3 * i + 1)], values[size_t(3 * i + 2)]});
     input.embeds = embeds.floats();
-    input.position_ids = row_of(file, "position_ids");
-    check_positions(input.position_ids, embeds.shape[0], where);
+    read_positions(spec, file, embeds.shape[0], input);
   } else {
+    const VisionSpec& vision = spec.vision;
     std::vector<float> pixels;
-    int64_t images = 0;
+    std::vector<PatchGrid> grids;
     if (file.contains("pixel_values")) {
       const TensorView& view = file.at("pixel_values");
-      const int64_t side = spec.vision.image_size;
-      require(view.shape.size() == 4 && view.shape[1] == 3 && view.shape[2] == side && view.shape[3] == side,
-              "{}: tensor pixel_values: expected [images, 3, {}, {}], found {}", where, side, side, shape_string(view.shape));
-      images = view.shape[0];
+      const int64_t side = vision.image_size;
+      if (side > 0) {
+        require(view.shape.size() == 4 && view.shape[1] == 3 && view.shape[2] == side && view.shape[3] == side,
+                "{}: tensor pixel_values: expected [images, 3, {}, {}], found {}", where, side, side, shape_string(view.shape));
+        grids = square_grids(spec, view.shape[0]);
+      } else {
+        require(view.shape.size() == 2 && view.shape[1] == vision.patch_values(),
+                "{}: tensor pixel_values: expected [patches, {}], found {}", where, vision.patch_values(),
+                shape_string(view.shape));
+        grids = read_grids(file, vision);
+      }
       pixels = view.floats();
     }
-    input = make_input(spec, row_of(file, "input_ids"), std::move(pixels), images, where);
-    if (file.contains("position_ids")) {
-      std::vector<int64_t> positions = row_of(file, "position_ids");
-      check_positions(positions, input.length(), where);
-      input.position_ids = std::move(positions);
-    }
+    std::vector<int64_t> ids = row_of(file, "input_ids");
+    if (spec.image_token_id == -1 && !grids.empty())
+      spec.image_token_id = find_placeholder(ids, int64_t(grids.size()) * spec.image_tokens(), spec.image_tokens(), where);
+    input = make_input(spec, std::move(ids), std::move(pixels), grids, where);
+    if (file.contains("position_ids")) read_positions(spec, file, input.length(), input);
   }
   check_spans(input.spans, input.length(), where);
   return input;

@@ -255,7 +255,7 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
   } else {
     ids = encode_chunks(*tokenizer_, text, spec_);
   }
-  return make_input(spec_, std::move(ids), std::move(pixels), count, where);
+  return make_input(spec_, std::move(ids), std::move(pixels), square_grids(spec_, count), where);
 }
 
 std::string Processor::text_of(const std::vector<int64_t>& tokens) const {

@@ -1,23 +1,82 @@
 #include "models/rope.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "core/error.h"
 
 namespace yopo {
 
-RopeTable rope_table(const DecoderSpec& spec, const std::vector<int64_t>& positions) {
+namespace {
+
+// fp32 throughout, in the references' order of operations: 1 / (factor * theta^(2i / size)).
+std::vector<float> inverse_frequencies(float theta, int64_t size, const std::vector<float>* factors = nullptr) {
+  std::vector<float> inverse(static_cast<size_t>(size / 2));
+  for (size_t i = 0; i < inverse.size(); ++i)
+    inverse[i] = 1.0f / ((factors ? (*factors)[i] : 1.0f) * std::pow(theta, float(2 * i) / float(size)));
+  return inverse;
+}
+
+std::vector<float> frequencies(const DecoderSpec& spec, std::span<const int64_t> positions, int64_t kv_length) {
+  const RopeSpec& rope = spec.rope;
+  double theta = rope.theta;
+  const std::vector<float>* factors = nullptr;
+  switch (rope.scaling) {
+    case RopeSpec::Scaling::None:
+      break;
+    case RopeSpec::Scaling::DynamicNtk:
+      if (kv_length > rope.original_positions) {
+        const double size = double(spec.head_dim);
+        theta *= std::pow(rope.factor * double(kv_length) / double(rope.original_positions) - (rope.factor - 1),
+                          size / (size - 2));
+      }
+      break;
+    case RopeSpec::Scaling::LongRope: {
+      const int64_t last = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end());
+      factors = last + 1 > rope.original_positions ? &rope.long_factor : &rope.short_factor;
+      break;
+    }
+  }
+  return inverse_frequencies(float(theta), spec.head_dim, factors);
+}
+
+}  // namespace
+
+RopeTable rope_table(const DecoderSpec& spec, std::span<const int64_t> positions, int64_t axes, int64_t kv_length) {
+  ensure(axes == 1 || axes == 3, "positions along one axis or three");
+  const std::vector<float> inverse = frequencies(spec, positions, kv_length);
+  const int64_t count = int64_t(positions.size()) / axes;
   RopeTable table;
   table.half = spec.head_dim / 2;
-  std::vector<float> inverse(table.half);
-  // fp32 throughout, in the references' order of operations: 1 / theta^(2i / head_dim).
-  for (int64_t i = 0; i < table.half; ++i)
-    inverse[i] = 1.0f / std::pow(float(spec.rope.theta), float(2 * i) / float(spec.head_dim));
-  table.cos.resize(positions.size() * table.half);
-  table.sin.resize(positions.size() * table.half);
-  for (size_t t = 0; t < positions.size(); ++t)
+  std::vector<int64_t> axis(size_t(table.half), 0);  // of each frequency
+  if (axes == 3) {
+    ensure(spec.rope.sections.size() == 3, "three axes need M-RoPE");
+    size_t i = 0;
+    for (int64_t a = 0; a < 3; ++a)
+      for (int64_t n = 0; n < spec.rope.sections[size_t(a)]; ++n) axis[i++] = a;
+  }
+  const float scale = float(spec.rope.attention_factor);
+  table.cos.resize(size_t(count * table.half));
+  table.sin.resize(size_t(count * table.half));
+  for (int64_t t = 0; t < count; ++t)
     for (int64_t i = 0; i < table.half; ++i) {
-      const float angle = float(positions[t]) * inverse[i];
-      table.cos[t * table.half + i] = std::cos(angle);
-      table.sin[t * table.half + i] = std::sin(angle);
+      const float angle = float(positions[size_t(axis[size_t(i)] * count + t)]) * inverse[size_t(i)];
+      table.cos[size_t(t * table.half + i)] = std::cos(angle) * scale;
+      table.sin[size_t(t * table.half + i)] = std::sin(angle) * scale;
+    }
+  return table;
+}
+
+RopeTable rope_table_2d(int64_t head_dim, std::span<const int32_t> places) {
+  const std::vector<float> inverse = inverse_frequencies(10000.0f, head_dim / 2);
+  RopeTable table;
+  table.half = head_dim / 2;
+  table.cos.reserve(places.size() / 2 * size_t(table.half));
+  table.sin.reserve(places.size() / 2 * size_t(table.half));
+  for (const int32_t place : places)  // row, then column
+    for (const float frequency : inverse) {
+      table.cos.push_back(std::cos(float(place) * frequency));
+      table.sin.push_back(std::sin(float(place) * frequency));
     }
   return table;
 }

@@ -1,6 +1,8 @@
 #include "models/spec.h"
 
+#include "models/family_internvl2.h"
 #include "models/family_llava.h"
+#include "models/family_qwen2_vl.h"
 #include "models/tensors.h"
 
 namespace yopo {
@@ -17,6 +19,8 @@ struct Family {
 const std::vector<Family>& families() {
   static const std::vector<Family> all = {
       {{"LlavaForConditionalGeneration", "LlavaLlamaForCausalLM"}, llava_spec, locate_llava_tensors},
+      {{"Qwen2VLForConditionalGeneration"}, qwen2_vl_spec, locate_qwen2_vl_tensors},
+      {{"InternVLChatModel"}, internvl2_spec, locate_internvl2_tensors},
   };
   return all;
 }

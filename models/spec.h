@@ -16,6 +16,17 @@ enum class Activation { Silu, Gelu, QuickGelu };
 /// Rotary embedding in the half-split layout over head_dim. See models/rope.h.
 struct RopeSpec {
   double theta = 10000.0;
+  enum class Scaling {
+    None,
+    DynamicNtk,  // the base grows once the keys outnumber original_positions (InternLM2)
+    LongRope,    // short_factor or long_factor divide the frequencies (Phi-3's "su", later named longrope)
+  } scaling = Scaling::None;
+  int64_t original_positions = 0;                // length the model was trained at, in tokens; unused without scaling
+  double factor = 1.0;                           // DynamicNtk
+  std::vector<float> short_factor, long_factor;  // LongRope: [head_dim / 2] each
+  double attention_factor = 1.0;                 // cos and sin are multiplied by it
+  /// M-RoPE: how many of the head_dim / 2 frequencies turn with time, row and column; empty: one position a token.
+  std::vector<int64_t> sections;
 };
 
 /// The language model: a pre-norm decoder with gated FFN and grouped-query attention.
@@ -36,26 +47,46 @@ struct DecoderSpec {
   int64_t group_size() const { return num_attention_heads / num_key_value_heads; }
 };
 
-/// The vision tower: a pre-norm ViT with a class token (CLIP).
+enum class NormKind { None, Layer, Rms };
+
+/// The vision tower: a pre-norm ViT (CLIP, InternViT, Qwen2-VL's). What a tower has or lacks is said by flags.
 struct VisionSpec {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t num_hidden_layers = 0;    // as in the checkpoint
   int64_t layers_run = 0;           // blocks whose output is the feature (vision_feature_layer -2: one fewer)
   int64_t num_attention_heads = 0;
-  int64_t image_size = 0;
+  int64_t image_size = 0;           // pixels of a square picture's side; 0: any multiple of patch_size * merge_size
   int64_t patch_size = 0;
-  double layer_norm_eps = 1e-5;
+  int64_t temporal_patch_size = 1;  // frames in a patch
+  int64_t merge_size = 1;           // merge_size^2 patches become one visual token
+  double layer_norm_eps = 1e-5;     // of every norm in the tower
   Activation hidden_act = Activation::QuickGelu;
-  bool drop_class_token = true;     // vision_feature_select_strategy "default" / mm_vision_select_feature "patch"
+  NormKind norm = NormKind::Layer;  // of the blocks; Rms has no bias
+  bool learned_positions = true;    // a class token, dropped at the end, and a table of positions; else rotary by row and column
+  bool pre_norm = true;             // a LayerNorm between the embeddings and the blocks
+  bool patch_bias = false;
+  bool qkv_bias = true;
+  bool qk_norm = false;             // RMSNorm of q and k over all heads together
+  bool layer_scale = false;         // a factor per channel on what a block adds
+  int64_t head_dim() const { return hidden_size / num_attention_heads; }
+  /// Numbers of a patch: channels, frames, rows, columns.
+  int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
+  /// Patches along the side of a square picture.
   int64_t grid() const { return image_size / patch_size; }
-  int64_t positions() const { return grid() * grid() + 1; }
+  /// Rows of the tower for a picture of `patches` patches.
+  int64_t positions(int64_t patches) const { return patches + (learned_positions ? 1 : 0); }
 };
 
-/// Two linear layers with an activation between them: [vision hidden] -> [hidden_size].
+/// [visual tokens, merge_size^2 * vision hidden] -> [visual tokens, hidden_size]: two linear layers with an activation
+/// between them.
 struct ProjectorSpec {
   Activation hidden_act = Activation::Gelu;
   bool bias = true;
+  bool norm_patches = false;  // LayerNorm of each patch before merge_size^2 of them are joined
+  bool norm_merged = false;   // LayerNorm of the joined row
+  double norm_eps = 1e-5;
+  int64_t inner_size = 0;     // rows of the first layer
 };
 
 /// How an image becomes pixel_values. See models/image_processor.h.
@@ -69,19 +100,23 @@ struct ImageSpec {
   std::array<float, 3> mean{}, std{};
 };
 
-/// The model as a whole. `layout` says where its tensors are; models/tensors.h lists them.
+struct TensorName;
+
+/// The model as a whole. `layout` says how its tensors are named; models/tensors.h lists them.
 struct ModelSpec {
-  std::string family;                  // "llava"
-  std::string layout;                  // "llava-hf" | "llava-hf-4.52" | "llava-original"
+  std::string family;                  // "llava", "qwen2_vl", "internvl2"
+  std::string layout;                  // "llava-hf" | "llava-hf-4.52" | "llava-original" | "qwen2-vl" | ...
   std::string architecture;            // config.json: architectures[0]
   std::string model_type;
   DecoderSpec text;
   VisionSpec vision;
   ProjectorSpec projector;
   ImageSpec image;
-  int64_t image_token_id = 0;          // 32000, or -200 in the original layout
+  std::string chat_template;           // of models/prompt.h; empty: the checkpoint's files say
+  int64_t image_token_id = 0;          // 32000, or -200 in the original layout; -1: only the tokenizer knows (InternVL2)
   bool expanded_placeholders = true;   // one placeholder per visual token (llava-hf) or one per image (original)
   DType dtype = DType::F32;            // of the language model's weights as stored
+  const std::vector<TensorName>* names = nullptr;  // of the layout: a table that lives as long as the program
   std::string decoder_prefix;          // "language_model.model."
   std::string head_prefix;             // "language_model."
   std::string vision_prefix;           // "vision_tower.vision_model."
@@ -90,8 +125,12 @@ struct ModelSpec {
   std::vector<int64_t> eos_token_ids;
   int64_t bos_token_id = 1;
   int64_t pad_token_id = 0;
-  /// Visual tokens of one image.
-  int64_t image_tokens() const { return vision.grid() * vision.grid() + (vision.drop_class_token ? 0 : 1); }
+  /// Visual tokens along the side of a square picture (an image, or a tile); 0 where pictures have any size.
+  int64_t token_grid() const { return vision.grid() / vision.merge_size; }
+  /// Visual tokens of one square picture; 0 where pictures have any size.
+  int64_t image_tokens() const { return token_grid() * token_grid(); }
+  /// The side of the grid that figures are given for where no picture is at hand.
+  int64_t nominal_grid() const { return token_grid() > 0 ? token_grid() : 24; }
 };
 
 /// Reads the spec of a checkpoint. UserError for an architecture we do not know (naming those we do), a missing or absurd

@@ -13,29 +13,63 @@ enum class Role {
   // language model
   EmbedTokens, LmHead, FinalNorm, InputNorm, PostNorm, Q, K, V, QBias, KBias, VBias, O, Gate, Up, Down,
   // vision tower
-  PatchEmbed, ClassEmbed, PositionEmbed, PreNorm, PreNormBias, Norm1, Norm1Bias, Norm2, Norm2Bias,
-  VisionQ, VisionK, VisionV, VisionO, VisionQBias, VisionKBias, VisionVBias, VisionOBias, Fc1, Fc1Bias, Fc2, Fc2Bias,
+  PatchEmbed, PatchBias, ClassEmbed, PositionEmbed, PreNorm, PreNormBias, Norm1, Norm1Bias, Norm2, Norm2Bias,
+  VisionQ, VisionK, VisionV, VisionO, VisionQBias, VisionKBias, VisionVBias, VisionOBias, QNorm, KNorm, Scale1, Scale2,
+  Fc1, Fc1Bias, Fc2, Fc2Bias,
   // projector
-  Project1, Project1Bias, Project2, Project2Bias,
+  ProjectNorm, ProjectNormBias, Project1, Project1Bias, Project2, Project2Bias,
 };
 
 /// What a dimension of a tensor enumerates, hence which permutation export applies to it.
 enum class Axis { Fixed, QueryHeads, KeyValueHeads, Neurons };
 
+/// How several roles share one stored tensor.
+enum class Fused {
+  No,
+  Blocks,    // one behind the other in the order of their names: all q, all k, all v; gate, up
+  KvGroups,  // for each KV head: the rows of its query heads, of the key, of the value (InternLM2's wqkv)
+};
+
+/// Where a layout keeps a role. A family is such a table and the function that reads its config.
+struct TensorName {
+  Role role;
+  const char* name;         // behind the prefix; "{}" is the layer
+  Fused fused = Fused::No;
+  int leading_ones = 0;     // dimensions of size 1 that the stored shape has in front
+};
+
+/// The rows of a stored tensor that belong to one role: runs of `run` rows, `stride` rows apart, from row `first` on.
+struct RowPart {
+  int64_t first = 0, run = 0, stride = 0;  // run 0: the whole tensor
+  bool whole() const { return run == 0; }
+  /// The stored row of the role's row.
+  int64_t row(int64_t own) const { return whole() ? own : first + own / run * stride + own % run; }
+};
+
 struct TensorSlot {
   Role role;
   int64_t layer;                // decoder or vision layer; -1 where there is none
   std::string name;             // in the checkpoint
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape;   // the role's own
   Axis rows = Axis::Fixed;      // dimension 0
   Axis columns = Axis::Fixed;   // dimension 1
+  RowPart part = {};
+  std::vector<int64_t> stored;  // shape of the tensor in the checkpoint
 };
 
-/// Every tensor the two forwards read, in a fixed order.
+/// Every tensor the two forwards read, in a fixed order. Roles that share a stored tensor follow one another.
 std::vector<TensorSlot> tensor_table(const ModelSpec& spec);
 
 /// The slot of a role; InternalError if the table has none.
 const TensorSlot& find_slot(const std::vector<TensorSlot>& table, Role role, int64_t layer = -1);
+
+/// The tensors as they are stored, each once, in the table's order; `role` is the first that lies in it.
+struct StoredTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  Role role;
+};
+std::vector<StoredTensor> stored_tensors(const ModelSpec& spec);
 
 /// UserError naming the tensor, expected and found for the first slot that the checkpoint lacks or holds in another shape
 /// or in a type that is no float.

@@ -29,6 +29,9 @@ MaskRules rules_of(Semantics semantics);
 struct TorchOptions {
   std::string dtype = "auto";  // auto (as stored, fp16 computed as fp32 on CPU) | fp32 | bf16
   int threads = 0;             // 0: all
+  /// Bytes for weights, activations and caches; 0: no limit. Where the weights do not fit, layers are brought in one at a
+  /// time, and all samples of a call go through one before the next comes. Numbers are the same whatever the limit.
+  int64_t memory = 0;
 };
 
 /// What the engine computes in for an option: F32 or BF16. UserError for a dtype the CPU does not compute in.
@@ -49,18 +52,26 @@ class TorchEngine {
 
   const ModelSpec& spec() const;
 
+  /// Whether layers come and go.
+  bool streaming() const;
+  /// How many samples like this one fit in memory at once beside a layer, if layers come and go; otherwise 1.
+  int64_t samples_at_once(const ModelInput& input, bool decode) const;
+
   /// One sample under a plan; rules default to the plan's semantics.
   Trace trace(const ModelInput& input, const Plan& plan, const TraceOptions& options,
               const MaskRules* rules = nullptr) const;
+  /// Several, each with its own options; equal to each alone.
+  std::vector<Trace> traces(const std::vector<ModelInput>& inputs, const Plan& plan,
+                            const std::vector<TraceOptions>& options, const MaskRules* rules = nullptr) const;
   /// Left- or right-padded batch of several samples, dense or pruned; logits of each sample's own rows: [sample][T_i,
   /// V].
   std::vector<std::vector<float>> batch_logits(const std::vector<ModelInput>& inputs, const Plan& plan) const;
   /// Greedy decoding of each input with a KV cache; stops at eos or after max_new_tokens. Token ids without the prompt.
   std::vector<std::vector<int64_t>> generate(const std::vector<ModelInput>& inputs, const Plan& plan,
                                              int64_t max_new_tokens) const;
-  /// Dense forward of one sample with observers in the forward path (never more than one block of attention rows in
+  /// Dense forward of each sample with observers in the forward path (never more than one block of attention rows in
   /// memory).
-  SampleStatistics observe(const ModelInput& input, bool decode_row) const;
+  std::vector<SampleStatistics> observe(const std::vector<ModelInput>& inputs, bool decode_row) const;
   /// Norms of the down-projection's columns [L, F] in double: what score `wanda` multiplies with.
   std::vector<double> down_column_norms() const;
 

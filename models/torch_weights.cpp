@@ -1,8 +1,12 @@
 #include "models/torch_weights.h"
 
+#include <algorithm>
+#include <map>
+
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "models/patches.h"
 
 namespace yopo {
 
@@ -23,103 +27,143 @@ at::ScalarType scalar_type(DType dtype) {
   }
 }
 
-// The tensor where it lies in the file, or a copy in `dtype`. The deleter holds the mapping.
-at::Tensor tensor_of(const TensorView& view, at::ScalarType dtype) {
+// The tensor where it lies in the file. The deleter holds the mapping.
+at::Tensor tensor_of(const TensorView& view) {
   void* data = const_cast<std::byte*>(view.bytes.data());
-  const at::Tensor mapped = at::from_blob(
+  return at::from_blob(
       data, view.shape, [file = view.file](void*) {}, at::TensorOptions(scalar_type(view.dtype)));
-  return mapped.to(dtype);
 }
 
-class Loader {
- public:
-  Loader(const Checkpoint& checkpoint, const ModelSpec& spec, at::ScalarType dtype)
-      : checkpoint_(checkpoint), table_(tensor_table(spec)), dtype_(dtype) {
-    check_tensors(checkpoint, table_);
-  }
-  at::Tensor get(Role role, int64_t layer = -1) const {
-    const TensorSlot& slot = find_slot(table_, role, layer);
-    return tensor_of(checkpoint_.at(slot.name, slot.shape), dtype_);
-  }
-
- private:
-  const Checkpoint& checkpoint_;
-  std::vector<TensorSlot> table_;
-  at::ScalarType dtype_;
-};
-
-DecoderWeights load_decoder(const Loader& from, const DecoderSpec& spec) {
-  DecoderWeights to;
-  to.embed = from.get(Role::EmbedTokens);
-  to.head = spec.tie_word_embeddings ? to.embed : from.get(Role::LmHead);
-  to.norm = from.get(Role::FinalNorm);
-  to.layers.resize(size_t(spec.num_hidden_layers));
-  for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    LayerWeights& layer = to.layers[size_t(l)];
-    layer.input_norm = from.get(Role::InputNorm, l);
-    layer.post_norm = from.get(Role::PostNorm, l);
-    layer.q = from.get(Role::Q, l);
-    layer.k = from.get(Role::K, l);
-    layer.v = from.get(Role::V, l);
-    if (spec.attention_bias) {
-      layer.q_bias = from.get(Role::QBias, l);
-      layer.k_bias = from.get(Role::KBias, l);
-      layer.v_bias = from.get(Role::VBias, l);
-    }
-    layer.o = from.get(Role::O, l);
-    layer.gate = from.get(Role::Gate, l);
-    layer.up = from.get(Role::Up, l);
-    layer.down = from.get(Role::Down, l);
-  }
-  return to;
+// The role's own rows of a stored tensor, in the role's shape.
+at::Tensor rows_of(const at::Tensor& stored, const TensorSlot& slot) {
+  const RowPart& part = slot.part;
+  if (part.whole()) return stored.view(slot.shape);
+  const at::Tensor groups = stored.unflatten(0, {stored.size(0) / part.stride, part.stride});
+  return groups.slice(1, part.first, part.first + part.run).reshape(slot.shape);
 }
 
-VisionWeights load_vision(const Loader& from, const VisionSpec& spec) {
-  VisionWeights to;
-  to.patch = from.get(Role::PatchEmbed);
-  to.class_embed = from.get(Role::ClassEmbed);
-  to.positions = from.get(Role::PositionEmbed);
-  to.pre_norm = from.get(Role::PreNorm);
-  to.pre_norm_bias = from.get(Role::PreNormBias);
-  to.layers.resize(size_t(spec.layers_run));
-  for (int64_t l = 0; l < spec.layers_run; ++l) {
-    VisionLayerWeights& layer = to.layers[size_t(l)];
-    layer.norm1 = from.get(Role::Norm1, l);
-    layer.norm1_bias = from.get(Role::Norm1Bias, l);
-    layer.norm2 = from.get(Role::Norm2, l);
-    layer.norm2_bias = from.get(Role::Norm2Bias, l);
-    layer.q = from.get(Role::VisionQ, l);
-    layer.k = from.get(Role::VisionK, l);
-    layer.v = from.get(Role::VisionV, l);
-    layer.o = from.get(Role::VisionO, l);
-    layer.q_bias = from.get(Role::VisionQBias, l);
-    layer.k_bias = from.get(Role::VisionKBias, l);
-    layer.v_bias = from.get(Role::VisionVBias, l);
-    layer.o_bias = from.get(Role::VisionOBias, l);
-    layer.fc1 = from.get(Role::Fc1, l);
-    layer.fc1_bias = from.get(Role::Fc1Bias, l);
-    layer.fc2 = from.get(Role::Fc2, l);
-    layer.fc2_bias = from.get(Role::Fc2Bias, l);
-  }
-  return to;
-}
-
-ProjectorWeights load_projector(const Loader& from, const ProjectorSpec& spec) {
-  ProjectorWeights to;
-  to.first = from.get(Role::Project1);
-  to.second = from.get(Role::Project2);
-  if (spec.bias) {
-    to.first_bias = from.get(Role::Project1Bias);
-    to.second_bias = from.get(Role::Project2Bias);
-  }
-  return to;
-}
+bool is_vision_layer(Role role) { return role >= Role::Norm1 && role <= Role::Fc2Bias; }
 
 }  // namespace
 
+WeightSource::WeightSource(const Checkpoint& checkpoint, const ModelSpec& spec, at::ScalarType dtype)
+    : checkpoint_(checkpoint), spec_(spec), table_(tensor_table(spec)), dtype_(dtype) {
+  check_tensors(checkpoint, table_);
+}
+
+at::Tensor WeightSource::get(Role role, int64_t layer) const {
+  const TensorSlot& slot = find_slot(table_, role, layer);
+  const at::Tensor stored = tensor_of(checkpoint_.at(slot.name, slot.stored));
+  return role == Role::EmbedTokens ? stored : rows_of(stored, slot).to(dtype_);
+}
+
+at::Tensor WeightSource::get_if(bool there, Role role, int64_t layer) const {
+  return there ? get(role, layer) : at::Tensor();
+}
+
+TorchWeights WeightSource::ends() const {
+  TorchWeights to;
+  to.decoder.embed = get(Role::EmbedTokens);
+  to.decoder.head = spec_.text.tie_word_embeddings ? to.decoder.embed.to(dtype_) : get(Role::LmHead);
+  to.decoder.norm = get(Role::FinalNorm);
+
+  const VisionSpec& vision = spec_.vision;
+  to.vision.patch = get(Role::PatchEmbed).flatten(1);
+  to.vision.patch_bias = get_if(vision.patch_bias, Role::PatchBias);
+  if (vision.learned_positions) {
+    const std::vector<int64_t> order = position_order(vision);
+    to.vision.class_embed = get(Role::ClassEmbed);
+    to.vision.positions = get(Role::PositionEmbed).index_select(0, at::tensor(at::ArrayRef<int64_t>(order), at::kLong));
+  }
+  to.vision.pre_norm = get_if(vision.pre_norm, Role::PreNorm);
+  to.vision.pre_norm_bias = get_if(vision.pre_norm, Role::PreNormBias);
+
+  const ProjectorSpec& projector = spec_.projector;
+  const bool norm = projector.norm_patches || projector.norm_merged;
+  to.projector.norm = get_if(norm, Role::ProjectNorm);
+  to.projector.norm_bias = get_if(norm, Role::ProjectNormBias);
+  to.projector.first = get(Role::Project1);
+  to.projector.second = get(Role::Project2);
+  to.projector.first_bias = get_if(projector.bias, Role::Project1Bias);
+  to.projector.second_bias = get_if(projector.bias, Role::Project2Bias);
+  return to;
+}
+
+LayerWeights WeightSource::decoder_layer(int64_t l) const {
+  const bool bias = spec_.text.attention_bias;
+  LayerWeights layer;
+  layer.input_norm = get(Role::InputNorm, l);
+  layer.post_norm = get(Role::PostNorm, l);
+  layer.q = get(Role::Q, l);
+  layer.k = get(Role::K, l);
+  layer.v = get(Role::V, l);
+  layer.q_bias = get_if(bias, Role::QBias, l);
+  layer.k_bias = get_if(bias, Role::KBias, l);
+  layer.v_bias = get_if(bias, Role::VBias, l);
+  layer.o = get(Role::O, l);
+  layer.gate = get(Role::Gate, l);
+  layer.up = get(Role::Up, l);
+  layer.down = get(Role::Down, l);
+  return layer;
+}
+
+VisionLayerWeights WeightSource::vision_layer(int64_t l) const {
+  const VisionSpec& spec = spec_.vision;
+  const bool norm_bias = spec.norm == NormKind::Layer;
+  VisionLayerWeights layer;
+  layer.norm1 = get(Role::Norm1, l);
+  layer.norm1_bias = get_if(norm_bias, Role::Norm1Bias, l);
+  layer.norm2 = get(Role::Norm2, l);
+  layer.norm2_bias = get_if(norm_bias, Role::Norm2Bias, l);
+  layer.q = get(Role::VisionQ, l);
+  layer.k = get(Role::VisionK, l);
+  layer.v = get(Role::VisionV, l);
+  layer.o = get(Role::VisionO, l);
+  layer.q_bias = get_if(spec.qkv_bias, Role::VisionQBias, l);
+  layer.k_bias = get_if(spec.qkv_bias, Role::VisionKBias, l);
+  layer.v_bias = get_if(spec.qkv_bias, Role::VisionVBias, l);
+  layer.o_bias = get(Role::VisionOBias, l);
+  layer.q_norm = get_if(spec.qk_norm, Role::QNorm, l);
+  layer.k_norm = get_if(spec.qk_norm, Role::KNorm, l);
+  layer.scale1 = get_if(spec.layer_scale, Role::Scale1, l);
+  layer.scale2 = get_if(spec.layer_scale, Role::Scale2, l);
+  layer.fc1 = get(Role::Fc1, l);
+  layer.fc1_bias = get(Role::Fc1Bias, l);
+  layer.fc2 = get(Role::Fc2, l);
+  layer.fc2_bias = get(Role::Fc2Bias, l);
+  return layer;
+}
+
+void WeightSource::drop(int64_t layer, bool vision) const {
+  for (const TensorSlot& slot : table_) {
+    if (slot.layer != layer || is_vision_layer(slot.role) != vision) continue;
+    const TensorView& view = checkpoint_.at(slot.name);
+    if (view.file) view.file->drop(size_t(view.bytes.data() - view.file->bytes().data()), view.bytes.size());
+  }
+}
+
+WeightSource::Bytes WeightSource::bytes() const {
+  Bytes bytes;
+  std::map<std::pair<bool, int64_t>, int64_t> layers;
+  for (const TensorSlot& slot : table_) {
+    if (slot.role == Role::LmHead && spec_.text.tie_word_embeddings) continue;
+    const int64_t own = element_count(slot.shape, slot.name) * int64_t(at::elementSize(dtype_));
+    bytes.all += own;
+    if (slot.layer >= 0)
+      layers[{is_vision_layer(slot.role), slot.layer}] += own;
+    else if (slot.role != Role::EmbedTokens)
+      bytes.ends += own;
+  }
+  for (const auto& [layer, own] : layers) bytes.largest_layer = std::max(bytes.largest_layer, own);
+  return bytes;
+}
+
 TorchWeights load_weights(const Checkpoint& checkpoint, const ModelSpec& spec, at::ScalarType dtype) {
-  const Loader from(checkpoint, spec, dtype);
-  return {load_decoder(from, spec.text), load_vision(from, spec.vision), load_projector(from, spec.projector)};
+  const WeightSource from(checkpoint, spec, dtype);
+  TorchWeights weights = from.ends();
+  for (int64_t l = 0; l < spec.text.num_hidden_layers; ++l) weights.decoder.layers.push_back(from.decoder_layer(l));
+  for (int64_t l = 0; l < spec.vision.layers_run; ++l) weights.vision.layers.push_back(from.vision_layer(l));
+  return weights;
 }
 
 }  // namespace yopo

@@ -46,15 +46,13 @@ void DecodeStep::issue() {
 void DecodeStep::run(Session& session, const std::vector<int64_t>& tokens) {
   const int64_t hidden = s_.spec.text.hidden_size, vocab = s_.spec.text.vocab_size, count = int64_t(requests_.size());
   std::vector<float> embeds(size_t(count * hidden));
-  std::vector<int64_t> positions;
   for (int64_t i = 0; i < count; ++i) {
     const Request& request = *live_[size_t(i)];
     ensure(request.cache.text_count() < request.cache.text_capacity(), "decode: past the session's capacity");
     embed_token(s_, tokens[size_t(i)], embeds.data() + i * hidden);
-    positions.push_back(request.next_position);
   }
   s_.ops->upload(decoder_.x(), embeds.data(), embeds.size() * sizeof(float));
-  decoder_.place(positions);
+  decoder_.place_next();
   // The first step runs directly: it makes the device's scratch as large as this step needs, which a recording may not.
   // Streamed weights pass through one place, which a recording would read too late.
   if (s_.ops->record && runs_ > 0 && !s_.weights->layers->streaming()) {
@@ -75,6 +73,7 @@ void DecodeStep::run(Session& session, const std::vector<int64_t>& tokens) {
     Request& request = *live_[size_t(i)];
     request.cache.advance(1);
     ++request.next_position;
+    ++request.length;
     std::copy_n(logits.begin() + i * vocab, vocab, session.logits.begin() + requests_[size_t(i)] * vocab);
   }
 }

@@ -88,13 +88,35 @@ int64_t Decoder::bytes(const EngineState& state, int64_t visual_rows, int64_t te
          images * int64_t(sizeof(ImageGrid)) + int64_t(sizeof(uint64_t));
 }
 
-void Decoder::place(const std::vector<int64_t>& positions) {
-  const RopeTable table = rope_table(spec_, positions);
-  s_.ops->upload(cos_.data(), table.cos.data(), table.cos.size() * sizeof(float));
-  s_.ops->upload(sin_.data(), table.sin.data(), table.sin.size() * sizeof(float));
-  if (layout_) return;
+void Decoder::upload_rotation(const std::vector<float>& cos, const std::vector<float>& sin) {
+  s_.ops->upload(cos_.data(), cos.data(), cos.size() * sizeof(float));
+  s_.ops->upload(sin_.data(), sin.data(), sin.size() * sizeof(float));
+}
+
+void Decoder::place(const std::vector<ModelInput>& inputs) {
+  const size_t half = size_t(spec_.head_dim / 2);
+  std::vector<float> cos(size_t(rows()) * half), sin(cos.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {  // tables are in sequence order, rows are not
+    const RopeTable table = rope_table(spec_, inputs[i].position_ids, inputs[i].position_axes, inputs[i].length());
+    const std::vector<int64_t>& row_of = layout_->requests[i].row_of;
+    for (size_t token = 0; token < row_of.size(); ++token) {
+      std::copy_n(table.cos.begin() + std::ptrdiff_t(token * half), half, cos.begin() + row_of[token] * int64_t(half));
+      std::copy_n(table.sin.begin() + std::ptrdiff_t(token * half), half, sin.begin() + row_of[token] * int64_t(half));
+    }
+  }
+  upload_rotation(cos, sin);
+}
+
+void Decoder::place_next() {
+  std::vector<float> cos, sin;
   std::vector<int32_t> counts;
-  for (const Request* request : requests_) counts.push_back(int32_t(request->cache.text_count()));
+  for (const Request* request : requests_) {
+    const RopeTable table = rope_table(spec_, {&request->next_position, 1}, 1, request->length + 1);
+    cos.insert(cos.end(), table.cos.begin(), table.cos.end());
+    sin.insert(sin.end(), table.sin.begin(), table.sin.end());
+    counts.push_back(int32_t(request->cache.text_count()));
+  }
+  upload_rotation(cos, sin);
   s_.ops->upload(counts_.data(), counts.data(), counts.size() * sizeof(int32_t));
 }
 

@@ -22,9 +22,10 @@ class Decoder {
   float* x() const { return x_.as<float>(); }
   int64_t rows() const { return visual_rows_ + text_rows_; }
 
-  /// Uploads what depends on where in their sequences the rows are: rotary tables, and in a decode step each request's
-  /// count of text rows so far. positions [rows].
-  void place(const std::vector<int64_t>& positions);
+  /// Uploads what depends on where in their sequences the rows are: the rotary tables of a prefill's inputs, or of a
+  /// decode step's next tokens with each request's count of text rows so far.
+  void place(const std::vector<ModelInput>& inputs);
+  void place_next();
 
   /// Issues all layers: writes keys and values into the requests' caches, adds the multiply-adds of its matrix products
   /// to `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if any, runs after
@@ -40,6 +41,7 @@ class Decoder {
 
  private:
   struct Part;
+  void upload_rotation(const std::vector<float>& cos, const std::vector<float>& sin);
   std::vector<DecodeRequest> decode_requests() const;
   void multiply(const Part& part, int64_t row, int64_t rows, double& macs);
   void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);

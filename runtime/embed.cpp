@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/patches.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
@@ -18,16 +19,17 @@ void check_input(const EngineState& state, const ModelInput& input, size_t reque
   require(int64_t(input.input_ids.size()) == input.length(), "request {}: {} input ids for {} positions", request,
           input.input_ids.size(), input.length());
   const VisionSpec& v = state.spec.vision;
-  if (input.images > 0) {
-    const int64_t side = v.image_size;
-    require(int64_t(input.pixel_values.size()) == input.images * 3 * side * side,
-            "request {}: pixel_values: expected [{}, 3, {}, {}], found {} values", request, input.images, side, side,
-            input.pixel_values.size());
-  }
-  const int64_t features = input.images > 0 ? input.images * (v.positions() - (v.drop_class_token ? 1 : 0)) : 0;
-  require(features == input.visual_tokens(),
-          "request {}: {} images give {} visual tokens, but the prompt has room for {}", request, input.images,
-          features, input.visual_tokens());
+  int64_t patches = 0;
+  for (const PatchGrid& grid : patch_grids(v, input)) patches += grid[0] * grid[1];
+  require(input.images == int64_t(input.spans.size()), "request {}: {} images, but the prompt has room for {}", request,
+          input.images, input.spans.size());
+  require(int64_t(input.pixel_values.size()) == patches * v.patch_values(),
+          "request {}: pixel_values: expected {} patches of {} values, found {} values", request, patches, v.patch_values(),
+          input.pixel_values.size());
+  for (const Span& span : input.spans)
+    require(v.image_size == 0 || (span.rows == state.spec.token_grid() && span.columns == state.spec.token_grid()),
+            "request {}: an image of {} x {} visual tokens; this model's have {} x {}", request, span.rows, span.columns,
+            state.spec.token_grid(), state.spec.token_grid());
 }
 
 }  // namespace
@@ -46,11 +48,11 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
   for (size_t i = 0; i < inputs.size(); ++i) check_input(state, inputs[i], i);  // before the expensive part
 
   std::vector<float> text(size_t(layout.text_rows * hidden)), ready;
-  std::vector<const float*> images;  // waiting for the tower; their features lie one after another from first_row on
+  std::vector<Picture> pictures;  // waiting for the tower; their features lie one after another from first_row on
   int64_t first_row = 0;
   const auto run_images = [&] {
-    if (!images.empty()) run_vision(state, images, x + first_row * hidden, trace);
-    images.clear();
+    if (!pictures.empty()) run_vision(state, pictures, x + first_row * hidden, trace);
+    pictures.clear();
   };
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ModelInput& input = inputs[i];
@@ -71,9 +73,10 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
       run_images();  // this request's rows lie between those before and after it
       state.ops->upload(x + rows.visual_row * hidden, ready.data(), ready.size() * sizeof(float));
     } else if (input.images > 0) {
-      if (images.empty()) first_row = rows.visual_row;
-      const int64_t size = int64_t(input.pixel_values.size()) / input.images;
-      for (int64_t image = 0; image < input.images; ++image) images.push_back(input.pixel_values.data() + image * size);
+      if (pictures.empty()) first_row = rows.visual_row;
+      const std::vector<PatchGrid> grids = patch_grids(state.spec.vision, input);
+      for (size_t picture = 0; picture < grids.size(); ++picture)
+        pictures.push_back({&input, int64_t(picture), grids[picture]});
     }
   }
   run_images();

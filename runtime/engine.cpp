@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/error.h"
 #include "runtime/cpu/gemm.h"
@@ -34,11 +35,17 @@ std::string size_text(int64_t bytes) {
 /// Makes the layers' weights fit beside `bytes` more of KV caches and activations. UserError if they cannot.
 void make_room(const EngineState& state, int64_t bytes, const char* what) {
   if (state.memory_budget == 0) return;
-  const int64_t held = state.weights->fixed_bytes + state.memory.bytes;
-  require(state.weights->layers->keep_within(state.memory_budget - held - bytes),
-          "memory: {} are too little: {} take {} beside {} that are held and {} of one decoder layer's weights",
+  Weights& weights = *state.weights;
+  const int64_t held = weights.fixed_bytes + state.memory.bytes, room = state.memory_budget - held - bytes;
+  // The tower runs once a prompt, the decoder for every token: the tower's layers come and go first.
+  const int64_t tower = weights.vision_layers->count() * weights.vision_layers->layer_bytes();
+  const bool tower_fits = tower + weights.layers->count() * weights.layers->layer_bytes() <= room;
+  const int64_t one = weights.vision_layers->count() > 0 ? weights.vision_layers->layer_bytes() : 0;
+  const int64_t tower_room = tower_fits ? tower : one;
+  require(weights.layers->keep_within(room - tower_room) && weights.vision_layers->keep_within(tower_room),
+          "memory: {} are too little: {} take {} beside {} that are held and {} of one layer's weights",
           size_text(state.memory_budget), what, size_text(bytes), size_text(held),
-          size_text(state.weights->layers->layer_bytes()));
+          size_text(weights.layers->layer_bytes() + one));
 }
 
 /// Everything but the weights.
@@ -63,7 +70,7 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
 void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
   state.weights = std::move(weights);
   if (state.memory_budget == 0)
-    state.weights->layers->load_all();
+    state.weights->layers->load_all(), state.weights->vision_layers->load_all();
   else
     make_room(state, 0, "no request's");
 }
@@ -87,15 +94,16 @@ void count_kv(const EngineState& state, const Session& session) {
   state.counters.kv_peak_bytes = std::max(state.counters.kv_peak_bytes, bytes);
 }
 
-/// x in sequence order, appended to trace.hidden.
-void keep_hidden(const EngineState& state, const RequestRows& rows, const float* x, int64_t row_count, Trace& trace) {
+/// x in sequence order, appended to each request's trace.hidden.
+void keep_hidden(const EngineState& state, const Layout& layout, const float* x, std::span<Trace> traces) {
   const int64_t hidden = state.spec.text.hidden_size;
-  std::vector<float> host(size_t(row_count * hidden));
+  std::vector<float> host(size_t(layout.rows() * hidden));
   state.ops->download(host.data(), x, host.size() * sizeof(float));
-  for (const int64_t row : rows.row_of) {
-    const auto first = host.begin() + row * hidden;
-    trace.hidden.insert(trace.hidden.end(), first, first + hidden);
-  }
+  for (size_t i = 0; i < traces.size(); ++i)
+    for (const int64_t row : layout.requests[i].row_of) {
+      const auto first = host.begin() + row * hidden;
+      traces[i].hidden.insert(traces[i].hidden.end(), first, first + hidden);
+    }
 }
 
 constexpr int64_t logits_slice = 256;  // rows at once: bounds the logits on the device
@@ -112,61 +120,66 @@ void download_logits(const EngineState& state, Decoder& decoder, std::span<const
 }
 
 void run_prefill(const EngineState& state, Session& session, const std::vector<ModelInput>& inputs, int64_t capacity,
-                 Trace* trace, const TraceOptions& options) {
+                 std::span<Trace> traces, const TraceOptions& options) {
   require(!inputs.empty(), "prefill: no requests");
   require(capacity >= 0, "prefill: capacity {} is negative", capacity);
-  ensure(!trace || inputs.size() == 1, "a trace is of a single request");
+  ensure(traces.empty() || traces.size() == inputs.size(), "a trace a request");
   const DecoderSpec& spec = state.spec.text;
   const Layout layout = make_layout(inputs);
-  if (trace) {
-    trace->layers = spec.num_hidden_layers, trace->length = inputs[0].length(), trace->hidden_size = spec.hidden_size;
-    trace->vocab_size = spec.vocab_size, trace->heads = spec.num_attention_heads,
-    trace->intermediate_size = spec.intermediate_size;
+  for (size_t i = 0; i < traces.size(); ++i) {
+    Trace& trace = traces[i];
+    trace.layers = spec.num_hidden_layers, trace.length = inputs[i].length(), trace.hidden_size = spec.hidden_size;
+    trace.vocab_size = spec.vocab_size, trace.heads = spec.num_attention_heads;
+    trace.intermediate_size = spec.intermediate_size;
   }
-  int64_t cache_bytes = 0, images = 0;
-  for (const ModelInput& input : inputs) {
+  int64_t cache_bytes = 0;
+  for (const ModelInput& input : inputs)
     cache_bytes +=
         KvCache::bytes(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type());
-    images += input.embeds.empty() ? input.images : 0;
-  }
   const int64_t logit_rows =
-      trace && options.all_logits ? std::min(layout.rows(), logits_slice) : int64_t(inputs.size());
+      !traces.empty() && options.all_logits ? std::min(layout.rows(), logits_slice) : int64_t(inputs.size());
   const int64_t logits_bytes = logit_rows * spec.vocab_size * int64_t(sizeof(float));
   make_room(state,
             cache_bytes + Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
-                std::max(vision_bytes(state, images), logits_bytes),
+                std::max(vision_bytes(state, inputs), logits_bytes),
             "the batch's KV caches and activations");
   std::vector<Request*> requests;
   session.requests.reserve(inputs.size());
   for (const ModelInput& input : inputs) {
     session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity,
                                         state.type(), *state.ops, &state.memory),
-                                input.next_position(), true});
+                                input.next_position(), input.length(), true});
     requests.push_back(&session.requests.back());
   }
   Decoder decoder(state, requests, &layout);
-  embed_inputs(state, inputs, layout, decoder.x(), trace);
+  embed_inputs(state, inputs, layout, decoder.x(), traces.size() == 1 ? &traces[0] : nullptr);
   state.ops->synchronize();  // for the stopwatch alone: the vision tower has its own
   const Stopwatch watch(state.counters.prefill_seconds);
-  decoder.place(layout.positions);
+  decoder.place(inputs);
   std::function<void(int64_t)> hidden_after;
-  if (trace && options.hidden) {
-    keep_hidden(state, layout.requests[0], decoder.x(), layout.rows(), *trace);
-    hidden_after = [&](int64_t) { keep_hidden(state, layout.requests[0], decoder.x(), layout.rows(), *trace); };
+  if (!traces.empty() && options.hidden) {
+    keep_hidden(state, layout, decoder.x(), traces);
+    hidden_after = [&](int64_t) { keep_hidden(state, layout, decoder.x(), traces); };
   }
   decoder.issue_layers(state.counters.prefill, hidden_after);
   for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(layout.requests[i].text_rows);
 
   session.logits.resize(inputs.size() * size_t(spec.vocab_size));
-  if (trace && options.all_logits) {
-    trace->logits.resize(size_t(layout.rows() * spec.vocab_size));
-    download_logits(state, decoder, layout.requests[0].row_of, trace->logits.data());
-    std::copy(trace->logits.end() - spec.vocab_size, trace->logits.end(), session.logits.begin());
+  if (!traces.empty() && options.all_logits) {
+    for (size_t i = 0; i < traces.size(); ++i) {
+      std::vector<float>& logits = traces[i].logits;
+      logits.resize(layout.requests[i].row_of.size() * size_t(spec.vocab_size));
+      download_logits(state, decoder, layout.requests[i].row_of, logits.data());
+      std::copy(logits.end() - spec.vocab_size, logits.end(), session.logits.begin() + int64_t(i) * spec.vocab_size);
+    }
   } else {
     std::vector<int64_t> last;
     for (const RequestRows& rows : layout.requests) last.push_back(rows.row_of.back());
     download_logits(state, decoder, last, session.logits.data());
-    if (trace) trace->logits = session.logits;
+    for (size_t i = 0; i < traces.size(); ++i) {
+      const auto first = session.logits.begin() + int64_t(i) * spec.vocab_size;
+      traces[i].logits.assign(first, first + spec.vocab_size);
+    }
   }
   state.counters.prefill.attention += decoder.take_attention_macs();
   state.counters.prefill_tokens += layout.rows();
@@ -239,7 +252,7 @@ std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<M
                                                              Trace* trace) const {
   const ThreadCount threads(state_->threads);
   std::unique_ptr<Session, void (*)(Session*)> session(new Session, [](Session* owned) { delete owned; });
-  run_prefill(*state_, *session, inputs, capacity, trace, {});
+  run_prefill(*state_, *session, inputs, capacity, trace ? std::span(trace, 1) : std::span<Trace>(), {});
   return session;
 }
 
@@ -268,17 +281,26 @@ void Engine::release(Session& session, int64_t request) const {
 }
 
 Trace Engine::trace(const ModelInput& input, const TraceOptions& options) const {
+  return std::move(traces({input}, options).front());
+}
+
+std::vector<Trace> Engine::traces(const std::vector<ModelInput>& inputs, const TraceOptions& options) const {
   require(!options.statistics && !options.attention,
           "trace: statistics and attention weights come from the torch engine");
   const ThreadCount threads(state_->threads);
-  Trace trace;
+  std::vector<Trace> traces(inputs.size());
   Session session;
-  run_prefill(*state_, session, {input}, int64_t(options.decode.size()), &trace, options);
+  run_prefill(*state_, session, inputs, int64_t(options.decode.size()), traces, options);
+  std::vector<int64_t> requests(inputs.size());
+  std::iota(requests.begin(), requests.end(), int64_t(0));
   for (const int64_t token : options.decode) {
-    decode(session, {0}, {token});
-    trace.decode_logits.insert(trace.decode_logits.end(), session.logits.begin(), session.logits.end());
+    decode(session, requests, std::vector<int64_t>(inputs.size(), token));
+    for (size_t i = 0; i < traces.size(); ++i) {
+      const auto first = session.logits.begin() + int64_t(i) * state_->spec.text.vocab_size;
+      traces[i].decode_logits.insert(traces[i].decode_logits.end(), first, first + state_->spec.text.vocab_size);
+    }
   }
-  return trace;
+  return traces;
 }
 
 }  // namespace yopo::runtime

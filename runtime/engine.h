@@ -82,6 +82,8 @@ class Engine {
 
   /// One sample with forced decoding.
   Trace trace(const ModelInput& input, const TraceOptions& options) const;
+  /// A batch of them with the same forced tokens; what the vision tower gave is kept of a single sample only.
+  std::vector<Trace> traces(const std::vector<ModelInput>& inputs, const TraceOptions& options) const;
   /// Greedy decoding of a batch; finished requests leave the batch.
   std::vector<Generated> generate(const std::vector<ModelInput>& inputs, int64_t max_new_tokens) const;
 

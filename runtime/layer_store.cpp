@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "runtime/weights.h"
 
 namespace yopo::runtime {
 
@@ -35,18 +36,21 @@ int64_t LoadedTensors::bytes() const {
   return bytes;
 }
 
-LayerStore::LayerStore(int64_t layers, int64_t layer_bytes, Load load, Announce announce)
+template <typename Layer>
+LayerStore<Layer>::LayerStore(int64_t layers, int64_t layer_bytes, Load load, Announce announce)
     : layer_bytes_(layer_bytes),
       load_(std::move(load)),
       announce_(std::move(announce)),
       held_(layers),
       layers_(size_t(layers)) {}
 
-void LayerStore::load_all() {
+template <typename Layer>
+void LayerStore<Layer>::load_all() {
   for (int64_t layer = 0; layer < held_; ++layer) at(layer);
 }
 
-bool LayerStore::keep_within(int64_t bytes) {
+template <typename Layer>
+bool LayerStore<Layer>::keep_within(int64_t bytes) {
   const int64_t all = int64_t(layers_.size());
   const int64_t room = bytes / std::max<int64_t>(layer_bytes_, 1);
   if (room < 1 && all > 0) return false;
@@ -66,12 +70,13 @@ bool LayerStore::keep_within(int64_t bytes) {
   return true;
 }
 
-const DecoderLayerWeights& LayerStore::at(int64_t layer) {
+template <typename Layer>
+const Layer& LayerStore<Layer>::at(int64_t layer) {
   ensure(layer >= 0 && layer < int64_t(layers_.size()), "a layer of the model");
   if (layer < held_) {
-    std::unique_ptr<LoadedLayer>& place = layers_[size_t(layer)];
+    std::unique_ptr<Loaded<Layer>>& place = layers_[size_t(layer)];
     if (!place) {
-      auto loaded = std::make_unique<LoadedLayer>();
+      auto loaded = std::make_unique<Loaded<Layer>>();
       load_(layer, *loaded);
       place = std::move(loaded);
     }
@@ -87,11 +92,15 @@ const DecoderLayerWeights& LayerStore::at(int64_t layer) {
   return passing_.weights;
 }
 
-int64_t LayerStore::owned_bytes() const {
+template <typename Layer>
+int64_t LayerStore<Layer>::owned_bytes() const {
   int64_t bytes = passing_.memory.owned_bytes();
-  for (const std::unique_ptr<LoadedLayer>& layer : layers_)
+  for (const std::unique_ptr<Loaded<Layer>>& layer : layers_)
     if (layer) bytes += layer->memory.owned_bytes();
   return bytes;
 }
+
+template class LayerStore<DecoderLayerWeights>;
+template class LayerStore<VisionLayerWeights>;
 
 }  // namespace yopo::runtime

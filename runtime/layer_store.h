@@ -1,5 +1,5 @@
-// The decoder layers' weights: all of them held, or, within a memory budget, the first ones held and the others brought
-// in one at a time as the forward walks through them.
+// The weights of layers: all of them held, or, within a memory budget, the first ones held and the others brought in one at
+// a time as the forward walks through them.
 #pragma once
 
 #include <functional>
@@ -15,19 +15,6 @@ namespace yopo::runtime {
 struct Matrix {
   const void* data = nullptr;  // [rows, columns] of Weights::type
   int64_t rows = 0, columns = 0;
-};
-
-struct DecoderLayerWeights {
-  const float* input_norm = nullptr;  // [hidden]
-  const float* post_norm = nullptr;   // [hidden]
-  Matrix q;                           // [heads * head_dim, hidden]
-  Matrix k, v;                        // [kv_heads * head_dim, hidden]
-  Matrix o;                           // [hidden, heads * head_dim]
-  Matrix gate, up;                    // [intermediate, hidden]
-  Matrix down;                        // [hidden, intermediate]
-  const float* q_bias = nullptr;      // [heads * head_dim] or null
-  const float* k_bias = nullptr;      // [kv_heads * head_dim] or null
-  const float* v_bias = nullptr;
 };
 
 /// Memory that weights lie in: buffers of our own, reused in order when other tensors of the same sizes are loaded in
@@ -54,14 +41,18 @@ class LoadedTensors {
   size_t next_ = 0;
 };
 
-struct LoadedLayer {
-  DecoderLayerWeights weights;
+/// A layer's weights with the memory they lie in.
+template <typename Layer>
+struct Loaded {
+  Layer weights;
   LoadedTensors memory;
 };
 
+/// Layer: DecoderLayerWeights or VisionLayerWeights (runtime/weights.h).
+template <typename Layer>
 class LayerStore {
  public:
-  using Load = std::function<void(int64_t layer, LoadedLayer& into)>;
+  using Load = std::function<void(int64_t layer, Loaded<Layer>& into)>;
   using Announce = std::function<void(int64_t layer)>;  // this layer is next: the disk may start reading
   /// layer_bytes: of the largest layer, wherever its tensors lie.
   LayerStore(int64_t layers, int64_t layer_bytes, Load load, Announce announce);
@@ -71,15 +62,18 @@ class LayerStore {
   /// Layers may take at most `bytes` from now on, mapped pages included. False, and nothing changes, if not even one
   /// fits.
   bool keep_within(int64_t bytes);
+  int64_t count() const { return int64_t(layers_.size()); }
   int64_t layer_bytes() const { return layer_bytes_; }
   /// Whether some layers come and go.
-  bool streaming() const { return held_ < int64_t(layers_.size()); }
+  bool streaming() const { return held_ < count(); }
   int64_t held() const { return held_; }
+  /// Bytes that the layers take at most.
+  int64_t bytes() const { return (held_ + (streaming() ? 1 : 0)) * layer_bytes_; }
   /// Changes when weights that at() gave out before have moved or gone.
   int64_t generation() const { return generation_; }
 
   /// Valid until another layer is asked for.
-  const DecoderLayerWeights& at(int64_t layer);
+  const Layer& at(int64_t layer);
   int64_t owned_bytes() const;
 
  private:
@@ -87,8 +81,8 @@ class LayerStore {
   Load load_;
   Announce announce_;
   int64_t held_;
-  std::vector<std::unique_ptr<LoadedLayer>> layers_;  // of the first held_ those asked for so far
-  LoadedLayer passing_;                               // the one that is not held
+  std::vector<std::unique_ptr<Loaded<Layer>>> layers_;  // of the first held_ those asked for so far
+  Loaded<Layer> passing_;                               // the one that is not held
   int64_t passing_layer_ = -1;
   int64_t generation_ = 0;
 };

@@ -13,7 +13,6 @@ Layout make_layout(const std::vector<ModelInput>& inputs) {
     layout.visual_rows += inputs[i].visual_tokens();
     layout.text_rows += inputs[i].text_tokens();
   }
-  layout.positions.resize(size_t(layout.rows()));
   layout.before.resize(size_t(layout.rows()));
   int64_t visual_row = 0, text_row = layout.visual_rows;
   for (const ModelInput& input : inputs) {
@@ -26,7 +25,6 @@ Layout make_layout(const std::vector<ModelInput>& inputs) {
       while (span < input.spans.size() && token >= input.spans[span].start + input.spans[span].count()) ++span;
       const bool visual = span < input.spans.size() && token >= input.spans[span].start;
       const int64_t row = visual ? visual_row++ : text_row++;
-      layout.positions[size_t(row)] = input.position_ids[size_t(token)];
       rows.row_of.push_back(row);
       if (!visual) {
         layout.before[size_t(row)] = int32_t(rows.visual_rows);

@@ -21,7 +21,6 @@ struct RequestRows {
 struct Layout {
   int64_t visual_rows = 0, text_rows = 0;  // of the whole batch
   std::vector<RequestRows> requests;
-  std::vector<int64_t> positions;  // [rows]
   std::vector<int32_t> before;  // [rows] of the own request: text tokens before a visual row, visual before a text row
   std::vector<int32_t> image_of;  // [visual_rows] the own request's image, counted from its first
   std::vector<ImageGrid> images;  // of all requests, each in its own request's visual rows

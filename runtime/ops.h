@@ -157,6 +157,8 @@ struct Ops {
   void (*activate)(Activation activation, void* x, DType type, int64_t count);
   /// x [rows, columns] += bias [columns].
   void (*add_bias)(float* x, const float* bias, int64_t rows, int64_t columns);
+  /// x [rows, columns] += scale [columns] * y [rows, columns].
+  void (*add_scaled)(float* x, const float* scale, const float* y, int64_t rows, int64_t columns);
   /// out [images * positions, columns]: row 0 of an image is the class embedding, the others its patches; each with its
   /// position's embedding added. patches [images * (positions - 1), columns].
   void (*embed_patches)(const float* patches, const float* class_embed, const float* position_embed, int64_t images,

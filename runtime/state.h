@@ -38,7 +38,8 @@ struct Engine::State : EngineState {};
 /// One live request.
 struct Request {
   KvCache cache;
-  int64_t next_position = 0;
+  int64_t next_position = 0;  // of the next token, along every axis
+  int64_t length = 0;         // tokens so far, visual ones included wherever they are still cached
   bool live = true;
 };
 
@@ -76,12 +77,18 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Visual features of images, [images * tokens, hidden] fp32 on the device from `out` on; `trace` (or null) also gets
-/// vision_hidden and vision_features appended. images: pixels of each, [3, image_size, image_size] on the host.
-void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace);
+/// A picture of an input that waits for the tower.
+struct Picture {
+  const ModelInput* input;
+  int64_t index;   // among the input's
+  PatchGrid grid;
+};
+/// Visual features of pictures, [visual tokens, hidden] fp32 on the device from `out` on; `trace` (or null) also gets
+/// vision_hidden and vision_features appended.
+void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace);
 
-/// Most bytes of activations that run_vision holds at once.
-int64_t vision_bytes(const EngineState& state, int64_t images);
+/// No less than the bytes of activations that run_vision holds at once for the pictures of a batch.
+int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs);
 
 /// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device. UserError for ids outside the
 /// vocabulary and for images that do not match the spans.

@@ -1,29 +1,18 @@
-// From pixels to visual features: the vision tower (CLIP) and the projector.
+// From pixels to visual features: the vision tower and the projector.
 #include <algorithm>
 #include <span>
 
 #include "core/error.h"
+#include "models/patches.h"
+#include "models/rope.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
 namespace {
 
-constexpr size_t images_at_once = 8;  // bounds the tower's activations
+constexpr int64_t rows_at_once = 4800;  // bounds the tower's activations; a larger picture goes alone
 
-/// Rows of patches, channel-major as the convolution's weights: [images * grid^2, 3 * patch * patch].
-std::vector<float> unfold(const VisionSpec& v, std::span<const float* const> images) {
-  const int64_t grid = v.grid(), patch = v.patch_size, side = v.image_size, row_size = 3 * patch * patch;
-  std::vector<float> rows(images.size() * size_t(grid * grid * row_size));
-  for (size_t image = 0; image < images.size(); ++image)
-    for (int64_t y = 0; y < grid; ++y)
-      for (int64_t x = 0; x < grid; ++x) {
-        float* row = rows.data() + ((int64_t(image) * grid + y) * grid + x) * row_size;
-        for (int64_t channel = 0; channel < 3; ++channel)
-          for (int64_t i = 0; i < patch; ++i, row += patch)
-            std::copy_n(images[image] + (channel * side + y * patch + i) * side + x * patch, patch, row);
-      }
-  return rows;
-}
+int64_t patches_of(const PatchGrid& grid) { return grid[0] * grid[1]; }
 
 class Tower {
  public:
@@ -42,39 +31,34 @@ class Tower {
   void finish() {
     uint64_t pairs = 0;
     s_.ops->download(&pairs, pairs_.data(), sizeof pairs);
-    macs_ += 2.0 * double(v_.hidden_size / v_.num_attention_heads) * double(pairs);
+    macs_ += 2.0 * double(v_.head_dim()) * double(pairs);
   }
 
-  /// Features of images to `out` [images * tokens, hidden] fp32 on the device.
-  void run(std::span<const float* const> pixels, float* out, Trace* trace) {
-    const int64_t images = int64_t(pixels.size());
-    const int64_t width = v_.hidden_size, positions = v_.positions(), rows = images * positions;
-    const int64_t patches = images * (positions - 1), patch_size = 3 * v_.patch_size * v_.patch_size;
-    Buffer x = s_.buffer(rows * width, DType::F32);
-    {
-      const std::vector<float> unfolded = unfold(v_, pixels);
-      std::vector<std::byte> converted(unfolded.size() * size_of(type_));
-      from_float(unfolded.data(), unfolded.size(), type_, converted.data());
-      const Buffer in = s_.buffer(patches * patch_size, type_);
-      s_.ops->upload(in.data(), converted.data(), converted.size());
-      const Buffer embedded = s_.buffer(patches * width, DType::F32);
-      multiply(in.data(), patches, w_.patch, nullptr, DType::F32, embedded.data(), false);
-      const Buffer sum = s_.buffer(rows * width, DType::F32);
-      s_.ops->embed_patches(embedded.as<float>(), w_.class_embed, w_.position_embed, images, positions, width,
-                            sum.as<float>());
-      s_.ops->layer_norm(sum.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows, width, DType::F32,
-                         x.data());
+  /// Features of pictures to `out` [visual tokens, hidden] fp32 on the device.
+  void run(std::span<const Picture> pictures, float* out, Trace* trace) {
+    pictures_ = pictures;
+    patches_ = rows_ = 0;
+    for (const Picture& picture : pictures) {
+      patches_ += patches_of(picture.grid);
+      rows_ += v_.positions(patches_of(picture.grid));
     }
-    const int64_t inner = std::max(4 * width, v_.intermediate_size);
-    const Buffer normed = s_.buffer(rows * width, type_), scratch = s_.buffer(rows * inner, type_);
-    for (const VisionLayerWeights& layer : w_.layers) block(layer, images, x, normed, scratch);
-    project(images, x, out, trace);
+    Buffer x = embed();
+    rotation();
+    const int64_t width = v_.hidden_size, inner = std::max(4 * width, v_.intermediate_size);
+    {
+      normed_ = s_.buffer(rows_ * width, type_);
+      scratch_ = s_.buffer(rows_ * inner, type_);
+      if (v_.qk_norm || v_.layer_scale) wide_ = s_.buffer(rows_ * width, DType::F32);
+      for (int64_t l = 0; l < v_.layers_run; ++l) block(s_.weights->vision_layers->at(l), x);
+      normed_ = {}, scratch_ = {}, wide_ = {}, cos_ = {}, sin_ = {};
+    }
+    project(x, out, trace);
   }
 
  private:
   /// out [rows, w.rows] = a [rows, w.columns] w^T + bias, rows contiguous; `accumulate` cannot have a bias.
   void multiply(const void* a, int64_t rows, const Matrix& w, const float* bias, DType out_type, void* out,
-                bool accumulate) {
+                bool accumulate = false) {
     Gemm gemm;
     gemm.type = type_;
     gemm.m = rows, gemm.n = w.rows, gemm.k = w.columns;
@@ -86,49 +70,146 @@ class Tower {
     s_.ops->gemm(gemm);
     macs_ += double(rows) * double(w.rows) * double(w.columns);
   }
-
-  void block(const VisionLayerWeights& layer, int64_t images, const Buffer& x, const Buffer& normed,
-             const Buffer& scratch) {
-    const int64_t width = v_.hidden_size, rows = images * v_.positions();
-    s_.ops->layer_norm(x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows, width, type_,
-                       normed.data());
-    void* q = scratch.data();
-    void* k = offset(q, type_, rows * width);
-    void* v = offset(k, type_, rows * width);
-    void* out = offset(v, type_, rows * width);
-    multiply(normed.data(), rows, layer.q, layer.q_bias, type_, q, false);
-    multiply(normed.data(), rows, layer.k, layer.k_bias, type_, k, false);
-    multiply(normed.data(), rows, layer.v, layer.v_bias, type_, v, false);
-    const int64_t head_dim = width / v_.num_attention_heads;
-    s_.ops->full_attention(
-        {type_, images, v_.positions(), v_.num_attention_heads, head_dim, q, k, v, out, pairs_.as<uint64_t>()});
-    add_rows(x, layer.o_bias, rows);
-    multiply(out, rows, layer.o, nullptr, DType::F32, x.data(), true);
-
-    s_.ops->layer_norm(x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows, width, type_,
-                       normed.data());
-    multiply(normed.data(), rows, layer.fc1, layer.fc1_bias, type_, scratch.data(), false);
-    s_.ops->activate(v_.hidden_act, scratch.data(), type_, rows * v_.intermediate_size);
-    add_rows(x, layer.fc2_bias, rows);
-    multiply(scratch.data(), rows, layer.fc2, nullptr, DType::F32, x.data(), true);
-  }
-  void add_rows(const Buffer& x, const float* bias, int64_t rows) {
-    s_.ops->add_bias(x.as<float>(), bias, rows, v_.hidden_size);
+  void normalise(NormKind kind, const float* x, const float* weight, const float* bias, double eps, int64_t rows,
+                 int64_t columns, DType type, void* out) {
+    if (kind == NormKind::Rms)
+      s_.ops->rms_norm(x, weight, eps, rows, columns, type, out);
+    else
+      s_.ops->layer_norm(x, weight, bias, eps, rows, columns, type, out);
   }
 
-  void project(int64_t images, const Buffer& x, float* out, Trace* trace) {
-    const int64_t width = v_.hidden_size, positions = v_.positions(), skip = v_.drop_class_token ? 1 : 0;
-    const int64_t rows = images * (positions - skip), hidden = s_.spec.text.hidden_size;
-    const Buffer in = s_.buffer(rows * width, type_), middle = s_.buffer(rows * hidden, type_);
-    s_.ops->drop_rows(x.as<float>(), images, positions, skip, width, type_, in.data());
-    multiply(in.data(), rows, w_.project1, w_.project1_bias, type_, middle.data(), false);
-    s_.ops->activate(s_.spec.projector.hidden_act, middle.data(), type_, rows * hidden);
-    multiply(middle.data(), rows, w_.project2, w_.project2_bias, DType::F32, out, false);
+  /// The pictures' patches, embedded: [rows, width] fp32.
+  Buffer embed() {
+    const int64_t width = v_.hidden_size, values = v_.patch_values();
+    const Buffer in = s_.buffer(patches_ * values, type_);
+    std::vector<std::byte> converted;
+    int64_t patch = 0;
+    for (const Picture& picture : pictures_) {
+      const std::vector<float> rows = patch_rows(v_, *picture.input, picture.index, 1);
+      converted.resize(rows.size() * size_of(type_));
+      from_float(rows.data(), rows.size(), type_, converted.data());
+      s_.ops->upload(offset(in.data(), type_, patch * values), converted.data(), converted.size());
+      patch += patches_of(picture.grid);
+    }
+    Buffer x = s_.buffer(patches_ * width, DType::F32);
+    multiply(in.data(), patches_, w_.patch, w_.patch_bias, DType::F32, x.data());
+    if (v_.learned_positions) {
+      Buffer sum = s_.buffer(rows_ * width, DType::F32);
+      const int64_t count = int64_t(pictures_.size());
+      s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.position_embed, count, rows_ / count, width, sum.as<float>());
+      x = std::move(sum);
+    }
+    if (!v_.pre_norm) return x;
+    Buffer normed = s_.buffer(rows_ * width, DType::F32);
+    normalise(NormKind::Layer, x.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows_, width, DType::F32,
+              normed.data());
+    return normed;
+  }
+
+  /// The rotary tables of all rows, where the tower rotates.
+  void rotation() {
+    if (v_.learned_positions) return;
+    std::vector<int32_t> places;
+    for (const Picture& picture : pictures_) {
+      const std::vector<int32_t> own = patch_places(picture.grid, v_.merge_size);
+      places.insert(places.end(), own.begin(), own.end());
+    }
+    const RopeTable table = rope_table_2d(v_.head_dim(), places);
+    cos_ = s_.buffer(int64_t(table.cos.size()), DType::F32);
+    sin_ = s_.buffer(int64_t(table.sin.size()), DType::F32);
+    s_.ops->upload(cos_.data(), table.cos.data(), table.cos.size() * sizeof(float));
+    s_.ops->upload(sin_.data(), table.sin.data(), table.sin.size() * sizeof(float));
+  }
+
+  /// q or k: out [rows, width] of type_, normalised over all heads and rotated where the tower does so.
+  void project_heads(const Matrix& w, const float* bias, const float* norm, void* out) {
+    const int64_t width = v_.hidden_size;
+    multiply(normed_.data(), rows_, w, bias, norm ? DType::F32 : type_, norm ? wide_.data() : out);
+    if (norm)
+      normalise(NormKind::Rms, wide_.as<float>(), norm, nullptr, v_.layer_norm_eps, rows_, width, type_, out);
+    if (cos_.data())
+      s_.ops->rope(out, type_, rows_, v_.num_attention_heads, v_.head_dim(), width, cos_.as<float>(), sin_.as<float>());
+  }
+
+  /// x += scale * (a w^T + bias); null scale: 1.
+  void add(const Buffer& x, const void* a, const Matrix& w, const float* bias, const float* scale) {
+    if (scale) {
+      multiply(a, rows_, w, bias, DType::F32, wide_.data());
+      s_.ops->add_scaled(x.as<float>(), scale, wide_.as<float>(), rows_, v_.hidden_size);
+    } else {
+      s_.ops->add_bias(x.as<float>(), bias, rows_, v_.hidden_size);
+      multiply(a, rows_, w, nullptr, DType::F32, x.data(), true);
+    }
+  }
+
+  void block(const VisionLayerWeights& layer, const Buffer& x) {
+    const int64_t width = v_.hidden_size;
+    normalise(v_.norm, x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows_, width, type_, normed_.data());
+    void* q = scratch_.data();
+    void* k = offset(q, type_, rows_ * width);
+    void* v = offset(k, type_, rows_ * width);
+    void* out = offset(v, type_, rows_ * width);
+    project_heads(layer.q, layer.q_bias, layer.q_norm, q);
+    project_heads(layer.k, layer.k_bias, layer.k_norm, k);
+    multiply(normed_.data(), rows_, layer.v, layer.v_bias, type_, v);
+    int64_t row = 0;
+    for (size_t first = 0; first < pictures_.size();) {  // neighbours of one size at once
+      size_t last = first;
+      while (last < pictures_.size() && pictures_[last].grid == pictures_[first].grid) ++last;
+      const int64_t rows = v_.positions(patches_of(pictures_[first].grid)), at = row * width;
+      s_.ops->full_attention({type_, int64_t(last - first), rows, v_.num_attention_heads, v_.head_dim(), offset(q, type_, at),
+                              offset(k, type_, at), offset(v, type_, at), offset(out, type_, at), pairs_.as<uint64_t>()});
+      row += int64_t(last - first) * rows;
+      first = last;
+    }
+    add(x, out, layer.o, layer.o_bias, layer.scale1);
+
+    normalise(v_.norm, x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows_, width, type_, normed_.data());
+    multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, scratch_.data());
+    s_.ops->activate(v_.hidden_act, scratch_.data(), type_, rows_ * v_.intermediate_size);
+    add(x, scratch_.data(), layer.fc2, layer.fc2_bias, layer.scale2);
+  }
+
+  void project(const Buffer& x, float* out, Trace* trace) {
+    const ProjectorSpec& p = s_.spec.projector;
+    const int64_t width = v_.hidden_size, hidden = s_.spec.text.hidden_size, merged = v_.merge_size * v_.merge_size;
+    const int64_t tokens = patches_ / merged, groups = v_.learned_positions ? int64_t(pictures_.size()) : 1;
+    const bool norm = p.norm_patches || p.norm_merged;
+    const Buffer in = s_.buffer(patches_ * width, type_), middle = s_.buffer(tokens * p.inner_size, type_);
+    Buffer chosen;  // without class tokens
+    if (norm || trace) chosen = s_.buffer(patches_ * width, DType::F32);
+    const auto choose = [&](DType type, void* to) {
+      s_.ops->drop_rows(x.as<float>(), groups, rows_ / groups, (rows_ - patches_) / groups, width, type, to);
+    };
+    if (chosen.data()) choose(DType::F32, chosen.data());
+    if (norm)
+      normalise(NormKind::Layer, chosen.as<float>(), w_.project_norm, w_.project_norm_bias, p.norm_eps,
+                p.norm_merged ? tokens : patches_, p.norm_merged ? merged * width : width, type_, in.data());
+    else
+      choose(type_, in.data());
+    multiply(in.data(), tokens, w_.project1, w_.project1_bias, type_, middle.data());
+    s_.ops->activate(p.hidden_act, middle.data(), type_, tokens * p.inner_size);
+    multiply(middle.data(), tokens, w_.project2, w_.project2_bias, DType::F32, out);
     if (!trace) return;
-    const Buffer chosen = s_.buffer(rows * width, DType::F32);
-    s_.ops->drop_rows(x.as<float>(), images, positions, skip, width, DType::F32, chosen.data());
-    append(trace->vision_hidden, chosen.as<float>(), rows * width);
-    append(trace->vision_features, out, rows * hidden);
+    append(trace->vision_features, out, tokens * hidden);
+    keep_hidden(chosen, *trace);
+  }
+
+  /// Pictures that came as pixels are shown row-major, ready patches as they came.
+  void keep_hidden(const Buffer& chosen, Trace& trace) {
+    const int64_t width = v_.hidden_size;
+    std::vector<float> rows;
+    append(rows, chosen.as<float>(), patches_ * width);
+    const float* from = rows.data();
+    for (const Picture& picture : pictures_) {
+      const bool reorder = v_.image_size > 0 && v_.merge_size > 1;
+      const std::vector<int64_t> order = row_major_order(picture.grid, v_.merge_size);
+      for (size_t i = 0; i < order.size(); ++i) {
+        const float* row = from + (reorder ? order[i] : int64_t(i)) * width;
+        trace.vision_hidden.insert(trace.vision_hidden.end(), row, row + width);
+      }
+      from += int64_t(order.size()) * width;
+    }
   }
   void append(std::vector<float>& to, const float* from, int64_t count) {
     to.resize(to.size() + size_t(count));
@@ -141,32 +222,54 @@ class Tower {
   DType type_;
   double& macs_;
   Buffer pairs_;  // one uint64: attended pairs of the tower
+  std::span<const Picture> pictures_;
+  int64_t patches_ = 0, rows_ = 0;  // of these; rows include class tokens
+  Buffer normed_;                   // [rows, width]
+  Buffer scratch_;                  // q, k, v and attention output, or the widened rows
+  Buffer wide_;                     // [rows, width] fp32, before a norm or a scale
+  Buffer cos_, sin_;                // [rows, head_dim / 2] where the tower rotates
 };
 
 }  // namespace
 
-int64_t vision_bytes(const EngineState& state, int64_t images) {
-  if (images == 0 || !state.weights->has_vision) return 0;
+int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs) {
   const VisionSpec& v = state.spec.vision;
-  const int64_t element = int64_t(size_of(state.type())),
-                rows = std::min(images, int64_t(images_at_once)) * v.positions();
-  // Three fp32 rows while patches are embedded; then one, its normed copy, and q, k, v and output or the widened row.
-  const int64_t embedding = v.hidden_size * 12 + 3 * v.patch_size * v.patch_size * element;
-  const int64_t layer = v.hidden_size * (4 + element) + std::max(4 * v.hidden_size, v.intermediate_size) * element;
-  const int64_t projector = v.hidden_size * element + state.spec.text.hidden_size * element;
-  return rows * std::max(embedding, layer + projector);
+  int64_t all = 0, largest = 0;
+  for (const ModelInput& input : inputs) {
+    if (!input.embeds.empty()) continue;
+    for (const PatchGrid& grid : patch_grids(v, input)) {
+      all += v.positions(patches_of(grid));
+      largest = std::max(largest, v.positions(patches_of(grid)));
+    }
+  }
+  if (all == 0 || !state.weights->has_vision) return 0;
+  const int64_t element = int64_t(size_of(state.type())), width = v.hidden_size;
+  const int64_t rows = std::max(largest, std::min(all, rows_at_once));
+  // Three fp32 rows while patches are embedded; then one, its normed copy, a wide one, the rotary tables, and q, k, v and
+  // output or the widened row.
+  const int64_t embedding = width * 12 + v.patch_values() * element;
+  const int64_t layer = width * (8 + element) + v.head_dim() * 4 + std::max(4 * width, v.intermediate_size) * element;
+  const int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;
+  return rows * std::max({embedding, layer, projector});
 }
 
-void run_vision(const EngineState& state, const std::vector<const float*>& images, float* out, Trace* trace) {
+void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace) {
   require(state.weights->has_vision, "images were given, but this engine has no vision tower (random weights)");
   const Stopwatch watch(state.counters.vision_seconds);
   const VisionSpec& v = state.spec.vision;
-  const int64_t tokens = v.positions() - (v.drop_class_token ? 1 : 0);
   Tower tower(state);
-  for (size_t first = 0; first < images.size(); first += images_at_once) {
-    const size_t count = std::min(images_at_once, images.size() - first);
-    tower.run(std::span(images).subspan(first, count), out, trace);
-    out += int64_t(count) * tokens * state.spec.text.hidden_size;
+  for (size_t first = 0; first < pictures.size();) {
+    size_t last = first;
+    int64_t rows = 0, patches = 0;
+    for (; last < pictures.size(); ++last) {
+      const int64_t own = v.positions(patches_of(pictures[last].grid));
+      if (last > first && rows + own > rows_at_once) break;
+      rows += own;
+      patches += patches_of(pictures[last].grid);
+    }
+    tower.run(std::span(pictures).subspan(first, last - first), out, trace);
+    out += patches / (v.merge_size * v.merge_size) * state.spec.text.hidden_size;
+    first = last;
   }
   tower.finish();
 }

@@ -14,10 +14,25 @@
 
 namespace yopo::runtime {
 
+struct DecoderLayerWeights {
+  const float* input_norm = nullptr;  // [hidden]
+  const float* post_norm = nullptr;   // [hidden]
+  Matrix q;                           // [heads * head_dim, hidden]
+  Matrix k, v;                        // [kv_heads * head_dim, hidden]
+  Matrix o;                           // [hidden, heads * head_dim]
+  Matrix gate, up;                    // [intermediate, hidden]
+  Matrix down;                        // [hidden, intermediate]
+  const float* q_bias = nullptr;      // [heads * head_dim] or null
+  const float* k_bias = nullptr;      // [kv_heads * head_dim] or null
+  const float* v_bias = nullptr;
+};
+
+/// What a tower or projector lacks is null.
 struct VisionLayerWeights {
   const float *norm1 = nullptr, *norm1_bias = nullptr, *norm2 = nullptr, *norm2_bias = nullptr;  // [E] each
   Matrix q, k, v, o;                                                                             // [E, E]
   const float *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr, *o_bias = nullptr;        // [E]
+  const float *q_norm = nullptr, *k_norm = nullptr, *scale1 = nullptr, *scale2 = nullptr;        // [E]
   Matrix fc1;                                                                                    // [F, E]
   const float* fc1_bias = nullptr;                                                               // [F]
   Matrix fc2;                                                                                    // [E, F]
@@ -25,13 +40,14 @@ struct VisionLayerWeights {
 };
 
 struct VisionWeights {
-  Matrix patch;                                                    // [E, 3 * patch * patch]
+  Matrix patch;                                                    // [E, patch_values]
+  const float* patch_bias = nullptr;                               // [E]
   const float* class_embed = nullptr;                              // [E]
-  const float* position_embed = nullptr;                           // [positions, E]
+  const float* position_embed = nullptr;                           // [positions, E], in the order of the tower's rows
   const float *pre_norm = nullptr, *pre_norm_bias = nullptr;       // [E]
-  std::vector<VisionLayerWeights> layers;                          // [layers_run]
-  Matrix project1, project2;                                       // [C, E], [C, C]
-  const float *project1_bias = nullptr, *project2_bias = nullptr;  // [C] or null
+  const float *project_norm = nullptr, *project_norm_bias = nullptr;  // [E] or [merge_size^2 * E]
+  Matrix project1, project2;                                       // [inner_size, merge_size^2 * E], [C, inner_size]
+  const float *project1_bias = nullptr, *project2_bias = nullptr;  // [inner_size], [C]
 };
 
 struct Weights {
@@ -45,12 +61,15 @@ struct Weights {
   const void* embed = nullptr;  // [vocab, hidden] of embed_type
   DType embed_type = DType::F32;
 
-  /// The decoder layers, all held or streamed.
-  std::unique_ptr<LayerStore> layers;
+  /// The decoder's and the tower's layers, each all held or streamed.
+  std::unique_ptr<LayerStore<DecoderLayerWeights>> layers;
+  std::unique_ptr<LayerStore<VisionLayerWeights>> vision_layers;
 
   /// Bytes that lie in memory of our own rather than in the mapped checkpoint.
-  int64_t owned_bytes() const { return fixed.owned_bytes() + layers->owned_bytes(); }
-  /// Bytes of everything but the decoder layers and the token embeddings, wherever they lie.
+  int64_t owned_bytes() const {
+    return fixed.owned_bytes() + layers->owned_bytes() + vision_layers->owned_bytes();
+  }
+  /// Bytes of everything but the layers and the token embeddings, wherever they lie.
   int64_t fixed_bytes = 0;
 
   LoadedTensors fixed;  // what all of the above but the layers lies in

@@ -126,6 +126,12 @@ void add_bias(float* x, const float* bias, int64_t rows, int64_t columns) {
     for (int64_t i = 0; i < columns; ++i) x[row * columns + i] += bias[i];
 }
 
+void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int64_t columns) {
+#pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < columns; ++i) x[row * columns + i] += scale[i] * y[row * columns + i];
+}
+
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                    int64_t positions, int64_t columns, float* out) {
 #pragma omp parallel for collapse(2) schedule(static) if (images * positions * columns > parallel_from)

@@ -65,6 +65,7 @@ const Ops& cpu_ops() {
       .gated = cpu::gated,
       .activate = cpu::activate,
       .add_bias = cpu::add_bias,
+      .add_scaled = cpu::add_scaled,
       .embed_patches = cpu::embed_patches,
       .drop_rows = cpu::drop_rows,
       .prefill_attention = cpu::prefill_attention,

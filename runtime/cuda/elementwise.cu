@@ -82,6 +82,23 @@ __global__ void add_to_rows(T* x, const float* __restrict__ bias, int64_t rows, 
   }
 }
 
+/// x, y [rows, columns]; scale [columns].
+template <int N>
+__global__ void add_scaled_rows(float* x, const float* __restrict__ scale, const float* __restrict__ y, int64_t rows,
+                                int64_t columns) {
+  const int64_t row = row_of_thread();
+  if (row >= rows) return;
+  for (int64_t i = item_of_thread() * N; i < columns; i += items_apart() * N) {
+    float values[N], factors[N], added[N];
+    load(x + row * columns + i, values);
+    load(scale + i, factors);
+    load(y + row * columns + i, added);
+#pragma unroll
+    for (int n = 0; n < N; ++n) values[n] += factors[n] * added[n];
+    store(values, x + row * columns + i);
+  }
+}
+
 /// patches [images * (positions - 1), columns], class_embed [columns], position_embed [positions, columns],
 /// out [images * positions, columns].
 template <int N>
@@ -162,6 +179,14 @@ void add_bias_to(void* x, DType type, const float* bias, int64_t rows, int64_t c
 
 void add_bias(float* x, const float* bias, int64_t rows, int64_t columns) {
   add_bias_to(x, DType::F32, bias, rows, columns, columns);
+}
+
+void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int64_t columns) {
+  if (rows <= 0 || columns <= 0) return;
+  constexpr int N = vector_of<float>;
+  const bool vectors = columns % N == 0 && vectors_at({x, scale, y});
+  const RowLaunch shape = over_rows(rows, columns / (vectors ? N : 1));
+  launch(vectors ? add_scaled_rows<N> : add_scaled_rows<1>, shape.grid, shape.block, 0, x, scale, y, rows, columns);
 }
 
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,

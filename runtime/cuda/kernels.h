@@ -20,6 +20,7 @@ void store_decode(const DecodeStore& store);
 void gated(void* gate, const void* up, DType type, int64_t count);
 void activate(Activation activation, void* x, DType type, int64_t count);
 void add_bias(float* x, const float* bias, int64_t rows, int64_t columns);
+void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int64_t columns);
 /// x [rows, columns] of `type`, rows `stride` elements apart, += bias [columns] (what cuBLASLt cannot add to 16-bit
 /// outputs).
 void add_bias_to(void* x, DType type, const float* bias, int64_t rows, int64_t columns, int64_t stride);

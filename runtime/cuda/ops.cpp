@@ -154,6 +154,7 @@ const Ops& cuda_ops() {
       .gated = gated,
       .activate = activate,
       .add_bias = add_bias,
+      .add_scaled = add_scaled,
       .embed_patches = embed_patches,
       .drop_rows = drop_rows,
       .prefill_attention = prefill_attention,

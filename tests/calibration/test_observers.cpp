@@ -24,12 +24,12 @@ class SampleObserverTest : public ::testing::Test {
   void run(const std::vector<SampleLayout>& samples, int64_t rows, const Observer& observer) const {
     at::manual_seed(9);
     KvCache cache;
-    std::vector<int64_t> positions(static_cast<size_t>(rows));
-    for (int64_t t = 0; t < rows; ++t) positions[size_t(t)] = t;
+    std::vector<NewPositions> positions(1);
+    for (int64_t t = 0; t < rows; ++t) positions[0].ids.push_back(t);
     run_decoder(spec, weights.decoder, rules, at::randn({1, rows, spec.hidden_size}),
                 {samples, positions, &cache, &observer});
     for (int64_t i = 0; i < 2; ++i) {
-      const std::vector<int64_t> next{rows + i};
+      const std::vector<NewPositions> next{{{rows + i}}};
       run_decoder(spec, weights.decoder, rules, at::randn({1, 1, spec.hidden_size}),
                   {samples, next, &cache, &observer});
     }
@@ -119,7 +119,7 @@ TEST_F(SampleObserverTest, EngineObservesWithAndWithoutTheDecodedRow) {
   const testing::LoadedModel& loaded = loaded_model("llava_hf/model");
   const SafetensorsFile inputs = SafetensorsFile::open(testing::fixtures() / "llava_hf/heads/inputs.safetensors");
   const ModelInput input = testing::input_from_pixels(model.spec, inputs, "0.");
-  const SampleStatistics prefill = loaded.engine.observe(input, false), decode = loaded.engine.observe(input, true);
+  const SampleStatistics prefill = loaded.engine.observe({input}, false).at(0), decode = loaded.engine.observe({input}, true).at(0);
   EXPECT_TRUE(prefill.ratio_decode.empty());
   EXPECT_EQ(decode.ratio_decode.size(), prefill.ratio_prefill.size());
   EXPECT_EQ(decode.ratio_prefill, prefill.ratio_prefill);

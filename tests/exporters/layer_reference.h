@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/tensors.h"
+#include "tests/support/role_values.h"
 
 namespace yopo::testing {
 
@@ -15,10 +16,7 @@ using Doubles = std::vector<double>;
 inline Doubles tensor_of(const OpenModel& model, Role role, int64_t layer) {
   const auto table = tensor_table(model.spec);
   for (const TensorSlot& slot : table)
-    if (slot.role == role && slot.layer == layer) {
-      const auto values = model.checkpoint.at(slot.name).floats();
-      return {values.begin(), values.end()};
-    }
+    if (slot.role == role && slot.layer == layer) return role_values(model.checkpoint, slot);
   return {};
 }
 

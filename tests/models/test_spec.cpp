@@ -88,7 +88,7 @@ TEST(Spec, TowerStaysInsideTheFolder) {
 TEST(Tensors, MissingAndMisshapenAreNamed) {
   OpenModel model = open_model(kFixtures / "llava_hf/model");
   std::vector<TensorSlot> table = tensor_table(model.spec);
-  table[3].shape[0] += 1;
+  table[3].stored[0] += 1;
   EXPECT_USER_ERROR(check_tensors(model.checkpoint, table), "k_proj");
   table = tensor_table(model.spec);
   table[3].name += "s";
@@ -98,7 +98,7 @@ TEST(Tensors, MissingAndMisshapenAreNamed) {
 TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
   const ModelSpec spec = open_model(kFixtures / "llava_orig/model").spec;
   const std::vector<float> pixels(2 * 3 * 84 * 84, 0.5f);
-  const ModelInput input = make_input(spec, {1, -200, 7, -200, 9}, pixels, 2, "sample");
+  const ModelInput input = make_input(spec, {1, -200, 7, -200, 9}, pixels, square_grids(spec, 2), "sample");
   EXPECT_EQ(input.length(), 3 + 2 * 36);
   ASSERT_EQ(input.spans.size(), 2u);
   EXPECT_EQ(input.spans[0].start, 1);
@@ -111,9 +111,9 @@ TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
   EXPECT_EQ(mask[37], 0);
   EXPECT_EQ(mask[38], 1);
   EXPECT_EQ(mask[74], 0);
-  EXPECT_USER_ERROR(make_input(spec, {1, -200, 9}, pixels, 2, "sample"), "1 image placeholders");
-  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200, 300}, pixels, 2, "sample"), "300");
-  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200}, {1.0f}, 2, "sample"), "pixel_values");
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, 9}, pixels, square_grids(spec, 2), "sample"), "1 image placeholders");
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200, 300}, pixels, square_grids(spec, 2), "sample"), "300");
+  EXPECT_USER_ERROR(make_input(spec, {1, -200, -200}, {1.0f}, square_grids(spec, 2), "sample"), "pixel_values");
 }
 
 TEST(Input, MatchesEveryCaseOfTheReferences) {
@@ -146,7 +146,7 @@ TEST(Input, RefusesSpansThatLie) {
 TEST(Rope, IsTheHalfSplitRotation) {
   DecoderSpec spec;
   spec.head_dim = 8;
-  const RopeTable table = rope_table(spec, {0, 3});
+  const RopeTable table = rope_table(spec, std::vector<int64_t>{0, 3}, 1, 4);
   const std::vector<double> angles{3.0, 0.3, 0.03, 0.003};
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(table.cos[i], 1.0f);

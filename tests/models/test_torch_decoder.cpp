@@ -54,8 +54,8 @@ TEST_F(TorchDecoder, GradientsFlowThroughEveryRule) {
 
   constexpr int64_t rows = 20;
   const std::vector<SampleLayout> samples{layout_of({{3, 3, 4}}, 0)};
-  std::vector<int64_t> positions(rows);
-  for (int64_t t = 0; t < rows; ++t) positions[size_t(t)] = t;
+  std::vector<NewPositions> positions(1);
+  for (int64_t t = 0; t < rows; ++t) positions[0].ids.push_back(t);
   at::manual_seed(3);
   const at::Tensor start = at::randn({1, rows, spec.hidden_size});
   const at::Tensor weight = at::randn({1, rows, spec.hidden_size});
@@ -80,8 +80,8 @@ TEST_F(TorchDecoder, GradientsFlowThroughEveryRule) {
 TEST_F(TorchDecoder, ObserversSeeEveryRowOnce) {
   constexpr int64_t rows = 600;
   const std::vector<SampleLayout> samples{layout_of({{5, 20, 20}}, 0)};
-  std::vector<int64_t> positions(rows);
-  for (int64_t t = 0; t < rows; ++t) positions[size_t(t)] = t;
+  std::vector<NewPositions> positions(1);
+  for (int64_t t = 0; t < rows; ++t) positions[0].ids.push_back(t);
   const std::vector<LayerRule> rules = layer_rules(spec, dense_plan(spec), rules_of(Semantics::Skip), at::kFloat);
   std::vector<int64_t> attention_rows(size_t(spec.num_hidden_layers), 0), activation_rows = attention_rows,
                                                                           hidden = attention_rows;

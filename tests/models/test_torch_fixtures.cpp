@@ -1,6 +1,7 @@
 // The Torch forward against the reference cases: dense, every published variant and every skip plan, prefill and
 // decode.
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 #include <gtest/gtest.h>
@@ -22,21 +23,17 @@ struct CaseRun {
 };
 void PrintTo(const CaseRun& run, std::ostream* out) { *out << run.file << " of " << run.test << " on " << run.model; }
 
-std::string family_of(const std::string& model) { return model.substr(0, model.find('/')); }
-Json case_json(const std::string& test) { return read_json(fixtures() / test / "case.json"); }
+using testing::case_json;
 
 // Every run that the case files name.
 std::vector<CaseRun> all_runs() {
   std::vector<CaseRun> runs;
-  for (const std::string model : {"llava_hf/model", "llava_hf/model_newkeys", "llava_orig/model"})
-    for (const std::string name : {"single", "two_images"}) {
-      const std::string test = family_of(model) + "/cases/" + name;
-      if (!fs::exists(fixtures() / test)) continue;
-      const Json info = case_json(test);
-      runs.push_back({model, test, "dense"});
-      for (const auto& [strategy, _] : info.at("strategies").items()) runs.push_back({model, test, "yopo_" + strategy});
-      for (const auto& [plan, _] : info.at("skip").items()) runs.push_back({model, test, "skip_" + plan});
-    }
+  for (const testing::CaseOf& of : testing::reference_cases()) {
+    const Json info = case_json(of.test);
+    runs.push_back({of.model, of.test, "dense"});
+    for (const auto& [strategy, _] : info.at("strategies").items()) runs.push_back({of.model, of.test, "yopo_" + strategy});
+    for (const auto& [plan, _] : info.at("skip").items()) runs.push_back({of.model, of.test, "skip_" + plan});
+  }
   return runs;
 }
 
@@ -81,7 +78,7 @@ class TorchFixture : public ::testing::TestWithParam<CaseRun> {
  protected:
   TorchFixture()
       : run(GetParam()),
-        loaded(loaded_model(run.model)),
+        loaded(loaded_model(testing::CaseOf{run.model, run.test})),
         info(case_json(run.test)),
         inputs(SafetensorsFile::open(fixtures() / run.test / "inputs.safetensors")),
         dense(SafetensorsFile::open(fixtures() / run.test / "dense.safetensors")),
@@ -125,11 +122,7 @@ class TorchFixture : public ::testing::TestWithParam<CaseRun> {
 };
 
 TEST_P(TorchFixture, LanguageModelFromEmbeddings) {
-  ModelInput input;
-  input.spans = testing::spans_of(info);
-  input.position_ids = inputs.at("position_ids").ints();
-  const std::vector<float> hidden = dense.at("hidden").floats();
-  input.embeds.assign(hidden.begin(), hidden.begin() + input.length() * loaded.model.spec.text.hidden_size);
+  const ModelInput input = testing::embedded_input(info, inputs, dense);
   const Trace found = trace(input);
   compare(found, values, values);
   if (options.attention) {
@@ -139,7 +132,7 @@ TEST_P(TorchFixture, LanguageModelFromEmbeddings) {
 }
 
 TEST_P(TorchFixture, FromPixels) {
-  const ModelInput input = testing::input_from_pixels(loaded.model.spec, inputs);
+  const ModelInput input = testing::input_from_pixels(loaded.model.spec, info, inputs);
   const Trace found = trace(input);
   compare(found, 2e-3, 2e-3);
   EXPECT_TRUE(close(found.vision_hidden, dense.at("vision_hidden").floats(), 1e-4));
@@ -149,59 +142,51 @@ TEST_P(TorchFixture, FromPixels) {
 INSTANTIATE_TEST_SUITE_P(All, TorchFixture, ::testing::ValuesIn(all_runs()), name_of_run);
 
 TEST(TorchFixtures, NoCaseIsLeftOut) {
-  // llava_hf: single 1 + 6 + 7, two_images 1 + 1 + 7, each under both key layouts; llava_orig: single 1 + 1 + 7.
-  EXPECT_EQ(all_runs().size(), 2 * (14 + 9) + 9u);
-  size_t files = 0;
-  for (const std::string family : {"llava_hf", "llava_orig"})
+  std::map<std::string, size_t> runs;  // by family, under one layout of keys
+  for (const CaseRun& run : all_runs())
+    if (run.model.ends_with("/model")) ++runs[run.model.substr(0, run.model.find('/'))];
+  // Each case: dense, its published variants, seven plans.
+  const std::map<std::string, size_t> expected{{"llava_hf", 14 + 9},         {"llava_orig", 9},
+                                               {"qwen2vl", 19 + 8 + 9},      {"internvl2_internlm2", 19 + 9 + 9 + 8},
+                                               {"internvl2_internlm2_6b", 9}, {"internvl2_phi3", 19 + 8}};
+  EXPECT_EQ(runs, expected);
+  size_t files = 0, wanted = 2;  // and dense.safetensors of the two padded batches
+  for (const auto& [family, count] : expected) {
+    wanted += count;
     for (const auto& test : fs::directory_iterator(fixtures() / family / "cases"))
       for (const auto& file : fs::directory_iterator(test.path()))
         files += file.path().extension() == ".safetensors" && file.path().stem() != "inputs";
-  EXPECT_EQ(files, 14 + 9 + 9 + 1u);  // and batch_pad's dense.safetensors
+  }
+  EXPECT_EQ(files, wanted);
 }
 
 class TorchPaddedBatch : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TorchPaddedBatch, LogitsOfEachSample) {
   const testing::LoadedModel& loaded = loaded_model(GetParam());
-  const fs::path folder = fixtures() / "llava_hf/cases/batch_pad";
-  const SafetensorsFile inputs = SafetensorsFile::open(folder / "inputs.safetensors");
-  const TensorView& mask = inputs.at("attention_mask");
-  const int64_t batch = mask.shape[0], rows = mask.shape[1], vocab = loaded.model.spec.text.vocab_size;
-  const std::vector<int64_t> real = mask.ints(), ids = inputs.at("input_ids").ints();
-  const std::vector<float> pixels = inputs.at("pixel_values").floats();
-  const std::vector<float> expected = SafetensorsFile::open(folder / "dense.safetensors").at("logits").floats();
-  const size_t image = pixels.size() / size_t(batch);
-
-  std::vector<ModelInput> samples;
-  std::vector<std::vector<float>> wanted(static_cast<size_t>(batch));
-  for (int64_t b = 0; b < batch; ++b) {
-    std::vector<int64_t> own;
-    for (int64_t t = 0; t < rows; ++t) {
-      if (!real[size_t(b * rows + t)]) continue;
-      own.push_back(ids[size_t(b * rows + t)]);
-      const auto row = expected.begin() + (b * rows + t) * vocab;
-      wanted[size_t(b)].insert(wanted[size_t(b)].end(), row, row + vocab);
-    }
-    samples.push_back(
-        make_input(loaded.model.spec, own,
-                   {pixels.begin() + std::ptrdiff_t(image) * b, pixels.begin() + std::ptrdiff_t(image) * (b + 1)}, 1,
-                   "batch_pad"));
-  }
-  ASSERT_NE(samples[0].length(), samples[1].length());
-  const auto logits = loaded.engine.batch_logits(samples, dense_plan(loaded.model.spec.text));
-  ASSERT_EQ(logits.size(), size_t(batch));
-  for (size_t b = 0; b < size_t(batch); ++b) EXPECT_TRUE(close(logits[b], wanted[b], 2e-3)) << "sample " << b;
+  const testing::PaddedBatch batch =
+      testing::padded_batch(loaded.model.spec, GetParam().substr(0, GetParam().find('/')));
+  ASSERT_NE(batch.samples[0].length(), batch.samples[1].length());
+  const auto logits = loaded.engine.batch_logits(batch.samples, dense_plan(loaded.model.spec.text));
+  ASSERT_EQ(logits.size(), batch.samples.size());
+  for (size_t b = 0; b < logits.size(); ++b) EXPECT_TRUE(close(logits[b], batch.logits[b], 2e-3)) << "sample " << b;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TorchPaddedBatch, ::testing::Values("llava_hf/model", "llava_hf/model_newkeys"),
-                         [](const auto& info) { return info.index == 0 ? "model" : "model_newkeys"; });
+INSTANTIATE_TEST_SUITE_P(All, TorchPaddedBatch, ::testing::Values("llava_hf/model", "llava_hf/model_newkeys", "qwen2vl/model"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
 
 class TorchHeadRatios : public ::testing::TestWithParam<std::string> {};
 
 // The published masks: ratios of five samples, votes over a threshold, majority and single-sample masks.
 TEST_P(TorchHeadRatios, RatiosVotesAndMasks) {
-  const testing::LoadedModel& loaded = loaded_model("llava_hf/" + GetParam());
-  const fs::path folder = fixtures() / "llava_hf/heads";
+  const testing::LoadedModel& loaded = loaded_model(GetParam());
+  const std::string family = GetParam().substr(0, GetParam().find('/'));
+  const fs::path folder = fixtures() / family / "heads";
+  const Json any_case = case_json(family + "/cases/" + (family == "qwen2vl" ? "square" : "single"));
   const Json info = read_json(folder / "ratios.json");
   const SafetensorsFile inputs = SafetensorsFile::open(folder / "inputs.safetensors");
   const SafetensorsFile expected = SafetensorsFile::open(folder / "ratios.safetensors");
@@ -216,7 +201,7 @@ TEST_P(TorchHeadRatios, RatiosVotesAndMasks) {
     for (int64_t s = 0; s < samples; ++s) {
       const std::string prefix = std::to_string(s) + ".";
       TraceOptions options{.decode = inputs.at(prefix + "decode_token").ints(), .hidden = false, .statistics = true};
-      const Trace found = loaded.engine.trace(testing::input_from_pixels(loaded.model.spec, inputs, prefix),
+      const Trace found = loaded.engine.trace(testing::input_from_pixels(loaded.model.spec, any_case, inputs, prefix),
                                               dense_plan(loaded.model.spec.text), options);
       const std::vector<double>& own = kind == "prefill" ? found.ratio_prefill : found.ratio_decode;
       ratios.insert(ratios.end(), own.begin(), own.end());
@@ -236,8 +221,14 @@ TEST_P(TorchHeadRatios, RatiosVotesAndMasks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TorchHeadRatios, ::testing::Values("model", "model_newkeys"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, TorchHeadRatios,
+                         ::testing::Values("llava_hf/model", "llava_hf/model_newkeys", "qwen2vl/model",
+                                           "internvl2_internlm2/model", "internvl2_phi3/model"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace yopo

@@ -1,6 +1,7 @@
 // The reference cases under tests/data/fixtures, opened for the Torch forward.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -9,39 +10,32 @@
 #include "core/safetensors.h"
 #include "models/input.h"
 #include "models/torch_engine.h"
+#include "tests/support/reference_case.h"
 
 namespace yopo::testing {
 
-inline fs::path fixtures() { return fs::path(YOPO_TEST_DATA) / "fixtures"; }
-
-/// One model opened once a process: tests ask for it many times.
+/// A checkpoint opened once a process: tests ask for it many times.
 struct LoadedModel {
   OpenModel model;
   TorchEngine engine;
 };
-inline const LoadedModel& loaded_model(const std::string& name) {
+inline const LoadedModel& loaded(const std::string& key, const std::function<OpenModel()>& open) {
   static std::map<std::string, std::unique_ptr<LoadedModel>> models;
-  auto& entry = models[name];
+  auto& entry = models[key];
   if (!entry) {
-    OpenModel model = open_model(fixtures() / name);
+    OpenModel model = open();
     TorchEngine engine(model, {"fp32", 1});  // small models: threads only wait for each other
     entry = std::make_unique<LoadedModel>(LoadedModel{std::move(model), std::move(engine)});
   }
   return *entry;
 }
-
-/// The spans of a case.json: [[start, rows, columns], ...].
-inline std::vector<Span> spans_of(const Json& info) {
-  std::vector<Span> spans;
-  for (const Json& span : info.at("spans")) spans.push_back({span[0], span[1], span[2]});
-  return spans;
+inline const LoadedModel& loaded_model(const std::string& name) {
+  return loaded(name, [&] { return open_model(fixtures() / name); });
 }
-
-/// One sample of a case from its token ids and pixels.
-inline ModelInput input_from_pixels(const ModelSpec& spec, const SafetensorsFile& inputs,
-                                    const std::string& prefix = "") {
-  const TensorView& pixels = inputs.at(prefix + "pixel_values");
-  return make_input(spec, inputs.at(prefix + "input_ids").ints(), pixels.floats(), pixels.shape[0], prefix);
+/// The checkpoint of a case with the changes that the case makes to its config.
+inline const LoadedModel& loaded_model(const CaseOf& of) {
+  const bool changed = has(case_json(of.test), "config_overrides") && !case_json(of.test)["config_overrides"].empty();
+  return loaded(changed ? of.model + " " + of.test : of.model, [&] { return open_case_model(of); });
 }
 
 /// A head mask stored as [L, H] bytes.

@@ -2,28 +2,25 @@
 
 #include <algorithm>
 
+#include "models/family_llava.h"
 #include "runtime/weights.h"
+#include "tests/support/reference_case.h"
+#include "tests/support/role_values.h"
 #include "tests/runtime/tested_device.h"
 
 namespace yopo::testing {
 
-fs::path fixture(const std::string& path) { return fs::path(YOPO_TEST_DATA) / "fixtures" / path; }
+fs::path fixture(const std::string& path) { return fixtures() / path; }
 
 SafetensorsFile Case::file(const std::string& run) const { return SafetensorsFile::open(fixture(name) / (run + ".safetensors")); }
 
 ModelInput Case::embedded() const {
-  const TensorView hidden = file("dense").at("hidden");
-  const std::vector<float> values = hidden.floats();
-  ModelInput input;
-  input.embeds.assign(values.begin(), values.begin() + hidden.shape[1] * hidden.shape[2]);
-  for (int64_t t = 0; t < hidden.shape[1]; ++t) input.position_ids.push_back(t);
-  input.spans = spans;
-  return input;
+  return embedded_input(json, file("inputs"), file("dense"));
 }
 
 Case read_case(const std::string& name) {
-  Case result{name, {}, {}, read_json(fixture(name) / "case.json")};
-  for (const Json& span : result.json["spans"]) result.spans.push_back({span[0], span[1], span[2]});
+  Case result{name, {}, {}, case_json(name)};
+  result.spans = spans_of(result.json);
   for (const Json& token : result.json["decode_tokens"]) result.decode.push_back(token);
   return result;
 }
@@ -33,6 +30,7 @@ ModelSpec small_spec() {
   DecoderSpec& s = spec.text;
   s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2, s.head_dim = odd_head_dim();
   s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = true;
+  spec.names = &llava_hf_names();
   spec.vision.image_size = 28, spec.vision.patch_size = 14;  // the tensor table covers a tower, though none is drawn
   return spec;
 }
@@ -51,8 +49,7 @@ ReferenceWeights drawn_weights(const ModelSpec& spec, uint64_t seed, DType type)
 
 ReferenceWeights stored_weights(const OpenModel& model) {
   return [&model, table = tensor_table(model.spec)](Role role, int64_t layer) {
-    const std::vector<float> values = model.checkpoint.at(find_slot(table, role, layer).name).floats();
-    return std::vector<double>(values.begin(), values.end());
+    return role_values(model.checkpoint, find_slot(table, role, layer));
   };
 }
 

@@ -15,7 +15,7 @@ namespace yopo::testing {
 
 fs::path fixture(const std::string& path);
 
-/// A case of the reference implementation: its inputs from pixels, its input embeddings, its spans and forced tokens.
+/// A case of the reference implementation: its input embeddings, its spans and forced tokens.
 struct Case {
   std::string name;            // "llava_hf/cases/single"
   std::vector<Span> spans;

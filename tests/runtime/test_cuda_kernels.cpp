@@ -263,6 +263,18 @@ TEST_P(CudaKernel, Biases) {
     }
 }
 
+TEST_P(CudaKernel, ScaledRows) {
+  for (const auto [rows, columns] : row_shapes)
+    for (const size_t shift : {0, 1}) {
+      auto x = draw_float(rows * columns);
+      const auto scale = draw_float(columns), y = draw_float(rows * columns);
+      const auto on_x = floats(x, shift), on_scale = floats(scale), on_y = floats(y);
+      cpu().add_scaled(x.data(), scale.data(), y.data(), rows, columns);
+      add_scaled(on_x.as<float>(), on_scale.as<float>(), on_y.as<float>(), rows, columns);
+      EXPECT_TRUE(rounded_once(on_x.floats(), x, DType::F32)) << rows << " x " << columns << " + " << shift;
+    }
+}
+
 TEST_P(CudaKernel, EmbeddedPatches) {
   for (const int64_t images : {1, 3})
     for (const int64_t positions : {1, 2, 17})

@@ -8,6 +8,7 @@
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
+#include "tests/support/reference_case.h"
 
 namespace yopo {
 namespace {
@@ -18,12 +19,10 @@ using testing::close;
 using testing::fixture;
 using testing::read_case;
 
-struct Named {
-  std::string model, name;
-};
-void PrintTo(const Named& named, std::ostream* out) { *out << named.model << " on " << named.name; }
+using testing::CaseOf;
+using testing::open_case_model;
 
-class ReferenceCase : public ::testing::TestWithParam<Named> {};
+class ReferenceCase : public ::testing::TestWithParam<CaseOf> {};
 
 std::vector<std::string> skip_runs(const Case& data) {
   std::vector<std::string> runs;
@@ -34,8 +33,8 @@ std::vector<std::string> skip_runs(const Case& data) {
 std::vector<float> last_row(const std::vector<float>& logits, int64_t vocab) { return {logits.end() - vocab, logits.end()}; }
 
 TEST_P(ReferenceCase, DenseFromEmbeddings) {
-  const Case data = read_case(GetParam().name);
-  const OpenModel model = open_model(fixture(GetParam().model));
+  const Case data = read_case(GetParam().test);
+  const OpenModel model = open_case_model(GetParam());
   const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const double tolerance = data.json["tolerance"]["dense"]["values"];
   TraceOptions options;
@@ -50,13 +49,13 @@ TEST_P(ReferenceCase, DenseFromEmbeddings) {
 }
 
 TEST_P(ReferenceCase, EveryPlanFromEmbeddings) {
-  const Case data = read_case(GetParam().name);
-  const OpenModel model = open_model(fixture(GetParam().model));
+  const Case data = read_case(GetParam().test);
+  const OpenModel model = open_case_model(GetParam());
   const std::vector<std::string> runs = skip_runs(data);
   ASSERT_EQ(runs.size(), 7u);
   for (const std::string& run : runs) {
     SCOPED_TRACE(run);
-    const Plan plan = read_plan(fixture(GetParam().name) / ("skip_" + run + ".plan.json"));
+    const Plan plan = read_plan(fixture(GetParam().test) / ("skip_" + run + ".plan.json"));
     const Engine engine(model, plan, testing::on_device());
     const double tolerance = data.json["skip"][run]["tolerance"];
     TraceOptions options;
@@ -78,11 +77,11 @@ TEST_P(ReferenceCase, EveryPlanFromEmbeddings) {
 }
 
 TEST_P(ReferenceCase, FromPixels) {
-  const Case data = read_case(GetParam().name);
-  const OpenModel model = open_model(fixture(GetParam().model));
+  const Case data = read_case(GetParam().test);
+  const OpenModel model = open_case_model(GetParam());
   const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const SafetensorsFile expected = data.file("dense");
-  const ModelInput input = read_input(model.spec, fixture(GetParam().name) / "inputs.safetensors");
+  const ModelInput input = read_input(model.spec, fixture(GetParam().test) / "inputs.safetensors");
   TraceOptions options;
   options.decode = data.decode;
   const Trace trace = engine.trace(input, options);
@@ -96,10 +95,10 @@ TEST_P(ReferenceCase, FromPixels) {
 // Every rounding to 16 bits has a relative error of at most `unit` (bf16: 2^-9, fp16: 2^-12). A row's 2 L branches are rounded at
 // five places each (input, weights, projections, mixture, output), and these errors are independent: the row's error norm stays
 // below unit sqrt(5 * 2 L) times the largest norm that the row had, times 4 for what a layer amplifies.
-void within_row_norm_bound(const Named& named, const std::string& dtype, double unit) {
-  const Case data = read_case(named.name);
-  const OpenModel model = open_model(fixture(named.model));
-  const Plan plan = read_plan(fixture(named.name) / "skip_all.plan.json");
+void within_row_norm_bound(const CaseOf& named, const std::string& dtype, double unit) {
+  const Case data = read_case(named.test);
+  const OpenModel model = open_case_model(named);
+  const Plan plan = read_plan(fixture(named.test) / "skip_all.plan.json");
   if (!testing::tested_ops().supports(dtype_from_name(dtype), nullptr)) {
     EXPECT_THROW(Engine(model, plan, testing::on_device(dtype)), UserError);
     return;
@@ -137,42 +136,31 @@ void within_row_norm_bound(const Named& named, const std::string& dtype, double 
 TEST_P(ReferenceCase, Bf16WithinRowNormBound) { within_row_norm_bound(GetParam(), "bf16", 0x1p-9); }
 TEST_P(ReferenceCase, Fp16WithinRowNormBound) { within_row_norm_bound(GetParam(), "fp16", 0x1p-12); }
 
-INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase,
-                         ::testing::Values(Named{"llava_hf/model", "llava_hf/cases/single"},
-                                           Named{"llava_hf/model", "llava_hf/cases/two_images"},
-                                           Named{"llava_hf/model_newkeys", "llava_hf/cases/single"},
-                                           Named{"llava_orig/model", "llava_orig/cases/single"}));
+INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase, ::testing::ValuesIn(testing::reference_cases()), [](const auto& info) {
+  std::string name = info.param.model + "_" + info.param.test.substr(info.param.test.rfind('/') + 1);
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+});
 
-TEST(ReferenceBatch, PaddedCaseGivesTheRowsOfEachSample) {
-  const OpenModel model = open_model(fixture("llava_hf/model"));
+class ReferenceBatch : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ReferenceBatch, PaddedCaseGivesTheRowsOfEachSample) {
+  const OpenModel model = open_model(fixture(GetParam() + "/model"));
   const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
-  const SafetensorsFile inputs = SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/inputs.safetensors"));
-  const std::vector<float> expected =
-      SafetensorsFile::open(fixture("llava_hf/cases/batch_pad/dense.safetensors")).at("logits").floats();
-  const std::vector<int64_t> ids = inputs.at("input_ids").ints(), mask = inputs.at("attention_mask").ints();
-  const int64_t width = inputs.at("input_ids").shape[1], vocab = model.spec.text.vocab_size;
-  const std::vector<float> pixels = inputs.at("pixel_values").floats();
-  std::vector<ModelInput> samples;
-  size_t pixel = 0;
-  for (int64_t b = 0; b < 2; ++b) {
-    std::vector<int64_t> own;
-    for (int64_t t = 0; t < width; ++t)
-      if (mask[size_t(b * width + t)]) own.push_back(ids[size_t(b * width + t)]);
-    const bool image = std::count(own.begin(), own.end(), model.spec.image_token_id) > 0;
-    const size_t count = image ? pixels.size() / 2 : 0;
-    samples.push_back(make_input(model.spec, own, {pixels.begin() + int64_t(pixel), pixels.begin() + int64_t(pixel + count)}, image, "case"));
-    pixel += count;
-  }
-  const auto session = engine.prefill(samples, 0);
-  for (int64_t b = 0; b < 2; ++b) {  // left-padded: the last row is the sample's last
-    const auto row = expected.begin() + ((b + 1) * width - 1) * vocab;
-    const auto got = engine.logits(*session).begin() + b * vocab;
-    EXPECT_TRUE(close(std::vector<float>(got, got + vocab), std::vector<float>(row, row + vocab), 2e-3));
+  const testing::PaddedBatch batch = testing::padded_batch(model.spec, GetParam());
+  const auto session = engine.prefill(batch.samples, 0);
+  const int64_t vocab = model.spec.text.vocab_size;
+  for (size_t b = 0; b < batch.samples.size(); ++b) {
+    const auto got = engine.logits(*session).begin() + int64_t(b) * vocab;
+    EXPECT_TRUE(close(std::vector<float>(got, got + vocab), last_row(batch.logits[b], vocab), 2e-3));
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Families, ReferenceBatch, ::testing::Values("llava_hf", "qwen2vl"),
+                         [](const auto& info) { return info.param; });
+
 // Ready embeddings and pixels in one batch: the tower's features go to the rows of their own request.
-TEST(ReferenceBatch, PixelsBetweenEmbeddings) {
+TEST(ReferenceMixedBatch, PixelsBetweenEmbeddings) {
   const OpenModel model = open_model(fixture("llava_hf/model"));
   const Engine engine(model, dense_plan(model.spec.text), testing::on_device());
   const ModelInput ready = read_case("llava_hf/cases/two_images").embedded();
