@@ -186,13 +186,14 @@ TEST(Tiles, OfEquallyNearLayoutsTheLargerNeedsHalfItsPixels) {
   EXPECT_EQ(tile_layout(spec, 950, 950), (TileLayout{2, 2}));
   EXPECT_EQ(tile_layout(spec, 634, 634), (TileLayout{2, 2}));
   EXPECT_EQ(tile_layout(spec, 633, 633), (TileLayout{1, 1}));
-  // Exactly half is not more than half: 2 x 1 and 4 x 2 tiles of 2 x 2 pixels, and 16 pixels.
-  EXPECT_EQ(tile_layout(internvl(2, 1, 12), 8, 4), (TileLayout{4, 2}));
-  EXPECT_EQ(tile_layout(internvl(4, 1, 12), 16, 8), (TileLayout{4, 2}));
-  EXPECT_EQ(tile_layout(internvl(4, 1, 2), 4, 4), (TileLayout{1, 1}));
   ImageSpec few = spec;
   few.min_tiles = 5;
   EXPECT_EQ(tile_layout(few, 100, 100), (TileLayout{3, 3}));
+  // 2:1 is as far from 3 x 1 tiles as from 2 x 2; exactly half of the latter's pixels is not more than half.
+  ImageSpec between = internvl(14, 14, 4);
+  between.min_tiles = 3;
+  EXPECT_EQ(tile_layout(between, 28, 14), (TileLayout{3, 1}));
+  EXPECT_EQ(tile_layout(between, 30, 15), (TileLayout{2, 2}));
 }
 
 TEST(Tiles, AreRowMajorWithTheThumbnailLast) {

@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import unittest
+import warnings
 
 import torch_cpu  # noqa: F401  (transformers imports torch)
 import numpy as np
@@ -98,8 +99,8 @@ def qwen_reference(config, image):
 
 
 def nearest_layout(width, height, low, high, side):
-    """InternVL2's choice among the layouts: the smallest distance of ratios; of several, going through them by size, each is
-    taken that has less than twice the image's pixels."""
+    """InternVL2's choice among the layouts, columns and rows: the smallest distance of ratios; of several, going through them
+    by size, each is taken that has less than twice the image's pixels."""
     layouts = sorted((columns * rows, columns, rows) for columns in range(1, high + 1) for rows in range(1, high + 1)
                      if low <= columns * rows <= high)
     distances = [abs(width / height - columns / rows) for _, columns, rows in layouts]
@@ -115,7 +116,8 @@ def internvl_reference(config, image):
     side = config["force_image_size"]
     image = image.convert("RGB")
     if config.get("dynamic_image_size", True):
-        columns, rows = nearest_layout(*image.size, config.get("min_dynamic_patch", 1), config.get("max_dynamic_patch", 12), side)
+        low, high = config.get("min_dynamic_patch", 1), config.get("max_dynamic_patch", 12)
+        columns, rows = nearest_layout(*image.size, low, high, side)
         whole = np.asarray(image.resize((columns * side, rows * side)))  # bicubic is PIL's default
         tiles = [whole[r * side:(r + 1) * side, c * side:(c + 1) * side] for r in range(rows) for c in range(columns)]
         if config.get("use_thumbnail", True) and len(tiles) > 1:
@@ -135,6 +137,7 @@ def internvl_reference(config, image):
 class ImageProcessorTest(Case):
     def setUp(self):
         super().setUp()
+        warnings.filterwarnings("ignore", message="Palette images with Transparency")
         self.rng = np.random.default_rng(11)
         self.calls = 0
 
