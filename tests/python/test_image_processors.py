@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import subprocess
+import tempfile
 import unittest
 import warnings
 
@@ -135,6 +136,14 @@ def internvl_reference(config, image):
 
 
 class ImageProcessorTest(Case):
+    @classmethod
+    def setUpClass(cls):
+        pictures = tempfile.TemporaryDirectory(prefix="yopo-test-")
+        cls.addClassCleanup(pictures.cleanup)
+        folder, rng = pathlib.Path(pictures.name), np.random.default_rng(7)
+        cls.images = write_sizes(rng, folder, SIZES) + write_kinds(rng, folder)
+        cls.extreme = write_sizes(rng, folder, EXTREME)
+
     def setUp(self):
         super().setUp()
         warnings.filterwarnings("ignore", message="Palette images with Transparency")
@@ -162,11 +171,8 @@ class ImageProcessorTest(Case):
             worst = np.abs(found - expected).max()
             self.fail(f"{np.count_nonzero(found != expected)} of {found.size} values differ, by up to {worst:.3g}")
 
-    def images(self, extreme):
-        return write_sizes(self.rng, self.folder, SIZES + EXTREME * extreme) + write_kinds(self.rng, self.folder)
-
-    def check(self, family, config, reference, extreme=True):
-        paths = self.images(extreme)
+    def check(self, family, config, reference):
+        paths = self.images + self.extreme
         for path, (found, _) in zip(paths, self.ours(family, config, paths), strict=True):
             with self.subTest(family=family, image=path.name, config=config), Image.open(path) as image:
                 self.assert_same_bits(found, reference(config, image))
@@ -193,8 +199,7 @@ class ImageProcessorTest(Case):
             {"max_pixels": 9000, "do_normalize": False},
             {"max_pixels": 9000, "do_rescale": False},
         ]:
-            paths = self.images(extreme=False)
-            for path, (found, grids) in zip(paths, self.ours("qwen2_vl", config, paths), strict=True):
+            for path, (found, grids) in zip(self.images, self.ours("qwen2_vl", config, self.images), strict=True):
                 with self.subTest(image=path.name, config=config), Image.open(path) as image:
                     expected, (frames, rows, columns) = qwen_reference(config, image)
                     self.assertEqual(frames, 1)
@@ -202,7 +207,7 @@ class ImageProcessorTest(Case):
                     self.assert_same_bits(found, expected)
 
     def test_qwen2_vl_refuses_what_the_reference_refuses(self):
-        for path in write_sizes(self.rng, self.folder, EXTREME + [(201, 1), (2, 401)]):
+        for path in self.extreme + write_sizes(self.rng, self.folder, [(201, 1), (2, 401)]):
             with self.subTest(image=path.name), Image.open(path) as image:
                 with self.assertRaisesRegex(ValueError, "aspect ratio"):
                     qwen_reference({}, image)
