@@ -5,6 +5,7 @@
 
 #include "models/added_tokens.h"
 #include "models/family_parts.h"
+#include "models/image_spec.h"
 
 namespace yopo {
 
@@ -231,6 +232,8 @@ ModelSpec internvl2_spec(const Json& config, const std::string& where) {
           where, side, spec.vision.image_size);
   spec.projector.norm_merged = true;
   spec.projector.inner_size = spec.text.hidden_size;
+  spec.image = internvl_image_spec(config, where);
+  spec.image.patch_size = spec.vision.patch_size;
   spec.image_token_id = -1;
   spec.chat_template = get_string_or(config, "template", where, "");
   return spec;

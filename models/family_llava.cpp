@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/family_parts.h"
+#include "models/image_spec.h"
 
 namespace yopo {
 
@@ -157,49 +158,6 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
   return spec;
 }
 
-/// image rules from preprocessor_config.json; transformers' CLIPImageProcessor defaults where a key is absent.
-ImageSpec image_spec(const fs::path& file, int64_t side) {
-  ImageSpec image;
-  image.resize = image.crop_height = image.crop_width = side;
-  image.mean = {0.48145466f, 0.4578275f, 0.40821073f};  // OPENAI_CLIP_MEAN
-  image.std = {0.26862954f, 0.26130258f, 0.27577711f};
-  if (!fs::exists(file)) return image;
-  const Json config = read_json(file);
-  const std::string where = file.string();
-  // Only the shape the tower takes makes sense; both spellings of transformers ({"shortest_edge": n} and n) are read.
-  const auto edge = [&](const char* key, const char* part, int64_t fallback) {
-    if (!has(config, key)) return fallback;
-    if (config[key].is_object()) return get_int_or(config[key], part, where + ": " + key, 1, 16384, fallback);
-    return get_int(config, key, where, 1, 16384);
-  };
-  if (has(config, "size") && config["size"].is_object())
-    require(has(config["size"], "shortest_edge"), "{}: size: expected shortest_edge, found {}", where, config["size"].dump());
-  image.resize = edge("size", "shortest_edge", side);
-  image.crop_height = edge("crop_size", "height", side);
-  image.crop_width = edge("crop_size", "width", side);
-  image.do_resize = get_bool_or(config, "do_resize", where, true);
-  image.do_center_crop = get_bool_or(config, "do_center_crop", where, true);
-  image.do_rescale = get_bool_or(config, "do_rescale", where, true);
-  image.do_normalize = get_bool_or(config, "do_normalize", where, true);
-  image.resample = int(get_int_or(config, "resample", where, 0, 5, 3));
-  require(image.resample == 2 || image.resample == 3, "{}: resample: expected 2 (bilinear) or 3 (bicubic), found {}", where,
-          image.resample);
-  image.rescale_factor = get_number_or(config, "rescale_factor", where, 1.0 / 255.0);
-  for (const char* key : {"image_mean", "image_std"}) {
-    if (!has(config, key)) continue;
-    const Json& values = get_array(config, key, where);
-    require(values.size() == 3, "{}: {}: expected 3 numbers, found {}", where, key, values.size());
-    for (size_t c = 0; c < 3; ++c) {
-      require(values[c].is_number(), "{}: {}: expected numbers, found {}", where, key, values[c].dump());
-      (std::string(key) == "image_mean" ? image.mean : image.std)[c] = values[c].get<float>();
-    }
-  }
-  for (float deviation : image.std) require(deviation > 0, "{}: image_std: must be above 0, found {}", where, deviation);
-  require(image.crop_height == side && image.crop_width == side,
-          "{}: crop_size {} x {} contradicts the vision tower's image_size {}", where, image.crop_height, image.crop_width, side);
-  return image;
-}
-
 /// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside the
 /// checkpoint or beside it are opened.
 fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
@@ -247,7 +205,8 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
     require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}", where,
             declared, spec.vision.hidden_size);
   }
-  spec.image = image_spec(preprocessor, spec.vision.image_size);
+  spec.image = clip_image_spec(preprocessor, spec.vision.image_size);
+  spec.image.patch_size = spec.vision.patch_size;
   const std::string aspect = get_string_or(config, "image_aspect_ratio", where, "square");
   require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where, aspect,
           did_you_mean(aspect, {"pad", "square"}));
@@ -262,7 +221,8 @@ void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
     spec.vision_prefix = "model.vision_tower.vision_model.";
     spec.projector_prefix = "model.multi_modal_projector.";
   }
-  spec.image = image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
+  spec.image = clip_image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
+  spec.image.patch_size = spec.vision.patch_size;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "models/family_parts.h"
+#include "models/image_spec.h"
 
 namespace yopo {
 
@@ -134,6 +135,18 @@ void locate_qwen2_vl_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
     spec.projector_prefix = "model.visual.merger.";
   }
   spec.dtype = checkpoint.at(spec.decoder_prefix + "embed_tokens.weight").dtype;
+  const fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
+  spec.image = qwen2_vl_image_spec(preprocessor);
+  if (!fs::exists(preprocessor)) {
+    spec.image.patch_size = spec.vision.patch_size;
+    spec.image.merge_size = spec.vision.merge_size;
+    spec.image.temporal_patch_size = spec.vision.temporal_patch_size;
+  }
+  require(spec.image.patch_size == spec.vision.patch_size && spec.image.merge_size == spec.vision.merge_size &&
+              spec.image.temporal_patch_size == spec.vision.temporal_patch_size,
+          "{}: patches of {} pixels, {} frames, merged {} by {}, contradict config.json's: {}, {}, {}", preprocessor.string(),
+          spec.image.patch_size, spec.image.temporal_patch_size, spec.image.merge_size, spec.image.merge_size,
+          spec.vision.patch_size, spec.vision.temporal_patch_size, spec.vision.merge_size);
   read_special_ids(checkpoint, "text_config", spec);
 }
 

@@ -1,27 +1,33 @@
-// Pixels as the model was trained to see them: PIL's two-pass antialiased bicubic, rounding to uint8 between passes,
-// exactly.
+// Pixels as the model was trained to see them, by the rules of its family's reference processor.
 #pragma once
 
+#include <array>
 #include <vector>
 
-#include "datasets/image.h"
+#include "models/image_resize.h"
 #include "models/spec.h"
 
 namespace yopo {
 
-/// PIL.Image.resize: filter 2 bilinear or 3 bicubic (a = -0.5), antialiased, 8-bit fixed point, byte for byte as Pillow
-/// 13 computes it. Pillow up to 12 gives the same bytes but for images whose height shrinks by more than twice the
-/// pixels that their width shrinks by (tall portraits): there version 13 swapped the two passes; smooth pictures differ
-/// by a level or two. UserError past kLargestImage pixels.
-Image resize(const Image& image, int64_t width, int64_t height, int filter);
-/// LLaVA's expand2square: the image centred on a square of int(mean * 255).
-Image pad_to_square(const Image& image, const std::array<float, 3>& mean);
-/// transformers' center_crop (pads with zeros when the image is smaller).
-Image center_crop(const Image& image, int64_t height, int64_t width);
+/// One image as the vision tower takes it.
+struct Pixels {
+  std::vector<float> values;  // [pictures, 3, height, width]; SmartResize: [patches, 3 * temporal_patch_size * patch^2]
+  std::vector<std::array<int64_t, 2>> grids;  // [pictures]: rows and columns of patches of the image, or of each tile
+};
 
-/// [3, height, width] floats, equal bit for bit to transformers' CLIPImageProcessor (4.57, the slow one) and, with
-/// PadToSquare, to LLaVA's own preprocessing: fit, resize, crop, rescale, normalise in the order and precision of the
-/// reference processors.
+/// The image under the rules of `spec.fit`. Equal bit for bit to the reference of each family:
+/// - ShortestEdgeCrop, PadToSquare: process_image, one picture;
+/// - SmartResize: transformers' Qwen2VLImageProcessor (4.57, the slow one) for one image: rows of patches in the order
+///   (rows / merge, columns / merge, merge, merge), each laid out (3, temporal, patch, patch), the frame repeated;
+/// - Tiles: InternVL2's dynamic_preprocess and transform: tiles row-major, then the thumbnail.
+/// UserError (without a place; the caller names the file) for an image without pixels, an aspect ratio that the
+/// reference refuses, a size that cannot be cut into patches, and for what would take more than kLargestImage pixels,
+/// or more values than those of two frames of them.
+Pixels process_pixels(const ImageSpec& spec, const Image& image);
+
+/// [3, height, width] floats for ShortestEdgeCrop and PadToSquare, equal bit for bit to transformers'
+/// CLIPImageProcessor (4.57, the slow one) and to LLaVA's own preprocessing: fit, resize, crop, rescale, normalise in
+/// the order and precision of the reference processors.
 std::vector<float> process_image(const ImageSpec& spec, const Image& image);
 
 }  // namespace yopo
