@@ -19,7 +19,8 @@ class BpeModel {
   /// vocabulary.
   static BpeModel parse(const Json& model, const std::string& where);
   /// From GPT-2's two files, vocab.json and merges.txt ("a b" lines, blank ones and a first "#version" line aside). The
-  /// same UserErrors, naming file and line; also for a pair given twice, which transformers' two readers rank differently.
+  /// same UserErrors, naming file and line; also for a pair given twice, which transformers' two readers rank
+  /// differently.
   static BpeModel read(const fs::path& vocab_file, const fs::path& merges_file);
 
   /// Appends the ids of a piece of well-formed UTF-8. O(n log n).
@@ -40,7 +41,8 @@ class BpeModel {
   std::vector<uint32_t> symbols(std::string_view piece) const;
   void read_vocab(const Json& vocab, const std::string& where);
   void read_merges(const Json& merges, const std::string& where);
-  /// The next merge in rank; whether the pair is new. UserError naming `place` for a token that is not in the vocabulary.
+  /// The next merge in rank; whether the pair is new. UserError naming `place` for a token that is not in the
+  /// vocabulary.
   bool add_merge(const std::string& left, const std::string& right, const std::string& place);
 
   std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> vocab_;

@@ -147,8 +147,7 @@ class BpeTokenizer : public Tokenizer {
 
   void index_added() {
     for (size_t i = 0; i < added_.size(); ++i) {
-      const std::string content =
-          added_[i].normalized ? normalize(normalizer_, added_[i].content) : added_[i].content;
+      const std::string content = added_[i].normalized ? normalize(normalizer_, added_[i].content) : added_[i].content;
       if (!content.empty()) (added_[i].normalized ? normal_ : raw_).add(content, i);
     }
   }
@@ -225,9 +224,10 @@ std::unique_ptr<Tokenizer> open_bpe_tokenizer(const fs::path& folder) {
 
 std::unique_ptr<Tokenizer> open_vocab_tokenizer(const fs::path& folder) {
   TokenizerConfig config = read_tokenizer_config(folder, "Qwen2Tokenizer");
-  require(config.tokenizer_class == "Qwen2Tokenizer",
-          "{}: with vocab.json and no tokenizer.json, tokenizer_class '{}' is not supported; supported is Qwen2Tokenizer",
-          (folder / "tokenizer_config.json").string(), printable(config.tokenizer_class));
+  require(
+      config.tokenizer_class == "Qwen2Tokenizer",
+      "{}: with vocab.json and no tokenizer.json, tokenizer_class '{}' is not supported; supported is Qwen2Tokenizer",
+      (folder / "tokenizer_config.json").string(), printable(config.tokenizer_class));
   return std::make_unique<BpeTokenizer>(BpeModel::read(folder / "vocab.json", folder / "merges.txt"),
                                         parse_json(kQwen2Parts, "Qwen2Tokenizer"), folder.string(), folder,
                                         std::move(config));

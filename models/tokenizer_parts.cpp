@@ -158,7 +158,8 @@ std::vector<Rewrite> read_decoder(const Json& object, const std::string& where) 
       const Metaspace space = parse_metaspace(part, where);
       rewrites.push_back({Rewrite::Kind::Metaspace, space.mark, " ", 0, 0, space.prepend != Metaspace::Prepend::Never});
     } else {
-      unknown_component(where, type, {"Sequence", "Replace", "ByteFallback", "ByteLevel", "Fuse", "Strip", "Metaspace"});
+      unknown_component(where, type,
+                        {"Sequence", "Replace", "ByteFallback", "ByteLevel", "Fuse", "Strip", "Metaspace"});
     }
   }
   return rewrites;

@@ -29,8 +29,9 @@ class SentencePieceTokenizer : public Tokenizer {
             config_where, printable(config_.tokenizer_class));
     internlm_ = config_.tokenizer_class == "InternLM2Tokenizer";
     if (internlm_) config_.legacy = true;
-    require(!(config_.add_bos_token && config_.bos_token.empty()) && !(config_.add_eos_token && config_.eos_token.empty()),
-            "{}: asks for bos_token or eos_token around the text but names none", config_where);
+    require(
+        !(config_.add_bos_token && config_.bos_token.empty()) && !(config_.add_eos_token && config_.eos_token.empty()),
+        "{}: asks for bos_token or eos_token around the text but names none", config_where);
     const fs::path file = folder / "tokenizer.model";
     std::string proto = read_text(file, kLargestFile);
     require(!proto.empty(), "{}: the file is empty", file.string());
@@ -45,7 +46,8 @@ class SentencePieceTokenizer : public Tokenizer {
     for (const AddedToken& token : config_.added) add(token);
     // Special tokens without an id: the vocabulary's, else the next free one, as transformers numbers them.
     int64_t next = model_.GetPieceSize();
-    for (const AddedToken& token : config_.added) next += piece_id(token.content) < 0 && token.id >= model_.GetPieceSize();
+    for (const AddedToken& token : config_.added)
+      next += piece_id(token.content) < 0 && token.id >= model_.GetPieceSize();
     for (AddedToken token : config_.special) {
       special_.insert(token.content);
       if (added_.contains(token.content)) continue;

@@ -33,7 +33,7 @@ int main(int argc, char** argv) try {
       const PromptTemplate form = prompt_template(folder, spec);
       answer = render(form, asked.at("question").get<std::string>(), asked.at("images").get<std::vector<int64_t>>());
     }
-    std::cout << answer.dump() << '\n';
+    std::cout << answer.dump(-1, ' ', true) << '\n';
   }
   return 0;
 } catch (const std::exception& error) {
