@@ -37,6 +37,9 @@ bool is_decimal_digit(char32_t c);
 std::u32string lower(std::u32string_view text);
 std::string lower(std::string_view text);
 
+/// Normalization Form C (UAX #15) as the NFC normalizer of tokenizers 0.22 makes it, with the data of Unicode 9.0.
+std::string nfc(std::string_view text);
+
 /// str.strip / lstrip / rstrip of Python.
 std::string_view strip(std::string_view text);
 std::string_view strip_left(std::string_view text);

@@ -65,7 +65,7 @@ AddedToken parse_added_token(const Json& object, const std::string& where) {
   return token;
 }
 
-TokenizerConfig read_tokenizer_config(const fs::path& folder) {
+TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string& fallback_class) {
   TokenizerConfig config;
   const fs::path file = folder / "tokenizer_config.json";
   const std::string where = file.string();
@@ -74,9 +74,17 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   config.add_bos_token = get_bool_or(json, "add_bos_token", where, true);
   config.add_eos_token = get_bool_or(json, "add_eos_token", where, false);
   config.add_prefix_space = get_bool_or(json, "add_prefix_space", where, true);
+  config.clean_up_spaces = get_bool_or(json, "clean_up_tokenization_spaces", where, false);
+  config.tokenizer_class = get_string_or(json, "tokenizer_class", where, fallback_class);
+  if (config.tokenizer_class.ends_with("Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
+  if (config.is_llama()) {
+    config.bos_token = "<s>", config.eos_token = "</s>", config.unk_token = "<unk>";
+  } else if (config.tokenizer_class == "Qwen2Tokenizer") {
+    config.eos_token = config.unk_token = "<|endoftext|>";
+  }
 
   // Older checkpoints keep the special tokens' names in a second file, which then has the last word.
-  const bool complete = has(json, "added_tokens_decoder");
+  const bool complete = config.flags_given = has(json, "added_tokens_decoder");
   const fs::path map_file = folder / "special_tokens_map.json";
   const Json map = complete ? Json::object() : read_object(map_file);
   const auto source = [&](const std::string& key) -> std::pair<const Json*, std::string> {
@@ -89,11 +97,13 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   for (const std::string key : kSpecialNames) {
     const auto [value, place] = source(key);
     const auto name = named.find(key);
+    // null says that there is none, whatever the class has.
+    if (name != named.end() && json.contains(key) && json[key].is_null()) name->second->clear();
     if (value != nullptr) {
       const AddedToken token = special_of(*value, place);
       if (name != named.end()) *name->second = token.content;
       add_special(config, token);
-    } else if (name != named.end()) {
+    } else if (name != named.end() && !name->second->empty()) {
       add_special(config, special_of(*name->second, key));
     }
   }

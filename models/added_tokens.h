@@ -31,15 +31,21 @@ AddedToken parse_added_token(const Json& object, const std::string& where);
 /// tokenizer.
 struct TokenizerConfig {
   std::vector<AddedToken> added;        // with ids, ascending
+  bool flags_given = false;             // `added` is added_tokens_decoder, whose flags come before tokenizer.json's
   std::vector<AddedToken> special;      // bos, eos, unk, pad, ... without ids, each content once
   std::vector<std::string> additional;  // contents that additional_special_tokens names
+  std::string tokenizer_class;          // without "Fast" at its end
   bool legacy = true;                   // LlamaTokenizer: behaviour before transformers 4.31
   bool add_bos_token = true, add_eos_token = false, add_prefix_space = true;
-  std::string bos_token = "<s>", eos_token = "</s>", unk_token = "<unk>";
+  bool clean_up_spaces = false;  // clean_up_tokenization_spaces: blanks before punctuation go in decoding
+  std::string bos_token, eos_token, unk_token;  // empty: none
+  /// LlamaTokenizer and InternLM2Tokenizer put bos and eos around the text themselves, whatever tokenizer.json says.
+  bool is_llama() const { return tokenizer_class == "LlamaTokenizer" || tokenizer_class == "InternLM2Tokenizer"; }
 };
-/// Reads what is there; a folder without any of the files gives LlamaTokenizer's defaults. UserError naming file and
-/// key for a wrong type, an id outside [0, 2^31), an id or a content given twice.
-TokenizerConfig read_tokenizer_config(const fs::path& folder);
+/// Reads what is there; `fallback_class` is the class where tokenizer_config.json names none, and the class has the
+/// special tokens that no file names: <s>, </s>, <unk> for LLaMA's and InternLM2's, <|endoftext|> for Qwen2's.
+/// UserError naming file and key for a wrong type, an id outside [0, 2^31), an id or a content given twice.
+TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string& fallback_class);
 
 /// Finds the leftmost, then longest, of many strings in a text.
 class TokenTrie {

@@ -1,5 +1,6 @@
 #include "models/bpe.h"
 
+#include <algorithm>
 #include <queue>
 
 #include "core/error.h"
@@ -10,6 +11,7 @@ namespace yopo {
 namespace {
 
 constexpr int64_t kLargestId = (int64_t(1) << 31) - 1;
+constexpr uint64_t kLargestFile = uint64_t(1) << 28;
 
 }  // namespace
 
@@ -25,18 +27,7 @@ BpeModel BpeModel::parse(const Json& model, const std::string& where) {
   bpe.fuse_unknown_ = get_bool_or(model, "fuse_unk", where, false);
   bpe.ignore_merges_ = get_bool_or(model, "ignore_merges", where, false);
 
-  const Json& vocab = get_object(model, "vocab", where);
-  require(!vocab.empty(), "{}: the vocabulary is empty", where);
-  for (const auto& [token, id] : vocab.items()) {
-    const bool whole =
-        id.is_number_integer() && (!id.is_number_unsigned() || id.get<uint64_t>() <= uint64_t(kLargestId));
-    require(whole && id.get<int64_t>() >= 0 && id.get<int64_t>() <= kLargestId,
-            "{}: vocab: '{}': expected an id in [0, {}], found {}", where, printable(token), kLargestId, id.dump());
-    const auto [other, fresh] = bpe.tokens_.emplace(id.get<int64_t>(), token);
-    require(fresh, "{}: vocab: '{}' and '{}' have the same id {}", where, printable(other->second), printable(token),
-            other->first);
-    bpe.vocab_.emplace(token, id.get<uint32_t>());
-  }
+  bpe.read_vocab(get_object(model, "vocab", where), where + ": vocab");
   if (has(model, "unk_token")) {
     const std::string unknown = get_string(model, "unk_token", where);
     const int64_t id = bpe.id_of(unknown);
@@ -47,32 +38,71 @@ BpeModel BpeModel::parse(const Json& model, const std::string& where) {
   return bpe;
 }
 
+BpeModel BpeModel::read(const fs::path& vocab_file, const fs::path& merges_file) {
+  BpeModel bpe;
+  const Json vocab = read_json(vocab_file);
+  require(vocab.is_object(), "{}: expected an object", vocab_file.string());
+  bpe.read_vocab(vocab, vocab_file.string());
+  const std::string text = read_text(merges_file, kLargestFile);
+  require(valid_utf8(text), "{}: the file is not UTF-8", merges_file.string());
+  int64_t number = 0;
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = strip(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (++number == 1 && line.starts_with("#version:")) continue;
+    if (line.empty()) continue;
+    const std::string place = fmt::format("{}:{}", merges_file.string(), number);
+    const size_t space = line.find(' ');
+    require(space != std::string_view::npos && line.find(' ', space + 1) == std::string_view::npos,
+            "{}: expected two tokens with one space between, found '{}'", place, printable(line));
+    const bool fresh = bpe.add_merge(std::string(line.substr(0, space)), std::string(line.substr(space + 1)), place);
+    require(fresh, "{}: '{}' is given twice", place, printable(line));
+  }
+  return bpe;
+}
+
+void BpeModel::read_vocab(const Json& vocab, const std::string& where) {
+  require(!vocab.empty(), "{}: the vocabulary is empty", where);
+  for (const auto& [token, id] : vocab.items()) {
+    const bool whole =
+        id.is_number_integer() && (!id.is_number_unsigned() || id.get<uint64_t>() <= uint64_t(kLargestId));
+    require(whole && id.get<int64_t>() >= 0 && id.get<int64_t>() <= kLargestId,
+            "{}: '{}': expected an id in [0, {}], found {}", where, printable(token), kLargestId, id.dump());
+    const auto [other, fresh] = tokens_.emplace(id.get<int64_t>(), token);
+    require(fresh, "{}: '{}' and '{}' have the same id {}", where, printable(other->second), printable(token),
+            other->first);
+    vocab_.emplace(token, id.get<uint32_t>());
+  }
+}
+
+bool BpeModel::add_merge(const std::string& left, const std::string& right, const std::string& place) {
+  const auto id = [&](const std::string& token) {
+    const int64_t found = id_of(token);
+    require(found >= 0, "{}: '{}' is not in the vocabulary", place, printable(token));
+    return uint32_t(found);
+  };
+  const uint64_t pair = uint64_t(id(left)) << 32 | id(right);
+  const Merge merge{next_rank_++, id(left + right)};
+  return merges_.insert_or_assign(pair, merge).second;  // the last one counts, as in the reference
+}
+
 void BpeModel::read_merges(const Json& merges, const std::string& where) {
-  uint32_t rank = 0;
   for (size_t i = 0; i < merges.size(); ++i) {
-    std::string left, right;
+    const std::string place = fmt::format("{}[{}]", where, i);
     const Json& merge = merges[i];
     if (merge.is_string()) {
       const std::string text = merge.get<std::string>();
       if (text.starts_with("#version")) continue;
       const size_t space = text.find(' ');
       require(space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
-              "{}[{}]: expected two tokens with one space between, found '{}'", where, i, printable(text));
-      left = text.substr(0, space);
-      right = text.substr(space + 1);
+              "{}: expected two tokens with one space between, found '{}'", place, printable(text));
+      add_merge(text.substr(0, space), text.substr(space + 1), place);
     } else {
       require(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
-              "{}[{}]: expected two tokens, found {}", where, i, printable(merge.dump()));
-      left = merge[0].get<std::string>();
-      right = merge[1].get<std::string>();
+              "{}: expected two tokens, found {}", place, printable(merge.dump()));
+      add_merge(merge[0].get<std::string>(), merge[1].get<std::string>(), place);
     }
-    const auto id = [&](const std::string& token) {
-      const int64_t found = id_of(token);
-      require(found >= 0, "{}[{}]: '{}' is not in the vocabulary", where, i, printable(token));
-      return uint32_t(found);
-    };
-    const uint64_t pair = uint64_t(id(left)) << 32 | id(right);
-    merges_[pair] = {rank++, id(left + right)};  // a pair given twice: the last one counts, as in the reference
   }
 }
 

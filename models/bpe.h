@@ -18,6 +18,10 @@ class BpeModel {
   /// prefixes or suffixes, an id outside [0, 2^31) or given twice, an unknown token or a merge that is not in the
   /// vocabulary.
   static BpeModel parse(const Json& model, const std::string& where);
+  /// From GPT-2's two files, vocab.json and merges.txt ("a b" lines, blank ones and a first "#version" line aside). The
+  /// same UserErrors, naming file and line; also for a pair given twice, which transformers' two readers rank
+  /// differently.
+  static BpeModel read(const fs::path& vocab_file, const fs::path& merges_file);
 
   /// Appends the ids of a piece of well-formed UTF-8. O(n log n).
   void encode(std::string_view piece, std::vector<int64_t>& ids) const;
@@ -35,11 +39,16 @@ class BpeModel {
     uint32_t id;
   };
   std::vector<uint32_t> symbols(std::string_view piece) const;
+  void read_vocab(const Json& vocab, const std::string& where);
   void read_merges(const Json& merges, const std::string& where);
+  /// The next merge in rank; whether the pair is new. UserError naming `place` for a token that is not in the
+  /// vocabulary.
+  bool add_merge(const std::string& left, const std::string& right, const std::string& place);
 
   std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> vocab_;
   std::unordered_map<int64_t, std::string> tokens_;
   std::unordered_map<uint64_t, Merge> merges_;  // left id << 32 | right id
+  uint32_t next_rank_ = 0;
   std::optional<uint32_t> unknown_;
   bool byte_fallback_ = false, fuse_unknown_ = false, ignore_merges_ = false;
 };

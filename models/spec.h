@@ -138,6 +138,11 @@ struct ModelSpec {
   int64_t token_grid() const { return vision.grid() / vision.merge_size; }
   /// Visual tokens of one square picture; 0 where pictures have any size.
   int64_t image_tokens() const { return token_grid() * token_grid(); }
+  /// The longest prompt: dynamic NTK stretches the trained length by its factor.
+  int64_t context_length() const {
+    const double factor = text.rope.scaling == RopeSpec::Scaling::DynamicNtk ? text.rope.factor : 1.0;
+    return int64_t(double(text.max_position_embeddings) * factor);
+  }
   /// The side of the grid that figures are given for where no picture is at hand.
   int64_t nominal_grid() const { return token_grid() > 0 ? token_grid() : 24; }
 };

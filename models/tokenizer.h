@@ -23,7 +23,8 @@ class Tokenizer {
 };
 
 /// tokenizer.json if there (every component it names must be known: UserError naming the component), else tokenizer.model
-/// (sentencepiece) with added_tokens.json / tokenizer_config.json. UserError if the folder has neither.
+/// (sentencepiece), else vocab.json with merges.txt (Qwen2's older form), each with added_tokens.json /
+/// tokenizer_config.json. UserError if the folder has none of them.
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& folder);
 
 }  // namespace yopo

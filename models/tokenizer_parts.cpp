@@ -4,26 +4,17 @@
 
 #include "core/error.h"
 #include "datasets/unicode.h"
+#include "models/pre_tokenizer.h"
 
 namespace yopo::tokenizer_parts {
 
 namespace {
 
-/// A component and its place, for messages: {"type": ..., ...}.
-[[noreturn]] void unknown_component(const std::string& where, const std::string& type,
-                                    const std::vector<std::string>& known) {
-  fail("{}: '{}' is not supported; supported are {}", where, printable(type), fmt::join(known, ", "));
-}
-
-/// Flattens {"type": "Sequence", `list`: [...]} into its members.
-std::vector<Json> members(const Json& object, const char* key, const std::string& where, int depth = 0) {
-  if (object.is_null()) return {};
+void flatten(const Json& object, const char* list, const std::string& where, int depth, std::vector<Json>& out) {
+  if (object.is_null()) return;
   require(depth < 8, "{}: Sequence nested too deep", where);
-  if (get_string(object, "type", where) != "Sequence") return {object};
-  std::vector<Json> out;
-  for (const Json& part : get_array(object, key, where))
-    for (Json& member : members(part, key, where, depth + 1)) out.push_back(std::move(member));
-  return out;
+  if (get_string(object, "type", where) != "Sequence") return out.push_back(object);
+  for (const Json& part : get_array(object, list, where)) flatten(part, list, where, depth + 1, out);
 }
 
 Rewrite replace_of(const Json& object, const std::string& where) {
@@ -33,27 +24,6 @@ Rewrite replace_of(const Json& object, const std::string& where) {
   Rewrite rewrite{Rewrite::Kind::Replace, get_string(pattern, "String", where), get_string(object, "content", where)};
   require(!rewrite.from.empty(), "{}: Replace: the pattern is empty", where);
   return rewrite;
-}
-
-Metaspace metaspace_of(const Json& object, const std::string& where) {
-  Metaspace space;
-  space.mark = get_string(object, "replacement", where);
-  require(!space.mark.empty() && first_code_point(space.mark).bytes == space.mark.size(),
-          "{}: replacement: expected one character, found '{}'", where, printable(space.mark));
-  const std::string scheme = get_string_or(object, "prepend_scheme", where, "always");
-  require(scheme == "always" || scheme == "first" || scheme == "never",
-          "{}: prepend_scheme: expected always, first or never, found '{}'", where, printable(scheme));
-  space.prepend = scheme == "always"  ? Metaspace::Prepend::Always
-                  : scheme == "first" ? Metaspace::Prepend::First
-                                      : Metaspace::Prepend::Never;
-  if (!get_bool_or(object, "add_prefix_space", where, true)) {
-    // Files older than prepend_scheme say it this way.
-    require(!has(object, "prepend_scheme") || scheme == "never",
-            "{}: add_prefix_space false contradicts prepend_scheme '{}'", where, scheme);
-    space.prepend = Metaspace::Prepend::Never;
-  }
-  space.split = get_bool_or(object, "split", where, true);
-  return space;
 }
 
 /// The byte of a token "<0x0A>", or -1. The reference parses the digits as an integer, so a plus sign may stand for the
@@ -91,45 +61,8 @@ std::vector<std::string> join_bytes(const std::vector<std::string>& tokens) {
   return out;
 }
 
-std::string strip_characters(std::string_view text, const Rewrite& rule) {
-  for (size_t i = 0; i < rule.start && text.starts_with(rule.from); ++i) text.remove_prefix(rule.from.size());
-  for (size_t i = 0; i < rule.stop && text.ends_with(rule.from); ++i) text.remove_suffix(rule.from.size());
-  return std::string(text);
-}
-
-}  // namespace
-
-std::vector<Rewrite> read_normalizer(const Json& object, const std::string& where) {
-  std::vector<Rewrite> rewrites;
-  for (const Json& part : members(object, "normalizers", where)) {
-    const std::string type = get_string(part, "type", where);
-    if (type == "Prepend") {
-      rewrites.push_back({Rewrite::Kind::Prepend, "", get_string(part, "prepend", where)});
-    } else if (type == "Replace") {
-      rewrites.push_back(replace_of(part, where));
-    } else {
-      unknown_component(where, type, {"Sequence", "Prepend", "Replace"});
-    }
-  }
-  return rewrites;
-}
-
-std::optional<Metaspace> read_pre_tokenizer(const Json& object, const std::string& where) {
-  std::optional<Metaspace> space;
-  for (const Json& part : members(object, "pretokenizers", where)) {
-    const std::string type = get_string(part, "type", where);
-    if (type != "Metaspace") unknown_component(where, type, {"none", "Metaspace"});
-    require(!space, "{}: two Metaspace in one Sequence are not supported", where);
-    space = metaspace_of(part, where);
-  }
-  return space;
-}
-
-Template read_post_processor(const Json& object, const std::string& where) {
+Template template_of(const Json& object, const std::string& where) {
   Template form;
-  if (object.is_null()) return form;
-  const std::string type = get_string(object, "type", where);
-  if (type != "TemplateProcessing") unknown_component(where, type, {"none", "TemplateProcessing"});
   const Json& specials = get_object(object, "special_tokens", where);
   bool text_seen = false;
   for (const Json& item : get_array(object, "single", where)) {
@@ -152,6 +85,56 @@ Template read_post_processor(const Json& object, const std::string& where) {
   return form;
 }
 
+std::string strip_characters(std::string_view text, const Rewrite& rule) {
+  for (size_t i = 0; i < rule.start && text.starts_with(rule.from); ++i) text.remove_prefix(rule.from.size());
+  for (size_t i = 0; i < rule.stop && text.ends_with(rule.from); ++i) text.remove_suffix(rule.from.size());
+  return std::string(text);
+}
+
+}  // namespace
+
+std::vector<Json> members(const Json& object, const char* list, const std::string& where) {
+  std::vector<Json> out;
+  flatten(object, list, where, 0, out);
+  return out;
+}
+
+void unknown_component(const std::string& where, const std::string& type, const std::vector<std::string>& known) {
+  fail("{}: '{}' is not supported; supported are {}", where, printable(type), fmt::join(known, ", "));
+}
+
+std::vector<Rewrite> read_normalizer(const Json& object, const std::string& where) {
+  std::vector<Rewrite> rewrites;
+  for (const Json& part : members(object, "normalizers", where)) {
+    const std::string type = get_string(part, "type", where);
+    if (type == "Prepend") {
+      rewrites.push_back({Rewrite::Kind::Prepend, "", get_string(part, "prepend", where)});
+    } else if (type == "Replace") {
+      rewrites.push_back(replace_of(part, where));
+    } else if (type == "NFC") {
+      rewrites.push_back({Rewrite::Kind::Nfc});
+    } else {
+      unknown_component(where, type, {"Sequence", "Prepend", "Replace", "NFC"});
+    }
+  }
+  return rewrites;
+}
+
+Template read_post_processor(const Json& object, const std::string& where) {
+  Template form;
+  bool seen = false;
+  for (const Json& part : members(object, "processors", where)) {
+    const std::string type = get_string(part, "type", where);
+    if (type == "ByteLevel") continue;  // it only mends offsets
+    if (type != "TemplateProcessing")
+      unknown_component(where, type, {"none", "Sequence", "ByteLevel", "TemplateProcessing"});
+    require(!seen, "{}: two TemplateProcessing in one Sequence are not supported", where);
+    seen = true;
+    form = template_of(part, where);
+  }
+  return form;
+}
+
 std::vector<Rewrite> read_decoder(const Json& object, const std::string& where) {
   std::vector<Rewrite> rewrites;
   for (const Json& part : members(object, "decoders", where)) {
@@ -160,6 +143,8 @@ std::vector<Rewrite> read_decoder(const Json& object, const std::string& where) 
       rewrites.push_back(replace_of(part, where));
     } else if (type == "ByteFallback") {
       rewrites.push_back({Rewrite::Kind::ByteFallback});
+    } else if (type == "ByteLevel") {
+      rewrites.push_back({Rewrite::Kind::ByteLevel});
     } else if (type == "Fuse") {
       rewrites.push_back({Rewrite::Kind::Fuse});
     } else if (type == "Strip") {
@@ -170,10 +155,11 @@ std::vector<Rewrite> read_decoder(const Json& object, const std::string& where) 
       strip.stop = size_t(get_int(part, "stop", where, 0, INT32_MAX));
       rewrites.push_back(strip);
     } else if (type == "Metaspace") {
-      const Metaspace space = metaspace_of(part, where);
+      const Metaspace space = parse_metaspace(part, where);
       rewrites.push_back({Rewrite::Kind::Metaspace, space.mark, " ", 0, 0, space.prepend != Metaspace::Prepend::Never});
     } else {
-      unknown_component(where, type, {"Sequence", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"});
+      unknown_component(where, type,
+                        {"Sequence", "Replace", "ByteFallback", "ByteLevel", "Fuse", "Strip", "Metaspace"});
     }
   }
   return rewrites;
@@ -181,7 +167,9 @@ std::vector<Rewrite> read_decoder(const Json& object, const std::string& where) 
 
 std::string normalize(const std::vector<Rewrite>& rewrites, std::string text) {
   for (const Rewrite& rewrite : rewrites) {
-    if (rewrite.kind == Rewrite::Kind::Replace) {
+    if (rewrite.kind == Rewrite::Kind::Nfc) {
+      text = nfc(text);
+    } else if (rewrite.kind == Rewrite::Kind::Replace) {
       text = replace_all(text, rewrite.from, rewrite.to);
     } else if (!text.empty()) {
       text = rewrite.to + text;
@@ -196,6 +184,12 @@ std::string decode_tokens(const std::vector<Rewrite>& rewrites, std::vector<std:
       case Rewrite::Kind::ByteFallback:
         tokens = join_bytes(tokens);
         break;
+      case Rewrite::Kind::ByteLevel: {
+        std::string bytes;
+        for (const std::string& token : tokens) bytes += characters_to_bytes(token);
+        tokens = {repair_utf8(bytes)};
+        break;
+      }
       case Rewrite::Kind::Fuse: {
         std::string whole;
         for (const std::string& token : tokens) whole += token;
@@ -218,6 +212,14 @@ std::string decode_tokens(const std::vector<Rewrite>& rewrites, std::vector<std:
     if (i > 0 && rewrites.empty()) text += ' ';  // without a decoder the reference joins with spaces
     text += tokens[i];
   }
+  return text;
+}
+
+std::string clean_up_spaces(std::string text) {
+  constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+      {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kRules) text = replace_all(text, from, to);
   return text;
 }
 

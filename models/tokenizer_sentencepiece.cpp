@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "datasets/unicode.h"
 #include "models/added_tokens.h"
+#include "models/tokenizer_parts.h"
 
 namespace yopo {
 
@@ -20,7 +21,17 @@ constexpr uint64_t kLargestFile = uint64_t(1) << 28;
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(const fs::path& folder) : config_(read_tokenizer_config(folder)) {
+  explicit SentencePieceTokenizer(const fs::path& folder) : config_(read_tokenizer_config(folder, "LlamaTokenizer")) {
+    const std::string config_where = (folder / "tokenizer_config.json").string();
+    require(config_.is_llama(),
+            "{}: with tokenizer.model and no tokenizer.json, tokenizer_class '{}' is not supported; supported are "
+            "LlamaTokenizer and InternLM2Tokenizer",
+            config_where, printable(config_.tokenizer_class));
+    internlm_ = config_.tokenizer_class == "InternLM2Tokenizer";
+    if (internlm_) config_.legacy = true;
+    require(
+        !(config_.add_bos_token && config_.bos_token.empty()) && !(config_.add_eos_token && config_.eos_token.empty()),
+        "{}: asks for bos_token or eos_token around the text but names none", config_where);
     const fs::path file = folder / "tokenizer.model";
     std::string proto = read_text(file, kLargestFile);
     require(!proto.empty(), "{}: the file is empty", file.string());
@@ -35,7 +46,8 @@ class SentencePieceTokenizer : public Tokenizer {
     for (const AddedToken& token : config_.added) add(token);
     // Special tokens without an id: the vocabulary's, else the next free one, as transformers numbers them.
     int64_t next = model_.GetPieceSize();
-    for (const AddedToken& token : config_.added) next += piece_id(token.content) < 0;
+    for (const AddedToken& token : config_.added)
+      next += piece_id(token.content) < 0 && token.id >= model_.GetPieceSize();
     for (AddedToken token : config_.special) {
       special_.insert(token.content);
       if (added_.contains(token.content)) continue;
@@ -79,7 +91,7 @@ class SentencePieceTokenizer : public Tokenizer {
     flush(true);
     std::string text;
     for (size_t i = 0; i < parts.size(); ++i) text += (i > 0 ? " " : "") + parts[i];
-    return text;
+    return config_.clean_up_spaces ? tokenizer_parts::clean_up_spaces(std::move(text)) : text;
   }
 
   int64_t vocab_size() const override {
@@ -192,6 +204,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
   /// LlamaTokenizer.convert_tokens_to_string.
   std::string text_of(std::vector<std::string> tokens) const {
+    if (internlm_) return internlm_text_of(tokens);
     if (tokens[0].starts_with(kMark) && config_.add_prefix_space) tokens[0].erase(0, kMark.size());
     std::string text;
     std::vector<std::string> pieces;
@@ -211,7 +224,27 @@ class SentencePieceTokenizer : public Tokenizer {
     return text + decode_pieces(pieces);
   }
 
+  /// InternLM2Tokenizer.convert_tokens_to_string.
+  std::string internlm_text_of(const std::vector<std::string>& tokens) const {
+    std::string text;
+    std::vector<std::string> pieces;
+    bool after_special = false;
+    for (const std::string& token : tokens) {
+      if (special_.contains(token)) {
+        if (!after_special) text += ' ';
+        text += decode_pieces(pieces) + token;
+        pieces.clear();
+        after_special = true;
+      } else {
+        pieces.push_back(token);
+        after_special = false;
+      }
+    }
+    return tokenizer_parts::clean_up_spaces(text + decode_pieces(pieces));
+  }
+
   TokenizerConfig config_;
+  bool internlm_ = false;
   sentencepiece::SentencePieceProcessor model_;
   size_t unknown_pieces_ = 0;
   TokenTrie trie_;

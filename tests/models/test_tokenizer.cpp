@@ -144,9 +144,17 @@ TEST(BpeTokenizer, RefusesWhatItDoesNotKnow) {
     file[key] = Json::parse(value);
     return file;
   };
-  EXPECT_USER_ERROR(open_json(with("pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})")),
-                    "'ByteLevel'");
-  EXPECT_USER_ERROR(open_json(with("normalizer", R"({"type": "NFC"})")), "normalizer: 'NFC'");
+  EXPECT_USER_ERROR(open_json(with("pre_tokenizer", R"({"type": "BertPreTokenizer"})")),
+                    "pre_tokenizer: 'BertPreTokenizer'");
+  EXPECT_USER_ERROR(open_json(with("normalizer", R"({"type": "NFKC"})")), "normalizer: 'NFKC'");
+  const auto split = [&](const std::string& fields) {
+    return with("pre_tokenizer",
+                (R"({"type": "Sequence", "pretokenizers": [{"type": "Split", )" + fields + "}]}").c_str());
+  };
+  EXPECT_USER_ERROR(open_json(split(R"("behavior": "Removed", "pattern": {"Regex": "a"})")), "'Removed'");
+  EXPECT_USER_ERROR(open_json(split(R"("behavior": "Isolated", "invert": true, "pattern": {"Regex": "a"})")), "invert");
+  EXPECT_USER_ERROR(open_json(split(R"("behavior": "Isolated", "pattern": {"String": "a"})")), "'String'");
+  EXPECT_USER_ERROR(open_json(split(R"("behavior": "Isolated", "pattern": {"Regex": "(a"})")), "does not compile");
   EXPECT_USER_ERROR(open_json(with("normalizer", R"({"type": "Sequence", "normalizers": [{"type": "Strip"}]})")),
                     "'Strip'");
   EXPECT_USER_ERROR(open_json(with("normalizer", R"({"type": "Replace", "pattern": {"Regex": " +"}, "content": " "})")),
@@ -191,9 +199,100 @@ TEST(BpeTokenizer, RefusesDamagedFiles) {
   EXPECT_USER_ERROR(open_json(Json::array()), "expected an object");
 }
 
+TEST(BpeTokenizer, FollowsTheConfigOfALlamaTokenizer) {
+  const TemporaryFolder folder;
+  Json file = read_json(kDemo / "tokenizer.json");
+  write_file(folder / "tokenizer.json", file.dump());
+  const auto open = [&](const char* config) {
+    write_file(folder / "tokenizer_config.json", config);
+    return open_tokenizer(folder.path());
+  };
+  const std::vector<int64_t> plain = open("{}")->encode("a", false);
+  const auto framed = [&](std::vector<int64_t> before, std::vector<int64_t> after) {
+    before.insert(before.end(), plain.begin(), plain.end());
+    before.insert(before.end(), after.begin(), after.end());
+    return before;
+  };
+  EXPECT_EQ(open("{}")->encode("a"), framed({1}, {}));
+  EXPECT_EQ(open(R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})")->encode("a"), plain);
+  EXPECT_EQ(open(R"({"tokenizer_class": "LlamaTokenizerFast", "add_eos_token": true})")->encode("a"), framed({1}, {2}));
+  EXPECT_EQ(open(R"({"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": false})")->encode("a"),
+            framed({1}, {}));
+  EXPECT_USER_ERROR(open(R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<none>"})"), "bos_token '<none>'");
+  // Its flags come before tokenizer.json's, but a special token stays one.
+  const auto changed =
+      open(R"({"added_tokens_decoder": {"431": {"content": "<pad>", "rstrip": true, "normalized": false}}})");
+  EXPECT_EQ(changed->encode("<pad>  <pad>", false), (std::vector<int64_t>{431, 431}));
+  EXPECT_EQ(changed->decode({431}), "");
+}
+
+/// Qwen2's form without tokenizer.json: the bytes of "ab1 Ä", "ab", and two added tokens.
+Json vocab_files() {
+  return {
+      {"vocab.json", R"({"a": 0, "b": 1, "Ã": 2, "Ħ": 3, "ab": 4, "Ġ": 5, "1": 6})"},
+      {"merges.txt", "#version: 0.2\na b\n\n"},
+      {"tokenizer_config.json",
+       R"({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": {"7": {"content": "<|endoftext|>", "special": true},
+               "8": {"content": "<|im_end|>", "special": true}}})"}};
+}
+
+std::unique_ptr<Tokenizer> open_vocab(const char* name, const Json& content) {
+  const TemporaryFolder folder;
+  Json files = vocab_files();
+  if (name != nullptr) files[name] = content;
+  for (const auto& [file, text] : files.items())
+    if (!text.is_null()) write_file(folder / file, text.get<std::string>());
+  return open_tokenizer(folder.path());
+}
+
+TEST(VocabTokenizer, ReadsQwen2WithoutItsTokenizerJson) {
+  const auto tokenizer = open_vocab(nullptr, {});
+  EXPECT_EQ(tokenizer->encode("abab ab11<|im_end|>a\xCC\x88"
+                              "A\xCC\x88"),
+            (std::vector<int64_t>{4, 4, 5, 4, 6, 6, 8, 2, 2, 3}));
+  EXPECT_EQ(tokenizer->decode({4, 5, 2, 3, 8}), "ab \xC3\x84");
+  EXPECT_EQ(tokenizer->decode({4, 2, 8}, false), "ab\xEF\xBF\xBD<|im_end|>");
+  EXPECT_EQ(tokenizer->id_of("<|endoftext|>"), 7);
+  EXPECT_EQ(tokenizer->vocab_size(), 9);
+}
+
+TEST(VocabTokenizer, RefusesDamagedFiles) {
+  EXPECT_USER_ERROR(open_vocab("merges.txt", {}), "vocab.json without merges.txt");
+  EXPECT_USER_ERROR(open_vocab("vocab.json", {}), "merges.txt without vocab.json");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "#version: 0.2\na b\na q\n"),
+                    "merges.txt:3: 'q' is not in the vocabulary");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "b a\n"), "merges.txt:1: 'ba' is not in the vocabulary");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "a b\na b\n"), "merges.txt:2: 'a b' is given twice");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "ab\n"), "merges.txt:1: expected two tokens");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "a b c\n"), "merges.txt:1: expected two tokens");
+  EXPECT_USER_ERROR(open_vocab("merges.txt", "a \xFF\n"), "not UTF-8");
+  EXPECT_USER_ERROR(open_vocab("vocab.json", R"({"a": 0, "b": 0})"), "same id 0");
+  EXPECT_USER_ERROR(open_vocab("vocab.json", R"(["a"])"), "expected an object");
+  EXPECT_USER_ERROR(open_vocab("tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer"})"), "'GPT2Tokenizer'");
+  EXPECT_USER_ERROR(
+      open_vocab("tokenizer_config.json", R"({"added_tokens_decoder": {"9": {"content": "<|im_end|>"}}})"),
+      "next free one, 7");
+}
+
+TEST(SentencePieceTokenizer, DecodesAsInternLm2Does) {
+  const auto open = [](const char* name) {
+    return open_model_file({{"tokenizer_config.json", {{"tokenizer_class", name}, {"legacy", false}}}});
+  };
+  const auto intern = open("InternLM2Tokenizer"), llama = open("LlamaTokenizer");
+  // "legacy" is LlamaTokenizer's own: the text behind </s> begins with a mark here.
+  const std::vector<int64_t> ids = intern->encode("the</s>the", false);
+  ASSERT_EQ(ids.size(), 3u);
+  EXPECT_EQ(ids[0], ids[2]);
+  EXPECT_NE(ids, llama->encode("the</s>the", false));
+  EXPECT_EQ(intern->decode(ids), "the the");
+  EXPECT_EQ(intern->decode({1, ids[0], 2}, false), " <s> the</s>");
+  EXPECT_EQ(intern->decode(intern->encode("is it , really ?")), "is it, really?");
+  EXPECT_USER_ERROR(open("GemmaTokenizer"), "'GemmaTokenizer'");
+}
+
 TEST(SentencePieceTokenizer, RefusesDamagedFiles) {
   const TemporaryFolder folder;
-  EXPECT_USER_ERROR(open_tokenizer(folder.path()), "tokenizer.json or tokenizer.model");
+  EXPECT_USER_ERROR(open_tokenizer(folder.path()), "tokenizer.json or tokenizer.model, or vocab.json");
   write_file(folder / "tokenizer.model", "");
   EXPECT_USER_ERROR(open_tokenizer(folder.path()), "empty");
   write_file(folder / "tokenizer.model", "no model at all");

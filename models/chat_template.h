@@ -1,0 +1,25 @@
+// Jinja chat templates of checkpoints: found and recognised by their text, never run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/file.h"
+
+namespace yopo {
+
+struct ChatTemplate {
+  std::string text;
+  std::string where;  // file and key, for messages
+};
+
+/// The template of a checkpoint folder, from the first file that has one, in transformers' order; nullopt where none
+/// has. UserError for a value of a wrong type or a list without a "default".
+std::optional<ChatTemplate> find_chat_template(const fs::path& folder);
+
+/// The name of the prompt template that writes a user's turn as this Jinja text does: "llava-hf" or "qwen2-vl"; "" for
+/// a text that is not known. Comments and idle white space do not matter.
+std::string recognise_chat_template(std::string_view text);
+
+}  // namespace yopo

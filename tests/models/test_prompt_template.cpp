@@ -1,0 +1,116 @@
+#include "models/prompt_template.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "models/chat_template.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+using testing::TemporaryFolder;
+using testing::write_file;
+
+ModelSpec spec_of(const char* model_type) {
+  ModelSpec spec;
+  spec.model_type = model_type;
+  return spec;
+}
+
+PromptTemplate internvl(const std::string& config, const std::string& name = "") {
+  const TemporaryFolder folder;
+  write_file(folder / "config.json", config);
+  return prompt_template(folder.path(), spec_of("internvl_chat"), name);
+}
+
+// How Qwen2-VL's files write it, but for the part about images.
+const std::string kQwenHead =
+    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}{% for message in messages "
+    "%}{% "
+    "if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% "
+    "endif "
+    "%}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% "
+    "else "
+    "%}{% for content in message['content'] %}";
+const std::string kQwenTail =
+    "{% elif content['type'] == 'video' or 'video' in content %}{% set video_count.value = video_count.value + 1 %}{% "
+    "if "
+    "add_vision_id %}Video {{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>{% elif "
+    "'text' in "
+    "content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}{% if "
+    "add_generation_prompt "
+    "%}<|im_start|>assistant\n{% endif %}";
+std::string qwen_text(const std::string& separator = "") {
+  return kQwenHead +
+         "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}{% set image_count.value "
+         "= "
+         "image_count.value + 1 %}{% if add_vision_id %}Picture {{ image_count.value }}: {% endif "
+         "%}<|vision_start|><|image_pad|><|vision_end|>" +
+         separator + kQwenTail;
+}
+
+TEST(PromptTemplate, WritesQwen2Vl) {
+  const TemporaryFolder folder;
+  const PromptTemplate form = prompt_template(folder.path(), spec_of("qwen2_vl"));  // no file names one
+  EXPECT_EQ(form.name, "qwen2-vl");
+  EXPECT_EQ(form.stop, "<|im_end|>");
+  EXPECT_EQ(form.placeholder, "<|image_pad|>");
+  const std::string head = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n";
+  const std::string tail = "What is it?<|im_end|>\n<|im_start|>assistant\n";
+  EXPECT_EQ(render(form, "What is it?", 0), head + tail);
+  EXPECT_EQ(render(form, "What is it?", 1), head + "<|vision_start|><|image_pad|><|vision_end|>" + tail);
+  EXPECT_EQ(render(form, "What is it?", std::vector<int64_t>{2, 1}),
+            head +
+                "<|vision_start|><|image_pad|><|image_pad|><|vision_end|><|vision_start|><|image_pad|><|vision_end|>" +
+                tail);
+}
+
+TEST(PromptTemplate, RecognisesQwen2Vl) {
+  EXPECT_EQ(recognise_chat_template(qwen_text()), "qwen2-vl");
+  EXPECT_EQ(recognise_chat_template(qwen_text("{# remark #}")), "qwen2-vl");
+  EXPECT_EQ(recognise_chat_template(qwen_text(" ")), "");
+  const TemporaryFolder folder;
+  write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text()}}.dump());
+  EXPECT_EQ(prompt_template(folder.path(), spec_of("qwen2_vl")).name, "qwen2-vl");
+  // Known, but another family's.
+  EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("llava")), "not one that is recognised");
+  write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text("\n")}}.dump());
+  EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("qwen2_vl")),
+                    "not one that is recognised; the templates that can be picked are qwen2-vl");
+  EXPECT_EQ(prompt_template(folder.path(), spec_of("qwen2_vl"), "qwen2-vl").name, "qwen2-vl");
+  EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("qwen2_vl"), "llava-hf"), "'llava-hf' is not known");
+}
+
+TEST(PromptTemplate, WritesInternVl2) {
+  const std::string text =
+      "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。";
+  const std::string chat = "<|im_start|>system\n" + text +
+                           "<|im_end|><|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nWhat?<|im_end|>"
+                           "<|im_start|>assistant\n";
+  for (const char* name : {"internlm2-chat", "Hermes-2"}) {
+    const PromptTemplate form = internvl(std::string(R"({"template": ")") + name + "\"}");
+    EXPECT_EQ(form.name, name);
+    EXPECT_EQ(form.stop, "<|im_end|>");
+    EXPECT_EQ(render(form, "What?", std::vector<int64_t>{2}), chat);
+  }
+  const PromptTemplate phi = internvl(R"({"template": "phi3-chat"})");
+  EXPECT_EQ(phi.stop, "<|end|>");
+  EXPECT_EQ(render(phi, "Same?", 2), "<|system|>\n" + text +
+                                         "<|end|><|user|>\n<img><IMG_CONTEXT></img>\n<img><IMG_CONTEXT></img>\nSame?"
+                                         "<|end|><|assistant|>\n");
+}
+
+TEST(PromptTemplate, RefusesAnUnknownInternVlTemplate) {
+  EXPECT_USER_ERROR(internvl(R"({"template": "internlm2-chat-v3"})"),
+                    "config.json: template 'internlm2-chat-v3' is not known; the templates that can be picked are "
+                    "internlm2-chat, phi3-chat, Hermes-2; did you mean 'internlm2-chat'?");
+  EXPECT_USER_ERROR(internvl(R"({"template": 3})"), "template");
+  EXPECT_USER_ERROR(internvl("{}"), "template");
+  EXPECT_EQ(internvl("{}", "phi3-chat").name, "phi3-chat");
+  EXPECT_USER_ERROR(internvl(R"({"template": "phi3-chat"})", "phi-chat"), "did you mean 'phi3-chat'");
+}
+
+}  // namespace
+}  // namespace yopo
