@@ -31,6 +31,7 @@ bool is_companion(const std::string& name) {
                                               "vocab.txt",
                                               "merges.txt"};
   return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".model") ||
+         name.ends_with(".py") ||  // InternVL2's published checkpoints bring their modelling code along
          std::find(names.begin(), names.end(), name) != names.end();
 }
 

@@ -244,7 +244,7 @@ void locate_internvl2_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
   spec.dtype = checkpoint.at(find_slot(table, Role::EmbedTokens).name).dtype;
   read_special_ids(checkpoint, "llm_config", spec);
   const std::string stop = stop_token(spec.chat_template);
-  for (const AddedToken& token : read_tokenizer_config(checkpoint.folder()).added) {
+  for (const AddedToken& token : read_tokenizer_config(checkpoint.folder(), "").added) {
     if (token.content == "<IMG_CONTEXT>") spec.image_token_id = token.id;
     if (token.content == stop && std::count(spec.eos_token_ids.begin(), spec.eos_token_ids.end(), token.id) == 0)
       spec.eos_token_ids.push_back(token.id);

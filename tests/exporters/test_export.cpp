@@ -65,15 +65,20 @@ void expect_export(const fs::path& source, const Plan& plan, const ExportOptions
 
 TEST(Export, EveryLayoutUnderEverySkipPlan) {
   int exported = 0;
-  for (const auto& [family, models] : std::map<std::string, std::vector<std::string>>{
-           {"llava_hf", {"model", "model_newkeys"}}, {"llava_orig", {"model"}}})
-    for (const std::string& model : models)
-      for (const fs::path& plan : testing::plans_below(fixtures / family / "cases" / "single")) {
-        SCOPED_TRACE(family + "/" + model + " under " + plan.string());
-        expect_export(fixtures / family / model, read_plan(plan));
-        ++exported;
-      }
-  EXPECT_EQ(exported, 21);
+  for (const auto& [model, test] : std::vector<std::pair<std::string, std::string>>{
+           {"llava_hf/model", "llava_hf/cases/single"},
+           {"llava_hf/model_newkeys", "llava_hf/cases/single"},
+           {"llava_orig/model", "llava_orig/cases/single"},
+           {"qwen2vl/model", "qwen2vl/cases/nonsquare"},
+           {"internvl2_internlm2/model", "internvl2_internlm2/cases/single"},
+           {"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
+           {"internvl2_phi3/model", "internvl2_phi3/cases/single"}})
+    for (const fs::path& plan : testing::plans_below(fixtures / test)) {
+      SCOPED_TRACE(model + " under " + plan.string());
+      expect_export(fixtures / model, read_plan(plan));
+      ++exported;
+    }
+  EXPECT_EQ(exported, 7 * 7);
 }
 
 TEST(Export, GroupedQueryAttentionWithBiasesInBf16) {
