@@ -10,7 +10,7 @@ namespace yopo {
 struct ExportOptions {
   uint64_t shard_size = 5'000'000'000;  // bytes of tensors in one shard; 0: the source's own shards
 };
-/// Writes `output` (a new folder): shards filled in the source's tensor order (index file if there are several),
+/// Writes `output` (a new folder): safetensors shards filled in the source's tensor order (index file if there are several),
 /// config.json with the source's keys and the "yopo" object behind them, and tokenizer, processor and generation files
 /// as they are. A separate vision tower (original layout) is copied to `output`/vision_tower and config.json refers to
 /// that, so that the folder is complete in itself. Streams one tensor at a time; the folder appears complete or not at
