@@ -10,7 +10,8 @@ namespace yopo {
 
 namespace {
 
-/// A kind of weights file by the names transformers gives it: one file, or shards and their index. In the order of preference.
+/// A kind of weights file by the names transformers gives it: one file, or shards and their index. In the order of
+/// preference.
 struct WeightFiles {
   const char* single;
   const char* index;
@@ -145,8 +146,8 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
 void Checkpoint::supplement(const std::string& file, const std::string& prefix) {
   const fs::path path = folder_ / file;
   std::error_code code;
-  const bool complete =
-      std::any_of(tensors_.begin(), tensors_.end(), [&](const auto& tensor) { return tensor.first.starts_with(prefix); });
+  const bool complete = std::any_of(tensors_.begin(), tensors_.end(),
+                                    [&](const auto& tensor) { return tensor.first.starts_with(prefix); });
   if (complete || !fs::exists(path, code)) return;
   const TorchFile found = TorchFile::open(path);
   Shard shard{file, {}};
@@ -155,8 +156,8 @@ void Checkpoint::supplement(const std::string& file, const std::string& prefix) 
     tensors_.emplace(name, found.tensors().at(name));
     shard.names.push_back(name);
   }
-  require(!shard.names.empty(), "{}: no tensor '{}...', which the checkpoint lacks; it holds '{}'", path.string(), prefix,
-          printable(found.names().front()));
+  require(!shard.names.empty(), "{}: no tensor begins with '{}', as those do that the checkpoint lacks; it holds '{}'",
+          path.string(), prefix, printable(found.names().front()));
   shards_.push_back(std::move(shard));
 }
 

@@ -159,8 +159,8 @@ void write_shards(const Checkpoint& checkpoint, const std::vector<OutputShard>& 
   if (shards.size() > 1) write_text(folder / "model.safetensors.index.json", index_text(shards));
 }
 
-// The separate tower as it is: all its shards, index, config and processor files. One of torch.save becomes safetensors,
-// as everything else here.
+// The separate tower as it is: all its shards, index, config and processor files. One of torch.save becomes
+// safetensors, as everything else here.
 void copy_tower(const fs::path& from, const fs::path& to) {
   const Checkpoint tower = Checkpoint::open(from);
   const std::string index = "model.safetensors.index.json";

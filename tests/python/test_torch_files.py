@@ -180,7 +180,7 @@ class SameResults(TorchCase):
         torch.save({"model.mm_projector.0.weight": torch.zeros(1)}, first / "mm_projector.bin")
         self.assertEqual(self.facts(first)["model"]["fingerprint"], self.facts(second)["model"]["fingerprint"])
         torch.save({"projector.weight": torch.zeros(1)}, second / "mm_projector.bin")
-        self.refused(second, "mm_projector.bin: no tensor 'model.mm_projector....', which the checkpoint lacks; it holds 'projector.weight'")
+        self.refused(second, "mm_projector.bin: no tensor begins with 'model.mm_projector.'", "it holds 'projector.weight'")
 
     def test_safetensors_win(self):
         first, _ = self.family("llava_hf")
