@@ -42,7 +42,7 @@ int inspect_checkpoint(const fs::path& folder, const Context& context) {
 int inspect_plan(const fs::path& file, const std::string& model, const Context& context) {
   const Plan plan = read_plan(file);
   need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
-  const fs::path config = fs::path(model) / "config.json";
+  const fs::path config = config_file(model);
   const ModelSpec spec = spec_from_config(read_json(config), config.string());
   check_plan(plan, spec.text, file.string());
   const Json summary = report(plan, spec);
@@ -86,17 +86,22 @@ int inspect_statistics(const fs::path& file, const Context& context) {
 
 void add_inspect(CLI::App& app, Context& context) {
   struct Flags {
-    std::string path, model;
+    std::string path, model, plan;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(app, context, "inspect", "What is in a checkpoint, a plan or a statistics file",
                                   "yopo inspect out/demo/pruned");
   command->add_option("path", flags->path, "Checkpoint folder, plan.json or stats.h5")->required();
   command->add_option("--model", flags->model, "The plan's model (config.json suffices)");
+  command->add_option("--plan", flags->plan, "Show this plan on the model at PATH (config.json suffices)");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       const fs::path path = flags->path;
       require(fs::exists(path), "{}: no such file or folder", path.string());
+      if (!flags->plan.empty()) {
+        need(flags->model.empty(), "inspect", "give the plan's model as PATH or as --model, not both");
+        return inspect_plan(flags->plan, flags->path, context);
+      }
       if (fs::is_directory(path)) return inspect_checkpoint(path, context);
       if (path.extension() == ".json") return inspect_plan(path, flags->model, context);
       return inspect_statistics(path, context);

@@ -66,10 +66,12 @@ PlanOptions options_of(const Flags& flags) {
 }
 
 /// Without statistics only what needs none can be planned: ready masks, window, depth, keeping everything.
-Statistics no_statistics(const PlanOptions& options, const DecoderSpec& spec) {
+bool needs_statistics(const PlanOptions& options) {
   const auto ranked = [](const std::optional<HeadOptions>& heads) { return heads && heads->mask.empty(); };
-  require(!ranked(options.heads) && !ranked(options.updates) && !options.ffn,
-          "yopo plan: choosing heads or neurons needs --stats (from yopo calibrate)");
+  return ranked(options.heads) || ranked(options.updates) || options.ffn;
+}
+
+Statistics no_statistics(const DecoderSpec& spec) {
   Statistics none;
   none.layers = spec.num_hidden_layers;
   none.heads = spec.num_attention_heads;
@@ -93,19 +95,21 @@ int plan_command(const Flags& flags, const Context& context) {
       files.head_mask = output.parent_path() / "headmask.npy";
     }
     const fs::path stats = flags.stats.empty() ? files.statistics : fs::path(flags.stats);
-    require(fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(), flags.recipe);
-    plan = plan_stage(recipe, model, read_statistics(stats), files);
+    const bool none = !fs::exists(stats) && flags.stats.empty() && recipe.plan && !needs_statistics(*recipe.plan);
+    require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(), flags.recipe);
+    plan = plan_stage(recipe, model, none ? no_statistics(model_spec.text) : read_statistics(stats), files);
     output = files.plan;
   } else {
     need(!flags.model.empty() && !output.empty(), "plan", "give a recipe, or --model, --output and usually --stats");
-    const fs::path config = fs::path(flags.model) / "config.json";
+    const fs::path config = config_file(flags.model);
     model_spec = spec_from_config(read_json(config), config.string());
     const PlanOptions options = options_of(flags);
     if (flags.random && flags.stats.empty()) {  // random choices need only the counts
       plan = estimate_plan(options, model_spec.text).plan;
     } else {
-      const Statistics statistics =
-          flags.stats.empty() ? no_statistics(options, model_spec.text) : read_statistics(flags.stats);
+      require(!flags.stats.empty() || !needs_statistics(options),
+              "yopo plan: choosing heads or neurons needs --stats (from yopo calibrate)");
+      const Statistics statistics = flags.stats.empty() ? no_statistics(model_spec.text) : read_statistics(flags.stats);
       plan = make_plan(statistics, options, model_spec.text, "yopo plan");
     }
     if (flags.random) plan = random_plan(plan, model_spec.text, *flags.random);
@@ -132,13 +136,13 @@ void add_plan(CLI::App& app, Context& context) {
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--stats", flags->stats, "Statistics file");
-  command->add_option("--model", flags->model, "Checkpoint folder (config.json suffices)");
+  command->add_option("--model", flags->model, "Checkpoint folder, or a config.json alone");
   command->add_option("--heads-keep", flags->heads_keep, "Heads kept: a count (24) or a fraction (0.75)");
   command->add_option("--heads-scope", flags->heads_scope, "Rank heads within each layer or across the model");
   command->add_option("--threshold", flags->threshold, "Keep heads whose ratio exceeds this in enough samples");
   command->add_option("--vote", flags->vote, "The share of samples that must be exceeded (0.4)");
   command->add_option("--exempt-layers", flags->exempt_layers, "First layers that keep all heads");
-  command->add_option("--head-mask", flags->head_mask, "A ready head mask, .npy of bool [layers, heads]");
+  command->add_option("--head-mask", flags->head_mask, "A ready head mask [layers, heads]: .npy, or of torch.save");
   command->add_option("--updates-keep", flags->updates_keep, "Heads that visual queries compute, a count or a fraction of all");
   command->add_option("--updates-scope", flags->updates_scope, "layer or model");
   command->add_option("--ffn-keep", flags->ffn_keep, "FFN neurons for visual tokens, a count or a fraction");

@@ -178,6 +178,8 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context
   return results;
 }
 
+fs::path config_file(const fs::path& model) { return fs::is_directory(model) ? model / "config.json" : model; }
+
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan) {
   const DecoderSpec& spec = model.spec.text;
   require(!(dense && !plan.empty()), "--dense and --plan exclude each other");

@@ -54,6 +54,9 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const runtime::Options& run, const fs::path& answers_folder);
 
+/// The config.json of a checkpoint folder, or the file itself where `model` is one.
+fs::path config_file(const fs::path& model);
+
 /// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
 

@@ -46,7 +46,9 @@ Plan make_plan(const Statistics& statistics, const PlanOptions& options, const D
 /// seed gives the same plan on every machine.
 Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed);
 
-/// A head mask file (.npy bool [L, H]) as published; UserError for another shape.
+/// A head mask file [L, H] as published, told apart by its first bytes: an .npy array (bool, integers or floats, all 0
+/// or 1) or a file of torch.save with one such tensor or a list of L of them [H]. UserError for another shape or other
+/// values.
 HeadMask read_head_mask(const fs::path& path, int64_t layers, int64_t heads);
 
 }  // namespace yopo

@@ -5,7 +5,6 @@
 #include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "core/npy.h"
 
 namespace yopo {
 namespace {
@@ -143,20 +142,6 @@ HeadMask select_updates(const Statistics& statistics, const HeadOptions& options
                         const std::string& where, VisualLayers visual_layers) {
   ensure(int64_t(within.size()) == statistics.layers, "select_updates: `within` is [L][H]");
   return select(statistics, options, within, true, where, visual_layers);
-}
-
-HeadMask read_head_mask(const fs::path& path, int64_t layers, int64_t heads) {
-  const NpyArray array = read_npy(path);
-  require(array.shape == std::vector<int64_t>{layers, heads}, "{}: expected a head mask of shape {}, found {}",
-          path.string(), shape_string(std::vector<int64_t>{layers, heads}), shape_string(array.shape));
-  HeadMask mask = mask_of(layers, heads, 0);
-  for (size_t i = 0; i < array.values.size(); ++i) {
-    const int64_t value = array.values[i];
-    require(value == 0 || value == 1, "{}: layer {}, head {}: expected 0 or 1, found {}", path.string(),
-            i / size_t(heads), i % size_t(heads), value);
-    mask[i / size_t(heads)][i % size_t(heads)] = uint8_t(value);
-  }
-  return mask;
 }
 
 }  // namespace yopo

@@ -4,13 +4,21 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/torch_file.h"
 
 namespace yopo {
 
 namespace {
 
-constexpr const char* kSingle = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
+/// A kind of weights file by the names transformers gives it: one file, or shards and their index. In the order of
+/// preference.
+struct WeightFiles {
+  const char* single;
+  const char* index;
+  bool torch;  // of torch.save
+};
+constexpr WeightFiles kKinds[] = {{"model.safetensors", "model.safetensors.index.json", false},
+                                  {"pytorch_model.bin", "pytorch_model.bin.index.json", true}};
 
 std::vector<std::string> names_of(const std::map<std::string, TensorView>& tensors) {
   std::vector<std::string> names;
@@ -20,14 +28,39 @@ std::vector<std::string> names_of(const std::map<std::string, TensorView>& tenso
 
 /// Says what the folder holds instead, where a person can act on it.
 [[noreturn]] void fail_no_weights(const fs::path& folder) {
+  std::vector<std::string> expected;
+  for (const WeightFiles& kind : kKinds) expected.insert(expected.end(), {kind.single, kind.index});
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(folder, code)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json")))
-      fail("{}: expected {} or {}, found {}: convert the checkpoint to safetensors first", folder.string(), kSingle,
-           kIndex, name);
+    if (name.ends_with(".bin") || name.ends_with(".safetensors") || name.ends_with(".pth"))
+      fail("{}: no weights by a name that is known: expected {}; found {}", folder.string(), fmt::join(expected, ", "),
+           printable(name));
   }
-  fail("{}: no weights: expected {} or {}", folder.string(), kSingle, kIndex);
+  fail("{}: no weights: expected {}", folder.string(), fmt::join(expected, ", "));
+}
+
+/// Which weights the folder has, and whether in a single file.
+std::pair<WeightFiles, bool> find_weights(const fs::path& folder) {
+  std::error_code code;
+  for (const WeightFiles& kind : kKinds)
+    for (const bool single : {true, false})
+      if (fs::exists(folder / (single ? kind.single : kind.index), code)) return {kind, single};
+  fail_no_weights(folder);
+}
+
+/// One weights file, of either kind.
+struct Loaded {
+  std::map<std::string, TensorView> tensors;
+  std::vector<std::string> names;  // in file order
+};
+Loaded load(const fs::path& path, bool torch) {
+  if (torch) {
+    const TorchFile file = TorchFile::open(path);
+    return {file.tensors(), file.names()};
+  }
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  return {file.tensors(), file.names()};
 }
 
 /// Whether any of `count` elements has all exponent bits set, which is what NaN and Inf share.
@@ -71,11 +104,11 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
 
   std::map<std::string, std::string> shard_of;  // tensor -> shard, as the index says
   std::vector<std::string> files;
-  const fs::path index_path = folder / kIndex;
-  const bool single = fs::exists(folder / kSingle, code);
+  const auto [kind, single] = find_weights(folder);
+  const fs::path index_path = folder / kind.index;
   if (single) {
-    files.push_back(kSingle);
-  } else if (fs::exists(index_path, code)) {
+    files.push_back(kind.single);
+  } else {
     const Json index = read_json(index_path);
     const Json& map = get_object(index, "weight_map", index_path.string());
     for (const auto& [name, file] : map.items()) {
@@ -87,28 +120,45 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
     for (const auto& [name, file] : map.items())
       if (!std::exchange(seen[file.get<std::string>()], true)) files.push_back(file.get<std::string>());
     require(!files.empty(), "{}: weight_map is empty", index_path.string());
-  } else {
-    fail_no_weights(folder);
   }
 
   for (const std::string& name : files) {
     const fs::path path = inside(folder, name, single ? folder.string() : index_path.string());
-    require(fs::exists(path, code), "{}: shard {} is missing, {} names it", folder.string(), printable(name), kIndex);
-    const SafetensorsFile file = SafetensorsFile::open(path);
-    for (const auto& [tensor, view] : file.tensors()) {
+    require(fs::exists(path, code), "{}: shard {} is missing, {} names it", folder.string(), printable(name),
+            kind.index);
+    Loaded shard = load(path, kind.torch);
+    for (const auto& [tensor, view] : shard.tensors) {
       const auto [it, fresh] = checkpoint.tensors_.emplace(tensor, view);
       require(fresh, "{}: tensor '{}' is in two shards, {} and {}", folder.string(), printable(tensor),
               it->second.file->path().filename().string(), printable(name));
       const auto said = shard_of.find(tensor);
       require(said == shard_of.end() || said->second == name, "{}: tensor '{}' is in {}, {} says {}", folder.string(),
-              printable(tensor), printable(name), kIndex, said == shard_of.end() ? "" : printable(said->second));
+              printable(tensor), printable(name), kind.index, said == shard_of.end() ? "" : printable(said->second));
     }
-    checkpoint.shards_.push_back({name, file.names()});
+    checkpoint.shards_.push_back({name, std::move(shard.names)});
   }
   for (const auto& [tensor, shard] : shard_of)
     require(checkpoint.contains(tensor), "{}: {} names tensor '{}' in {}, which does not hold it{}", folder.string(),
-            kIndex, printable(tensor), printable(shard), did_you_mean(tensor, names_of(checkpoint.tensors_)));
+            kind.index, printable(tensor), printable(shard), did_you_mean(tensor, names_of(checkpoint.tensors_)));
   return checkpoint;
+}
+
+void Checkpoint::supplement(const std::string& file, const std::string& prefix) {
+  const fs::path path = folder_ / file;
+  std::error_code code;
+  const bool complete = std::any_of(tensors_.begin(), tensors_.end(),
+                                    [&](const auto& tensor) { return tensor.first.starts_with(prefix); });
+  if (complete || !fs::exists(path, code)) return;
+  const TorchFile found = TorchFile::open(path);
+  Shard shard{file, {}};
+  for (const std::string& name : found.names()) {
+    if (!name.starts_with(prefix)) continue;
+    tensors_.emplace(name, found.tensors().at(name));
+    shard.names.push_back(name);
+  }
+  require(!shard.names.empty(), "{}: no tensor begins with '{}', as those do that the checkpoint lacks; it holds '{}'",
+          path.string(), prefix, printable(found.names().front()));
+  shards_.push_back(std::move(shard));
 }
 
 const TensorView& Checkpoint::at(const std::string& name) const {

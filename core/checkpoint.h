@@ -10,7 +10,8 @@
 
 namespace yopo {
 
-/// Tensors by name over `model.safetensors` or the shards of `model.safetensors.index.json`.
+/// Tensors by name over `model.safetensors` or the shards of `model.safetensors.index.json`, or else (core/torch_file.h)
+/// `pytorch_model.bin` or the shards of `pytorch_model.bin.index.json`.
 class Checkpoint {
  public:
   /// UserError for: no such folder, no config.json, no weights, a shard that is missing or whose name leaves the folder,
@@ -33,6 +34,9 @@ class Checkpoint {
   const std::vector<Shard>& shards() const { return shards_; }
   /// Adds another folder's tensors under a prefix (a separate vision tower). UserError if a name exists already.
   void add(const Checkpoint& other, const std::string& prefix);
+  /// Where no tensor's name begins with `prefix`: adds those of `file` in this folder that do, as one more shard. The
+  /// original LLaVA keeps a fine-tuned projector so. Nothing happens without such a file; UserError if it has none.
+  void supplement(const std::string& file, const std::string& prefix);
   /// Identifies the weights without reading all of them: names, dtypes, shapes, and the first and last 4 KiB of each
   /// tensor, with config.json (less its "yopo" object's provenance).
   std::string fingerprint() const;

@@ -47,18 +47,6 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   for (const std::string& name : names) copy_bytes(from / name, to / name);
 }
 
-// The separate tower as it is: all its shards, index, config and processor files.
-void copy_tower(const fs::path& from, const fs::path& to) {
-  const Checkpoint tower = Checkpoint::open(from);
-  for (const auto& [name, tensor] : tower.tensors()) check_finite(tensor, name, tensor.file->path());
-  for (const Checkpoint::Shard& shard : tower.shards())
-    copy_bytes(inside(from, shard.file, from.string()), inside(to, shard.file, from.string()));
-  const std::string index = "model.safetensors.index.json";
-  if (!fs::exists(to / "model.safetensors")) copy_bytes(from / index, to / index);
-  copy_bytes(from / "config.json", to / "config.json");
-  copy_companions(from, to);
-}
-
 // The source's keys in their order, then "yopo" with a layer a line.
 std::string config_text(const OpenModel& model, const Json& yopo) {
   Json config = model.checkpoint.config();
@@ -190,6 +178,30 @@ void write_shard(const Checkpoint& checkpoint, const OutputShard& shard,
   writer.finish();
 }
 
+void write_shards(const Checkpoint& checkpoint, const std::vector<OutputShard>& shards,
+                  const std::map<std::string, SlotOrders>& orders, const fs::path& folder, const Sink& count) {
+  for (const OutputShard& shard : shards) write_shard(checkpoint, shard, orders, folder, count);
+  if (shards.size() > 1) write_text(folder / "model.safetensors.index.json", index_text(shards));
+}
+
+// The separate tower as it is: all its shards, index, config and processor files. One of torch.save becomes
+// safetensors, as everything else here.
+void copy_tower(const fs::path& from, const fs::path& to) {
+  const Checkpoint tower = Checkpoint::open(from);
+  const std::string index = "model.safetensors.index.json";
+  const auto is_torch = [](const Checkpoint::Shard& shard) { return shard.file.ends_with(".bin"); };
+  if (std::any_of(tower.shards().begin(), tower.shards().end(), is_torch)) {
+    write_shards(tower, plan_shards(tower, 0), {}, to, [](const void*, size_t) {});
+  } else {
+    for (const auto& [name, tensor] : tower.tensors()) check_finite(tensor, name, tensor.file->path());
+    for (const Checkpoint::Shard& shard : tower.shards())
+      copy_bytes(inside(from, shard.file, from.string()), inside(to, shard.file, from.string()));
+    if (!fs::exists(to / "model.safetensors")) copy_bytes(from / index, to / index);
+  }
+  copy_bytes(from / "config.json", to / "config.json");
+  copy_companions(from, to);
+}
+
 }  // namespace
 
 void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
@@ -225,8 +237,7 @@ void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path&
   };
 
   StagingFolder staging(output);
-  for (const OutputShard& shard : shards) write_shard(checkpoint, shard, by_name, staging.path(), count);
-  if (shards.size() > 1) write_text(staging.path() / "model.safetensors.index.json", index_text(shards));
+  write_shards(checkpoint, shards, by_name, staging.path(), count);
   if (!model.spec.vision_folder.empty()) copy_tower(model.spec.vision_folder, staging.path() / tower_name);
   copy_companions(checkpoint.folder(), staging.path());
   write_text(staging.path() / "config.json", config_text(model, pruned_config(reordered, model.spec.text)));

@@ -23,12 +23,12 @@ double paper_of(const Plan& plan, const DecoderSpec& spec, const PromptShape& pr
   return paper_flops(plan, spec, image.count(), image.rows, image.columns);
 }
 
-// 7.63 T, 41.2 G, 512: three digits and a decimal prefix.
+// 14.89 T, 41.20 G, 512: two decimals, as the paper writes them, and a decimal prefix.
 std::string scaled(double value) {
   static const std::vector<std::pair<double, std::string_view>> prefixes{
       {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
   for (const auto& [factor, prefix] : prefixes)
-    if (value >= factor) return fmt::format("{:.3g} {}", value / factor, prefix);
+    if (value >= factor) return fmt::format("{:.2f} {}", value / factor, prefix);
   return fmt::format("{:.0f} ", value);
 }
 

@@ -64,6 +64,7 @@ ModelSpec read_spec(const Checkpoint& checkpoint) {
 OpenModel open_model(const fs::path& folder) {
   OpenModel model{Checkpoint::open(folder), {}};
   model.spec = read_spec(model.checkpoint);
+  if (model.spec.layout == "llava-original") model.checkpoint.supplement("mm_projector.bin", model.spec.projector_prefix);
   if (!model.spec.vision_folder.empty()) {
     // A separate tower's names start with "vision_model."; the spec's prefix says where they appear once folded in.
     const std::string own = "vision_model.";

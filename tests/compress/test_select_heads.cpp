@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/npy.h"
 #include "core/safetensors.h"
+#include "tests/core/torch_bytes.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -158,6 +159,42 @@ TEST(SelectHeads, FromAMaskFile) {
   EXPECT_EQ(select_heads(eight(), options, "test"), mask);
   EXPECT_USER_ERROR((void)select_updates(eight(), options, {{1, 0, 1, 1}, {0, 0, 1, 0}}, "test"), "layer 1, head 3");
   EXPECT_USER_ERROR((void)read_head_mask(folder / "mask.npy", 4, 2), "[4, 2]");
+}
+
+TEST(SelectHeads, FromATorchFile) {
+  using testing::rebuilt, testing::storage;
+  testing::TemporaryFolder folder;
+  const fs::path path = folder / "mask.pth";
+  const auto read = [&](const std::string& root, const std::string& data, int64_t layers = 2) {
+    testing::write_file(path, testing::torch_file(root, {data}));
+    return read_head_mask(path, layers, 3);
+  };
+  const std::string flags("\1\0\1\0\0\1", 6);
+  const HeadMask mask{{1, 0, 1}, {0, 0, 1}};
+  const auto view = [&](int64_t offset, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
+    return rebuilt(storage("BoolStorage", "0", 6), offset, shape, strides);
+  };
+  EXPECT_EQ(read(view(0, {2, 3}, {3, 1}), flags), mask);
+  EXPECT_EQ(read("](" + view(0, {3}, {1}) + view(3, {3}, {1}) + "e", flags), mask) << "a tensor for each layer";
+  EXPECT_EQ(read("](" + view(0, {2, 3}, {3, 1}) + "e", flags), mask) << "a list of the one mask";
+  EXPECT_EQ(read("](" + view(3, {3}, {1}) + "e", flags, 1), (HeadMask{{0, 0, 1}})) << "a list of one layer";
+  const std::vector<float> values{1, 0, 1, 0, 0, 1}, half{1, 0, 0.5, 0, 0, 1};
+  const auto floats = [&](const std::vector<float>& from) {
+    const std::string bytes(reinterpret_cast<const char*>(from.data()), 24);
+    return read(rebuilt(storage("FloatStorage", "0", 6), 0, {2, 3}, {3, 1}), bytes);
+  };
+  EXPECT_EQ(floats(values), mask);
+  EXPECT_USER_ERROR(floats(half), "mask.pth: element 2 is 0.5; a mask holds only 0 and 1");
+  EXPECT_USER_ERROR(read(view(0, {3, 2}, {2, 1}), flags),
+                    "expected a head mask of shape [2, 3] (2 layers, 3 heads), found [3, 2]");
+  EXPECT_USER_ERROR(read("](" + view(0, {3}, {1}) + view(3, {2}, {1}) + "e", flags),
+                    "element 1: shape [2], but element 0 has [3]");
+  EXPECT_USER_ERROR(read("]", flags), "an empty list");
+  EXPECT_USER_ERROR(read("}", flags), "expected a tensor or a list of tensors");
+  EXPECT_USER_ERROR(read(rebuilt(storage("ByteStorage", "0", 6), 0, {2, 3}, {3, 1}), "\1\1\1\1\2\1"),
+                    "layer 1, head 1: expected 0 or 1, found 2");
+  testing::write_file(path, "PK");
+  EXPECT_USER_ERROR(read_head_mask(path, 2, 3), "not a zip file");
 }
 
 TEST(SelectHeads, RefusesWhatCannotBe) {

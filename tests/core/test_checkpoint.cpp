@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "tests/core/torch_bytes.h"
 #include "tests/support/close.h"
 #include "tests/support/temporary.h"
 
@@ -75,7 +76,60 @@ TEST(Checkpoint, RefusesBrokenFolders) {
   write_file(folder / "config.json", "{}");
   EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "no weights");
   write_file(folder / "pytorch_model-00001-of-00002.bin", "");
-  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "convert the checkpoint to safetensors");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()),
+                    "no weights by a name that is known: expected model.safetensors, "
+                    "model.safetensors.index.json, pytorch_model.bin, "
+                    "pytorch_model.bin.index.json; found pytorch_model-00001-of-00002.bin");
+}
+
+/// A file of torch.save with tensors of these names, each of two fp32: `value` and 2.
+std::string torch_bytes(const std::vector<std::string>& names, float value) {
+  const std::vector<float> values{value, 2};
+  std::vector<std::pair<std::string, std::string>> tensors;
+  for (const std::string& name : names)
+    tensors.emplace_back(name, testing::rebuilt(testing::storage("FloatStorage", "0", 2), 0, {2}, {1}));
+  return testing::torch_file(testing::dict(tensors), {std::string(reinterpret_cast<const char*>(values.data()), 8)});
+}
+
+TEST(Checkpoint, OpensTorchFilesAfterSafetensors) {
+  const TemporaryFolder folder;
+  write_file(folder / "config.json", "{}");
+  write_file(folder / "pytorch_model.bin.index.json", R"({"weight_map": {"c": "2.bin", "b": "1.bin", "a": "1.bin"}})");
+  write_file(folder / "1.bin", torch_bytes({"b", "a"}, 1));
+  write_file(folder / "2.bin", torch_bytes({"c"}, 3));
+  const Checkpoint sharded = Checkpoint::open(folder.path());
+  EXPECT_TRUE(testing::close(sharded.at("c").floats(), std::vector<float>{3, 2}, 0));
+  ASSERT_EQ(sharded.shards().size(), 2u);
+  EXPECT_EQ(sharded.shards()[1].file, "1.bin");
+  EXPECT_EQ(sharded.shards()[1].names, (std::vector<std::string>{"b", "a"}));
+  write_file(folder / "2.bin", torch_bytes({"a"}, 3));
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "tensor 'a' is in 2.bin, pytorch_model.bin.index.json says 1.bin");
+  fs::remove(folder / "2.bin");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "shard 2.bin is missing, pytorch_model.bin.index.json names it");
+  write_file(folder / "pytorch_model.bin", torch_bytes({"one"}, 4));
+  EXPECT_TRUE(Checkpoint::open(folder.path()).contains("one"));
+  write_sharded(folder.path());
+  EXPECT_TRUE(Checkpoint::open(folder.path()).contains("a")) << "safetensors win, sharded ones too";
+  write_file(folder / "model.safetensors", "x");
+  EXPECT_USER_ERROR(Checkpoint::open(folder.path()), "model.safetensors");
+}
+
+TEST(Checkpoint, SupplementsWhatItLacks) {
+  const TemporaryFolder folder;
+  write_sharded(folder.path());
+  Checkpoint checkpoint = Checkpoint::open(folder.path());
+  checkpoint.supplement("more.bin", "p.");
+  EXPECT_EQ(checkpoint.tensors().size(), 3u) << "no such file";
+  write_file(folder / "more.bin", torch_bytes({"p.1", "a", "p.0"}, 5));
+  checkpoint.supplement("more.bin", "a");
+  EXPECT_TRUE(testing::close(checkpoint.at("a").floats(), std::vector<float>{1}, 0)) << "its own";
+  checkpoint.supplement("more.bin", "p.");
+  EXPECT_EQ(checkpoint.tensors().size(), 5u);
+  EXPECT_TRUE(testing::close(checkpoint.at("p.0").floats(), std::vector<float>{5, 2}, 0));
+  ASSERT_EQ(checkpoint.shards().size(), 3u);
+  EXPECT_EQ(checkpoint.shards()[2].file, "more.bin");
+  EXPECT_EQ(checkpoint.shards()[2].names, (std::vector<std::string>{"p.1", "p.0"}));
+  EXPECT_USER_ERROR(checkpoint.supplement("more.bin", "q."), "more.bin: no tensor begins with 'q.'");
 }
 
 TEST(Checkpoint, RefusesBrokenIndexes) {
