@@ -74,10 +74,19 @@ VisionSpec clip_spec(const Json& config, const std::string& where, int64_t featu
   return vision;
 }
 
+/// Where a checkpoint made from the config alone has its tensors; the one that is there has the last word (locate_*).
+void set_prefixes(ModelSpec& spec, const char* decoder, const char* head, const char* vision, const char* projector) {
+  spec.decoder_prefix = decoder;
+  spec.head_prefix = head;
+  spec.vision_prefix = vision;
+  spec.projector_prefix = projector;
+}
+
 ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.family = "llava";
   spec.layout = "llava-hf";
+  set_prefixes(spec, "language_model.model.", "language_model.", "vision_tower.vision_model.", "multi_modal_projector.");
   spec.text = llama_spec(get_object(config, "text_config", where), where + ": text_config");
   const std::string text_type = get_string_or(config["text_config"], "model_type", where, "llama");
   require(text_type == "llama", "{}: text_config.model_type: expected llama, found {}", where, text_type);
@@ -117,6 +126,7 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.family = "llava";
   spec.layout = "llava-original";
+  set_prefixes(spec, "model.", "", "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.");
   spec.text = llama_spec(config, where);
   spec.image_token_id = -200;  // IMAGE_TOKEN_INDEX of the original code
   spec.expanded_placeholders = false;
@@ -231,13 +241,9 @@ fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
 }
 
 void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
-  spec.decoder_prefix = "model.";
-  spec.head_prefix = "";
-  spec.projector_prefix = "model.mm_projector.";
   const std::string where = (checkpoint.folder() / "config.json").string();
   const Json& config = checkpoint.config();
   const int64_t layer = get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2);
-  spec.vision_prefix = "model.vision_tower.vision_tower.vision_model.";
   const bool embedded = checkpoint.contains(spec.vision_prefix + "embeddings.class_embedding");
   fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
   const std::string tower_name = get_string_or(config, "mm_vision_tower", where, "");
@@ -269,10 +275,8 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
 void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
   const bool renamed = checkpoint.contains("model.language_model.embed_tokens.weight");
   spec.layout = renamed ? "llava-hf-4.52" : "llava-hf";
-  spec.decoder_prefix = renamed ? "model.language_model." : "language_model.model.";
-  spec.head_prefix = renamed ? "" : "language_model.";
-  spec.vision_prefix = renamed ? "model.vision_tower.vision_model." : "vision_tower.vision_model.";
-  spec.projector_prefix = renamed ? "model.multi_modal_projector." : "multi_modal_projector.";
+  if (renamed)
+    set_prefixes(spec, "model.language_model.", "", "model.vision_tower.vision_model.", "model.multi_modal_projector.");
   spec.image = image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
 }
 
