@@ -45,8 +45,9 @@ DType stored_type(const Json& config, const std::string& where) {
     if (!has(config, key)) continue;
     const std::string name = get_string(config, key, where);
     const std::vector<std::string> known{"float32", "float16", "bfloat16"};
-    require(std::find(known.begin(), known.end(), name) != known.end(), "{}: {}: expected float32, float16 or bfloat16, found '{}'{}",
-            where, key, printable(name), did_you_mean(name, known));
+    require(std::find(known.begin(), known.end(), name) != known.end(),
+            "{}: {}: expected float32, float16 or bfloat16, found '{}'{}", where, key, printable(name),
+            did_you_mean(name, known));
     return dtype_from_name(name);
   }
   return DType::BF16;

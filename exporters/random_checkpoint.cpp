@@ -34,8 +34,10 @@ std::vector<StoredTensor> stored_tensors(const ModelSpec& spec) {
   std::map<std::string, size_t> index;
   for (const TensorSlot& slot : tensor_table(spec)) {
     const auto [known, fresh] = index.emplace(slot.name, stored.size());
-    if (fresh) stored.push_back({slot.name, slot.shape, slot.role});
-    else ensure(stored[known->second].shape == slot.shape, "one tensor has one shape");
+    if (fresh)
+      stored.push_back({slot.name, slot.shape, slot.role});
+    else
+      ensure(stored[known->second].shape == slot.shape, "one tensor has one shape");
   }
   return stored;
 }
@@ -44,8 +46,8 @@ uint64_t bytes_of(const StoredTensor& tensor, DType dtype) {
   return uint64_t(element_count(tensor.shape, tensor.name)) * size_of(dtype);  // below 2^62 * 4
 }
 
-/// What a tensor holds. Names and ranks decide, which no family contradicts: what is called a weight and has one dimension
-/// scales a normalised row.
+/// What a tensor holds. Names and ranks decide, which no family contradicts: what is called a weight and has one
+/// dimension scales a normalised row.
 enum class Fill { Normal, Bias, One, LayerScale };
 Fill fill_of(const StoredTensor& tensor) {
   const std::string& name = tensor.name;
@@ -169,7 +171,8 @@ void write_shard(const Shard& shard, const Generator& generator, DType dtype, in
   // One buffer is filled while the other is written. The future comes last, so that it ends before what it uses does.
   std::vector<std::byte> buffers[2] = {std::vector<std::byte>(kBufferBytes), std::vector<std::byte>(kBufferBytes)};
   const auto make = [&](size_t i) {
-    fill_parallel(generator, *pieces[i].tensor, pieces[i].first, pieces[i].count, element, threads, buffers[i % 2].data());
+    fill_parallel(generator, *pieces[i].tensor, pieces[i].first, pieces[i].count, element, threads,
+                  buffers[i % 2].data());
   };
   std::future<void> next = std::async(std::launch::async, make, 0);
   for (size_t i = 0; i < pieces.size(); ++i) {
@@ -195,8 +198,8 @@ void check_room(const fs::path& output, uint64_t bytes) {
   while (!fs::exists(above, code) && above.has_relative_path()) above = above.parent_path();
   const fs::space_info space = fs::space(above, code);
   if (code) return;  // the file system cannot tell; the writes will
-  require(bytes <= space.available, "cannot write {}: its tensors need {} bytes, {} are free on its disk", output.string(),
-          bytes, space.available);
+  require(bytes <= space.available, "cannot write {}: its tensors need {} bytes, {} are free on its disk",
+          output.string(), bytes, space.available);
 }
 
 }  // namespace
@@ -211,8 +214,8 @@ RandomCheckpoint write_random_checkpoint(const fs::path& config_path, const fs::
     require(!has(config, key), "{}: has '{}': expected the config.json of a plain dense checkpoint", where, key);
   require(options.layers >= 0, "--layers: expected 0 (all) or more, found {}", options.layers);
   if (options.layers > 0) {
-    require(options.layers <= spec.text.num_hidden_layers, "--layers {}: {} has {} decoder layers", options.layers, where,
-            spec.text.num_hidden_layers);
+    require(options.layers <= spec.text.num_hidden_layers, "--layers {}: {} has {} decoder layers", options.layers,
+            where, spec.text.num_hidden_layers);
     cut_layers(config, options.layers);
     spec = spec_from_config(config, where);
     require(spec.text.num_hidden_layers == options.layers, "{}: its number of decoder layers cannot be changed", where);
