@@ -33,6 +33,7 @@ void add_inspect(CLI::App& app, Context& context);
 void add_merge(CLI::App& app, Context& context);
 void add_trace(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
+void add_random(CLI::App& app, Context& context);
 
 /// A subcommand with the shared flags and an example in its help.
 CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, const std::string& description,

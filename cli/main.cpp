@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
       "`yopo COMMAND --help` shows an example of each command.");
   cli::Context context;
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
-                   cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench})
+                   cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
+                   cli::add_random})
     add(app, context);
   try {
     app.parse(argc, argv);

@@ -7,6 +7,10 @@
 
 namespace yopo {
 
+std::string shard_name(size_t index, size_t count) {
+  return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+}
+
 std::vector<OutputShard> plan_shards(const Checkpoint& checkpoint, uint64_t shard_size) {
   std::vector<OutputShard> shards;
   for (const Checkpoint::Shard& source : checkpoint.shards()) {
@@ -22,8 +26,7 @@ std::vector<OutputShard> plan_shards(const Checkpoint& checkpoint, uint64_t shar
   }
   require(!shards.empty(), "{}: the checkpoint holds no tensors", checkpoint.folder().string());
   for (size_t i = 0; i < shards.size(); ++i) {
-    shards[i].file = shards.size() == 1 ? "model.safetensors"
-                                        : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    shards[i].file = shard_name(i, shards.size());
     std::stable_sort(shards[i].names.begin(), shards[i].names.end(), [&](const std::string& a, const std::string& b) {
       return size_of(checkpoint.at(a).dtype) > size_of(checkpoint.at(b).dtype);
     });

@@ -15,6 +15,9 @@ struct OutputShard {
   uint64_t bytes = 0;              // of tensors
 };
 
+/// The name of file `index` (from 0) of `count`.
+std::string shard_name(size_t index, size_t count);
+
 /// The checkpoint's own tensors (not those of an added tower) in the source's order, a new file whenever `shard_size`
 /// bytes would be passed (a larger tensor has a file of its own); with 0, files as in the source. Within a file wider
 /// elements come first, which keeps every tensor aligned.

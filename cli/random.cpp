@@ -1,0 +1,42 @@
+#include <cstdio>
+
+#include "cli/command.h"
+#include "exporters/random_checkpoint.h"
+
+namespace yopo::cli {
+
+void add_random(CLI::App& app, Context& context) {
+  struct Flags {
+    std::string config, output, dtype, shard_size = "5GB";
+    RandomOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      add_command(app, context, "random", "Write a checkpoint of an architecture's full size with random weights",
+                  "yopo random --config configs/models/llava-1.5-7b.json --output random-7b --layers 4");
+  command->add_option("--config", flags->config, "A config.json, or a folder that holds one")->required();
+  command->add_option("--output", flags->output, "Folder to write; must not hold anything")->required();
+  command->add_option("--seed", flags->options.seed, "Of the random numbers");
+  command->add_option("--dtype", flags->dtype, "bf16, fp16 or fp32 (default: the config's own, else bf16)");
+  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...; 0: one file");
+  command->add_option("--layers", flags->options.layers, "Cut to this many decoder layers (0: all)")
+      ->check(CLI::NonNegativeNumber);
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      RandomOptions options = flags->options;
+      if (!flags->dtype.empty()) options.dtype = dtype_from_name(flags->dtype);
+      options.shard_size = parse_size(flags->shard_size, "--shard-size");
+      options.threads = context.threads;
+      const RandomCheckpoint made = write_random_checkpoint(flags->config, flags->output, options);
+      if (context.json)
+        print_json(
+            {{"output", flags->output}, {"parameters", made.parameters}, {"bytes", made.bytes}, {"files", made.files}});
+      else
+        std::printf("%s: %.3f billion parameters, %.2f GB\n", flags->output.c_str(), double(made.parameters) / 1e9,
+                    double(made.bytes) / 1e9);
+      return 0;
+    };
+  });
+}
+
+}  // namespace yopo::cli
