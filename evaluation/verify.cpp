@@ -7,7 +7,9 @@
 
 #include "compress/cost.h"
 #include "compress/pruned_config.h"
+#include "core/memory.h"
 #include "core/progress.h"
+#include "models/tensors.h"
 #include "models/torch_engine.h"
 #include "runtime/engine.h"
 
@@ -92,9 +94,12 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   runtime::Options run;
   run.dtype = "fp32";  // the proof is of the arithmetic, not of a dtype's rounding
   run.threads = options.threads;
-  run.memory = options.memory / 4 * 3;  // the rest is for what the engines say, to be compared
+  int64_t weights = 0;
+  for (const StoredTensor& tensor : stored_tensors(pruned.spec)) weights += element_count(tensor.shape, tensor.name) * 4;
+  const int64_t memory = memory_limit(options.memory, weights * (options.original.empty() ? 2 : 4));
+  run.memory = memory / 4 * 3;  // the rest is for what the engines say, to be compared
   run.device = options.device;
-  const bool keep = options.memory == 0;
+  const bool keep = memory == 0;
   const Processor processor(pruned);
   std::vector<ModelInput> inputs;
   for (const Sample& sample : options.samples) inputs.push_back(processor.prepare(sample));
@@ -115,7 +120,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     Expected expected;
     std::vector<ModelInput> chunk;
     torch.with([&](const TorchEngine& engine) {
-      const size_t count = chunk_size(engine, inputs, first, options.memory);
+      const size_t count = chunk_size(engine, inputs, first, memory);
       chunk.assign(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
       expected.traces = engine.traces(chunk, plan, std::vector<TraceOptions>(count, rows));
       expected.texts = engine.generate(chunk, plan, options.max_new_tokens);

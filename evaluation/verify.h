@@ -21,7 +21,8 @@ struct VerifyOptions {
   fs::path original;              // the dense checkpoint it came from; empty: that comparison is left out
   std::vector<Sample> samples;
   int threads = 0;
-  int64_t memory = 0;             // bytes; beyond it engines come one at a time and their layers are streamed; 0: no limit
+  int64_t memory = 0;             // bytes; beyond it engines come one at a time and their layers are streamed; 0: what
+                                  // the machine has
   std::string device = "cpu";     // of the runtime; the masking forward runs on the CPU
   int64_t max_new_tokens = 16;
 };

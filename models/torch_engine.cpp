@@ -10,6 +10,7 @@
 
 #include "calibration/observers.h"
 #include "core/error.h"
+#include "core/memory.h"
 #include "models/decoder.h"
 #include "models/patches.h"
 #include "models/vision_tower.h"
@@ -211,12 +212,13 @@ TorchEngine::TorchEngine(const OpenModel& model, const TorchOptions& options) {
   const WeightSource source(model.checkpoint, model.spec, dtype);
   const WeightSource::Bytes bytes = source.bytes();
   // A quarter is left for activations and caches.
-  const bool streaming = options.memory > 0 && bytes.all > options.memory / 4 * 3;
+  const int64_t memory = memory_limit(options.memory, bytes.all);
+  const bool streaming = memory > 0 && bytes.all > memory / 4 * 3;
   state_ = std::make_unique<State>(State{model.spec, dtype, source,
                                          streaming ? source.ends() : load_weights(model.checkpoint, model.spec, dtype),
-                                         options.memory, streaming, {}});
-  require(!streaming || bytes.ends + 2 * bytes.largest_layer < options.memory,
-          "memory: {:.2f} GB are too little: a layer and what is held beside it take {:.2f} GB", double(options.memory) / 1e9,
+                                         memory, streaming, {}});
+  require(!streaming || bytes.ends + 2 * bytes.largest_layer < memory,
+          "memory: {:.2f} GB are too little: a layer and what is held beside it take {:.2f} GB", double(memory) / 1e9,
           double(bytes.ends + 2 * bytes.largest_layer) / 1e9);
   const std::vector<TensorSlot> table = tensor_table(model.spec);
   for (int64_t l = 0; l < model.spec.text.num_hidden_layers; ++l)

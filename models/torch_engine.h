@@ -29,7 +29,7 @@ MaskRules rules_of(Semantics semantics);
 struct TorchOptions {
   std::string dtype = "auto";  // auto (as stored, fp16 computed as fp32 on CPU) | fp32 | bf16
   int threads = 0;             // 0: all
-  /// Bytes for weights, activations and caches; 0: no limit. Where the weights do not fit, layers are brought in one at a
+  /// Bytes for weights, activations and caches; 0: what the machine has. Where the weights do not fit, layers are brought in one at a
   /// time, and all samples of a call go through one before the next comes. Numbers are the same whatever the limit.
   int64_t memory = 0;
 };

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/decode_step.h"
 #include "runtime/decoder.h"
@@ -66,9 +67,14 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
   state.memory_budget = options.memory;
 }
 
-/// Without a budget every layer is loaded now, so that what is wrong with it is known now.
+/// Without a limit every layer is loaded now, so that what is wrong with it is known now.
 void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
   state.weights = std::move(weights);
+  const Weights& all = *state.weights;
+  if (state.ops->host_memory)
+    state.memory_budget = memory_limit(
+        state.memory_budget, all.fixed_bytes + all.layers->count() * all.layers->layer_bytes() +
+                                 all.vision_layers->count() * all.vision_layers->layer_bytes());
   if (state.memory_budget == 0)
     state.weights->layers->load_all(), state.weights->vision_layers->load_all();
   else
@@ -241,6 +247,7 @@ const Plan& Engine::plan() const { return state_->plan; }
 DType Engine::dtype() const { return state_->type(); }
 Counters& Engine::counters() const { return state_->counters; }
 int64_t Engine::layers_held() const { return state_->weights->layers->held(); }
+int64_t Engine::vision_layers_held() const { return state_->weights->vision_layers->held(); }
 int64_t Engine::weight_bytes_owned() const { return state_->weights->owned_bytes(); }
 int64_t Engine::take_peak_bytes() const {
   const int64_t peak = state_->memory.peak;

@@ -21,7 +21,7 @@ struct Options {
       "auto";  // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
   std::string device = "cpu";  // cpu | cuda
   int threads = 0;             // 0: all
-  int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: no limit
+  int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
   const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
 };
 
@@ -62,6 +62,8 @@ class Engine {
   DType dtype() const;       // of weights, activations and KV cache: F32, BF16 or F16
   /// Decoder layers whose weights stay in memory; the others are brought in as the forward comes to them.
   int64_t layers_held() const;
+  /// The same of the vision tower.
+  int64_t vision_layers_held() const;
   /// Bytes of weights that do not lie in the mapped checkpoint.
   int64_t weight_bytes_owned() const;
   /// Most bytes of activations and KV caches held at once since the last call of this, by the runtime's own accounting

@@ -59,6 +59,26 @@ TEST(Verify, RuntimeEqualsTorchOnFiftyDemoSamples) {
   EXPECT_LT(result.kv_bytes["counted"].get<double>(), 0.75 * result.kv_bytes["dense_promised"].get<double>());
 }
 
+// Engines one at a time, their layers streamed, several samples together: the same verdict and the same accounts.
+TEST(Verify, WithinLittleMemory) {
+  const testing::TemporaryFolder folder;
+  const OpenModel original = open_model(kDemo / "model");
+  export_checkpoint(original, some_plan(original.spec.text), folder / "pruned", {});
+  VerifyOptions options;
+  options.original = kDemo / "model";
+  options.samples = demo_samples(7);
+  const OpenModel pruned = open_model(folder / "pruned");
+  const VerifyResult whole = verify(pruned, options);
+  options.memory = 14'000'000;  // the weights are 10.8 MB in fp32
+  const VerifyResult little = verify(pruned, options);
+  EXPECT_TRUE(whole.passed);
+  EXPECT_TRUE(little.passed);
+  EXPECT_EQ(little.flops, whole.flops);
+  EXPECT_EQ(little.kv_bytes, whole.kv_bytes);
+  options.memory = 1'000'000;
+  EXPECT_USER_ERROR(verify(pruned, options), "memory");
+}
+
 TEST(Verify, AChangedWeightFails) {
   const testing::TemporaryFolder folder;
   const OpenModel original = open_model(kDemo / "model");

@@ -160,6 +160,52 @@ TEST_F(TorchEngineTest, ColumnNormsOfTheDownProjection) {
   }
 }
 
+// Layers that come and go, several samples through each, with and without decoding: bit for bit what each sample gives alone.
+TEST_F(TorchEngineTest, StreamedLayersGiveTheSameNumbers) {
+  for (const testing::CaseOf of : {testing::CaseOf{"llava_hf/model", "llava_hf/cases/two_images"},
+                                   testing::CaseOf{"qwen2vl/model", "qwen2vl/cases/two_images"},
+                                   testing::CaseOf{"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
+                                   testing::CaseOf{"internvl2_phi3/model", "internvl2_phi3/cases/single"}}) {
+    SCOPED_TRACE(of.model);
+    const testing::LoadedModel& whole = testing::loaded_model(of.model);
+    int64_t bytes = 0;
+    for (const StoredTensor& tensor : stored_tensors(whole.model.spec)) bytes += element_count(tensor.shape, tensor.name) * 4;
+    const TorchEngine streamed(whole.model, {"fp32", 1, bytes});
+    ASSERT_TRUE(streamed.streaming());
+    EXPECT_FALSE(whole.engine.streaming());
+    const Json info = testing::case_json(of.test);
+    const SafetensorsFile inputs = SafetensorsFile::open(testing::fixtures() / of.test / "inputs.safetensors");
+    const SafetensorsFile dense = SafetensorsFile::open(testing::fixtures() / of.test / "dense.safetensors");
+    const ModelInput pixels = testing::input_from_pixels(whole.model.spec, info, inputs);
+    const ModelInput ready = testing::embedded_input(info, inputs, dense);
+    const std::vector<ModelInput> samples{pixels, ready, pixels};
+    const Plan plan = read_plan(testing::fixtures() / of.test / "skip_all.plan.json");
+    std::vector<TraceOptions> options(3);
+    options[0].decode = {1, 2};
+    options[2].decode = {3};
+    options[2].all_logits = false;
+    const std::vector<Trace> together = streamed.traces(samples, plan, options);
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const Trace alone = whole.engine.trace(samples[i], plan, options[i]);
+      EXPECT_EQ(together[i].hidden, alone.hidden) << i;
+      EXPECT_EQ(together[i].logits, alone.logits) << i;
+      EXPECT_EQ(together[i].decode_logits, alone.decode_logits) << i;
+      EXPECT_EQ(together[i].vision_features, alone.vision_features) << i;
+    }
+    for (const bool decode : {false, true}) {
+      const std::vector<SampleStatistics> seen = streamed.observe(samples, decode);
+      for (size_t i = 0; i < samples.size(); ++i) {
+        const SampleStatistics alone = whole.engine.observe({samples[i]}, decode).at(0);
+        EXPECT_EQ(seen[i].ratio_prefill, alone.ratio_prefill) << i;
+        EXPECT_EQ(seen[i].ratio_decode, alone.ratio_decode) << i;
+        EXPECT_EQ(seen[i].abs_sum, alone.abs_sum) << i;
+      }
+    }
+    EXPECT_EQ(streamed.down_column_norms(), whole.engine.down_column_norms());
+    EXPECT_GE(streamed.samples_at_once(pixels, true), 1);
+  }
+}
+
 TEST_F(TorchEngineTest, Refusals) {
   const ModelInput input = random_input(spec, 30, {{4, 4, 4}}, 9);
   EXPECT_USER_ERROR(loaded.engine.trace(input, dense_plan(spec), {.decode = {spec.vocab_size}}), "vocabulary");

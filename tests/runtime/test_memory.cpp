@@ -93,6 +93,32 @@ TEST(Memory, SessionsOutliveEvictions) {
     EXPECT_EQ(ask(Engine(spec, plan, within(budget), 3)), expected) << budget;
 }
 
+// The tower's layers go before the decoder's: they work once a prompt.
+TEST(Memory, AStreamedTowerGivesTheSameNumbers) {
+  for (const char* family : {"qwen2vl/cases/two_images", "internvl2_internlm2_6b/cases/single"}) {
+    SCOPED_TRACE(family);
+    const std::string model_name = std::string(family).substr(0, std::string(family).find('/')) + "/model";
+    const OpenModel model = open_model(testing::fixture(model_name));
+    const Plan plan = read_plan(testing::fixture(family) / "skip_all.plan.json");
+    const ModelInput input = read_input(model.spec, testing::fixture(family) / "inputs.safetensors");
+    const Trace expected = Engine(model, plan, testing::on_device()).trace(input, {});
+    int streamed = 0, held = 0;
+    for (int64_t budget = 300'000; budget < 3'000'000; budget += 20'000) {
+      try {
+        const Engine engine(model, plan, within(budget));
+        const Trace trace = engine.trace(input, {});
+        EXPECT_EQ(trace.vision_features, expected.vision_features) << budget;
+        EXPECT_EQ(trace.hidden, expected.hidden) << budget;
+        ++(engine.vision_layers_held() == 0 ? streamed : held);
+      } catch (const UserError&) {
+        EXPECT_EQ(streamed + held, 0) << "more memory is never too little: " << budget;
+      }
+    }
+    EXPECT_GT(streamed, 3);
+    EXPECT_GT(held, 3);
+  }
+}
+
 TEST(Memory, TooSmallABudgetIsNamed) {
   const ModelSpec spec = testing::small_spec();
   try {
