@@ -1,5 +1,5 @@
-// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode as tokenizers 0.22.2 knows it: 16.0 in
-// regular expressions, 9.0 in normalization.
+// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode as tokenizers 0.22.2 knows
+// it: 16.0 in regular expressions, 9.0 in normalization.
 #include "datasets/unicode_tables.h"
 
 namespace yopo::unicode {

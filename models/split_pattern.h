@@ -11,11 +11,10 @@ struct pcre2_real_code_8;
 namespace yopo {
 
 /// A pattern of tokenizer.json, compiled once. The reference matches with Oniguruma and Unicode 16.0; here PCRE2 does
-/// the matching, so only what both read alike is taken and the character properties are written out from our own
-/// tables: the cuts do not depend on the PCRE2 of the machine. Taken are ASCII and other literals, `|`, groups (?:...),
-/// lookaround,
-/// (?i:...) over plain letters, greedy, lazy and possessive quantifiers, classes of literals and ranges, \r \n \t, \s
-/// \S, and \p{..} \P{..} for L, M and N.
+/// the matching, so only what both read alike is taken, and the classes of characters come from our own tables: the
+/// cuts do not depend on the PCRE2 of the machine. Taken are ASCII literals, `|`, groups (?:...) (...) (?>...),
+/// lookaround, (?i:...) over plain letters, greedy, lazy and possessive quantifiers, classes of literals and ranges, \r
+/// \n \t, \s \S, and \p{..} \P{..} for L, M and N.
 class SplitPattern {
  public:
   /// UserError naming `where` and the place in the pattern for anything else, and for a pattern that does not compile.

@@ -126,8 +126,8 @@ def write_python_tables():
 
 
 def write_tokenizers_tables():
-    print("// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode as tokenizers 0.22.2 knows it: 16.0 in")
-    print("// regular expressions, 9.0 in normalization.")
+    print("// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode as tokenizers 0.22.2 knows")
+    print("// it: 16.0 in regular expressions, 9.0 in normalization.")
     print('#include "datasets/unicode_tables.h"\n\nnamespace yopo::unicode {')
     table("Range", "letters", category_ranges("L"), "// General category L.")
     table("Range", "marks", category_ranges("M"), "// General category M.")

@@ -1,4 +1,5 @@
 """Our tokenizers and prompts against transformers' and tokenizers', on thousands of texts of every kind: all equal."""
+
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import unittest
 
 import torch_cpu  # noqa: F401  transformers looks for torch
 import transformers
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from support import DIGITGRID, ROOT
 from tokenizer_kinds import Kinds
@@ -17,18 +19,24 @@ from tokenizer_texts import every_code_point, random_text
 
 PROGRAM = os.environ.get("YOPO_ENCODE_LINES", ROOT / "build" / "release" / "tests" / "models" / "encode_lines")
 TEXTS, DECODED = 10000, 1500
-FIXED = ["", " ", "  ", "a", " a", "a ", "\n", "\u2581", "\u2581a", "\x00", "a\x00b", "\ufeffa", "\ufffd", "e\u0301", "\u0301", "\u1100\u1161"]
+FIXED = [
+    "", " ", "  ", "a", " a", "a ", "\n", "\u2581", "\u2581a", "\x00", "a\x00b", "\ufeffa", "\ufffd", "e\u0301",
+    "\u0301", "\u1100\u1161",
+]
 SYSTEM = "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。"
 QWEN2_VL_TEMPLATE = (
     "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "{% endif %}"
     "<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
-    "{% for content in message['content'] %}{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
+    "{% for content in message['content'] %}"
+    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
     "{% set image_count.value = image_count.value + 1 %}{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% elif content['type'] == 'video' or 'video' in content %}"
     "{% set video_count.value = video_count.value + 1 %}{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}"
-    "<|vision_start|><|video_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    "<|vision_start|><|video_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}"
+    "{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 transformers.logging.set_verbosity_error()
 
@@ -55,7 +63,10 @@ class Tokenizers(unittest.TestCase):
         wrong = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
         if wrong:
             i = wrong[0]
-            self.fail(f"{shown}: {len(wrong)} of {len(ours)} differ; the first:\n{questions[i]!r}\nours   {ours[i]}\ntheirs {theirs[i]}")
+            self.fail(
+                f"{shown}: {len(wrong)} of {len(ours)} differ; the first:\n{questions[i]!r}\n"
+                f"ours   {ours[i]}\ntheirs {theirs[i]}"
+            )
 
     def check(self, kind, more=()):
         folder, reference, specials = getattr(self.kinds, kind)()
@@ -66,12 +77,13 @@ class Tokenizers(unittest.TestCase):
         whole = reference(texts if reference.is_fast else texts[:1000]).input_ids
         ours = ask(folder, texts)
         self.equal(kind + ", text alone", texts, [answer[1] for answer in ours], plain)
-        self.equal(kind, texts, [answer[0] for answer in ours[:len(whole)]], whole)
+        self.equal(kind, texts, [answer[0] for answer in ours[: len(whole)]], whole)
         before, after = len(whole[0]), ours[0][0]
         self.assertEqual([len(a) - len(b) for a, b in ours], [before] * len(ours), after)
 
         picked = rng.sample(ours[:TEXTS], DECODED)
-        given = [ids for ids, _ in picked] + [[rng.randrange(len(reference)) for _ in range(rng.randint(0, 10))] for _ in range(DECODED)]
+        given = [ids for ids, _ in picked]
+        given += [[rng.randrange(len(reference)) for _ in range(rng.randint(0, 10))] for _ in range(DECODED)]
         decoded = [[reference.decode(ids, skip_special_tokens=skip) for skip in (True, False)] for ids in given]
         self.equal(kind + ", decoded", given, ask(folder, [{"ids": ids} for ids in given]), decoded)
         return ours
@@ -119,13 +131,16 @@ class Prompts(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     def check_jinja(self, template, model_type, image):
-        """Our text of a question with its images is what the template, run by transformers, makes of it; `image` is one of its
-        images, and what ours is."""
+        """Our text of a question with its images is what the template, run by transformers, makes of it; `image` is its mark of
+        an image and what n visual tokens make of that."""
         (self.folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
         for images in ([], [3], [4, 1]):
-            messages = [{"role": "user", "content": [{"type": "image"}] * len(images) + [{"type": "text", "text": "What is it?"}]}]
-            from transformers.utils.chat_template_utils import render_jinja_template
-            rendered = render_jinja_template(conversations=[messages], chat_template=template, add_generation_prompt=True)[0][0]
+            messages = [
+                {"role": "user", "content": [{"type": "image"}] * len(images) + [{"type": "text", "text": "What is it?"}]}
+            ]
+            rendered = render_jinja_template(conversations=[messages], chat_template=template, add_generation_prompt=True)[
+                0
+            ][0]
             parts = rendered.split(image[0])
             expected = parts[0] + "".join(image[1](n) + part for n, part in zip(images, parts[1:], strict=True))
             answer = ask(self.folder, [{"question": "What is it?", "model_type": model_type, "images": images}])[0]
@@ -141,9 +156,10 @@ class Prompts(unittest.TestCase):
     def test_internvl(self):
         """By the rule of its conversation templates: every turn is role, text, separator."""
         for name, (system, user, assistant, sep) in {
-                "internlm2-chat": ("<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
-                "Hermes-2": ("<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
-                "phi3-chat": ("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>")}.items():
+            "internlm2-chat": ("<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
+            "Hermes-2": ("<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
+            "phi3-chat": ("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>"),
+        }.items():
             (self.folder / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "template": name}))
             for images in ([], [5], [2, 3]):
                 query = system + SYSTEM + sep + user + "<image>\n" * len(images) + "What is it?" + sep + assistant

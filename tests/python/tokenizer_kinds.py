@@ -1,4 +1,5 @@
 """Small tokenizers of each family's kind, trained here, in the files that published checkpoints have."""
+
 import json
 import pathlib
 import random
@@ -9,21 +10,28 @@ from transformers import LlamaTokenizer, LlamaTokenizerFast, PreTrainedTokenizer
 
 from tokenizer_texts import corpus
 
-QWEN2_PATTERN = (r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
-QWEN2_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-                "<|box_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*" r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2_TOKENS = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
+    "<|box_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+]
 INTERNVL_TOKENS = ["<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>"]
 PHI3_TOKENS = ["<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|system|>", "<|end|>", "<|user|>"]
 PIECES = 1500
 
 
 def flags(content, **changed):
-    return {"content": content, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True, **changed}
+    return {
+        "content": content, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
+        "special": True, **changed,
+    }
 
 
 class InternLM2Tokenizer(LlamaTokenizer):
-    """The published class is no part of transformers: its encoding is that of LlamaTokenizer with legacy=True, its decoding is
-    given here as it is documented."""
+    """The published class is no part of transformers: its encoding is that of LlamaTokenizer with legacy=True, its decoding
+    is given here as it is documented."""
 
     def convert_tokens_to_string(self, tokens):
         text, waiting, special = "", [], False
@@ -38,7 +46,8 @@ class InternLM2Tokenizer(LlamaTokenizer):
 
 
 class Kinds:
-    """Trains both models once; each method writes a folder and returns (its reference, the special tokens to put into texts)."""
+    """Trains both models once. Each public method writes a folder and returns it with its reference and the special tokens
+    to put into texts."""
 
     def __init__(self, root):
         self.root = pathlib.Path(root)
@@ -50,21 +59,36 @@ class Kinds:
         text, prefix = self.root / "corpus.txt", self.root / "sentencepiece"
         text.write_text("\n".join(self.lines), encoding="utf-8")
         sentencepiece.SentencePieceTrainer.train(
-            input=str(text), model_prefix=str(prefix), vocab_size=PIECES, model_type="bpe", byte_fallback=True,
-            normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True, character_coverage=0.98,
-            allow_whitespace_only_pieces=True, num_threads=1, minloglevel=2)
+            input=str(text),
+            model_prefix=str(prefix),
+            vocab_size=PIECES,
+            model_type="bpe",
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            split_digits=True,
+            character_coverage=0.98,
+            allow_whitespace_only_pieces=True,
+            num_threads=1,
+            minloglevel=2,
+        )
         return prefix.with_suffix(".model").read_bytes()
 
     def _train_byte_level(self):
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.NFC()
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated", invert=False),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated", invert=False),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-        tokenizer.train_from_iterator(self.lines, trainers.BpeTrainer(
-            vocab_size=2000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+        tokenizer.train_from_iterator(
+            self.lines,
+            trainers.BpeTrainer(vocab_size=2000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+        )
         return tokenizer
 
     def _folder(self, name, files, model=False):
@@ -78,10 +102,15 @@ class Kinds:
 
     def _qwen2_config(self, **changed):
         size = self.byte_level.get_vocab_size()
-        return {"tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": False, "bos_token": None, "eos_token": "<|im_end|>",
-                "pad_token": "<|endoftext|>", "unk_token": None, "errors": "replace", "split_special_tokens": False,
-                "additional_special_tokens": QWEN2_TOKENS[1:], "clean_up_tokenization_spaces": False,
-                "added_tokens_decoder": {str(size + i): flags(t) for i, t in enumerate(QWEN2_TOKENS)}, **changed}
+        return {
+            "tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": False, "bos_token": None,
+            "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "errors": "replace",
+            "split_special_tokens": False,
+            "additional_special_tokens": QWEN2_TOKENS[1:],
+            "clean_up_tokenization_spaces": False,
+            "added_tokens_decoder": {str(size + i): flags(t) for i, t in enumerate(QWEN2_TOKENS)},
+            **changed,
+        }
 
     def _byte_level_json(self):
         tokenizer = Tokenizer.from_str(self.byte_level.to_str())
@@ -100,17 +129,27 @@ class Kinds:
         content["model"]["ignore_merges"] = True
         content["model"]["merges"] = [" ".join(pair) for pair in content["model"]["merges"][:900]]
         size = len(content["model"]["vocab"]) + len(QWEN2_TOKENS)
-        more = [flags("caf\u00e9", normalized=True, special=False), flags("<tool>", lstrip=True, rstrip=True, special=False),
-                flags("word", single_word=True, special=False)]
+        more = [
+            flags("caf\u00e9", normalized=True, special=False),
+            flags("<tool>", lstrip=True, rstrip=True, special=False),
+            flags("word", single_word=True, special=False),
+        ]
         content["added_tokens"] += [{"id": size + i, **token} for i, token in enumerate(more)]
         folder = self._folder("qwen2_ignoring_merges", {"tokenizer.json": content})
-        return folder, PreTrainedTokenizerFast.from_pretrained(folder), QWEN2_TOKENS[:3] + ["caf\u00e9", "cafe\u0301", "<tool>", "word"]
+        return (
+            folder,
+            PreTrainedTokenizerFast.from_pretrained(folder),
+            QWEN2_TOKENS[:3] + ["caf\u00e9", "cafe\u0301", "<tool>", "word"],
+        )
 
     def qwen2_files(self):
         """vocab.json and merges.txt, without tokenizer.json."""
         model = json.loads(self.byte_level.to_str())["model"]
         merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"])
-        folder = self._folder("qwen2_files", {"vocab.json": model["vocab"], "merges.txt": merges, "tokenizer_config.json": self._qwen2_config()})
+        folder = self._folder(
+            "qwen2_files",
+            {"vocab.json": model["vocab"], "merges.txt": merges, "tokenizer_config.json": self._qwen2_config()},
+        )
         return folder, Qwen2TokenizerFast.from_pretrained(folder), QWEN2_TOKENS
 
     def qwen2_internvl(self):
@@ -119,10 +158,16 @@ class Kinds:
         tokens = QWEN2_TOKENS[:3] + INTERNVL_TOKENS
         config = self._qwen2_config(additional_special_tokens=tokens[1:])
         del config["added_tokens_decoder"]
-        folder = self._folder("qwen2_internvl", {
-            "vocab.json": model["vocab"], "merges.txt": "".join(" ".join(pair) + "\r\n" for pair in model["merges"]),
-            "added_tokens.json": {t: len(model["vocab"]) + i for i, t in enumerate(tokens)},
-            "special_tokens_map.json": {"eos_token": "<|im_end|>", "additional_special_tokens": tokens[1:]}, "tokenizer_config.json": config})
+        folder = self._folder(
+            "qwen2_internvl",
+            {
+                "vocab.json": model["vocab"],
+                "merges.txt": "".join(" ".join(pair) + "\r\n" for pair in model["merges"]),
+                "added_tokens.json": {t: len(model["vocab"]) + i for i, t in enumerate(tokens)},
+                "special_tokens_map.json": {"eos_token": "<|im_end|>", "additional_special_tokens": tokens[1:]},
+                "tokenizer_config.json": config,
+            },
+        )
         return folder, Qwen2TokenizerFast.from_pretrained(folder), tokens
 
     def gpt2(self):
@@ -130,20 +175,37 @@ class Kinds:
         content = self._byte_level_json()
         content["normalizer"] = None
         content["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
-        folder = self._folder("gpt2", {"tokenizer.json": content, "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True, "clean_up_tokenization_spaces": True}})
+        folder = self._folder(
+            "gpt2",
+            {
+                "tokenizer.json": content,
+                "tokenizer_config.json": {
+                    "tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True,
+                    "clean_up_tokenization_spaces": True,
+                },
+            },
+        )
         return folder, PreTrainedTokenizerFast.from_pretrained(folder), QWEN2_TOKENS[:3]
 
     def _llama_config(self, **changed):
-        return {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>",
-                "add_bos_token": True, "add_eos_token": False, "legacy": False, "clean_up_tokenization_spaces": False, **changed}
+        return {
+            "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+            "pad_token": "<unk>", "add_bos_token": True, "add_eos_token": False, "legacy": False,
+            "clean_up_tokenization_spaces": False, **changed,
+        }
 
     def _fast_form(self, name, config, added, specials):
         """The slow form's tokenizer.json as transformers writes it."""
         config = {**config, "added_tokens_decoder": added}
         slow = self._folder(name + "_slow", {"tokenizer_config.json": config}, model=True)
         LlamaTokenizerFast.from_pretrained(slow).save_pretrained(slow / "fast")
-        folder = self._folder(name, {"tokenizer_config.json": config, "tokenizer.json": (slow / "fast" / "tokenizer.json").read_text(encoding="utf-8")})
+        folder = self._folder(
+            name,
+            {
+                "tokenizer_config.json": config,
+                "tokenizer.json": (slow / "fast" / "tokenizer.json").read_text(encoding="utf-8"),
+            },
+        )
         return folder, LlamaTokenizerFast.from_pretrained(folder), specials
 
     def _core(self):
@@ -158,14 +220,20 @@ class Kinds:
         return added | {str(PIECES + i): flags(t, rstrip=i > 0) for i, t in enumerate(PHI3_TOKENS)}
 
     def llava_json(self):
-        return self._fast_form("llava_json", self._llama_config(), self._llava_added(), ["<image>", "<pad>", "<s>", "</s>", "<unk>"])
+        return self._fast_form(
+            "llava_json", self._llama_config(), self._llava_added(), ["<image>", "<pad>", "<s>", "</s>", "<unk>"]
+        )
 
     def vicuna_json(self):
-        return self._fast_form("vicuna_json", self._llama_config(legacy=True, add_eos_token=True), self._core(), ["<s>", "</s>", "<unk>"])
+        return self._fast_form(
+            "vicuna_json", self._llama_config(legacy=True, add_eos_token=True), self._core(), ["<s>", "</s>", "<unk>"]
+        )
 
     def phi3_json(self):
         """Its tokenizer_config.json turns rstrip of <|end|> off, and bos."""
-        folder, _, specials = self._fast_form("phi3_json", self._llama_config(), self._phi3_added(), PHI3_TOKENS + ["</s>", "<s>"])
+        folder, _, specials = self._fast_form(
+            "phi3_json", self._llama_config(), self._phi3_added(), PHI3_TOKENS + ["</s>", "<s>"]
+        )
         added = {**self._phi3_added(), str(PIECES + 4): flags("<|end|>")}
         config = self._llama_config(add_bos_token=False, eos_token="<|end|>", added_tokens_decoder=added)
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -176,23 +244,36 @@ class Kinds:
         return folder, LlamaTokenizer.from_pretrained(folder), ["<s>", "</s>", "<unk>"]
 
     def llava(self):
-        folder = self._folder("llava", {"tokenizer_config.json": self._llama_config(added_tokens_decoder=self._llava_added())}, model=True)
+        folder = self._folder(
+            "llava", {"tokenizer_config.json": self._llama_config(added_tokens_decoder=self._llava_added())}, model=True
+        )
         return folder, LlamaTokenizer.from_pretrained(folder), ["<image>", "<pad>", "<s>", "</s>", "<unk>"]
 
     def phi3(self):
         added = {**self._phi3_added(), **{str(PIECES + 6 + i): flags(t) for i, t in enumerate(INTERNVL_TOKENS)}}
-        config = self._llama_config(add_bos_token=False, eos_token="<|endoftext|>", added_tokens_decoder=added,
-                                    additional_special_tokens=INTERNVL_TOKENS)
+        config = self._llama_config(
+            add_bos_token=False,
+            eos_token="<|endoftext|>",
+            added_tokens_decoder=added,
+            additional_special_tokens=INTERNVL_TOKENS,
+        )
         folder = self._folder("phi3", {"tokenizer_config.json": config}, model=True)
         return folder, LlamaTokenizer.from_pretrained(folder), PHI3_TOKENS + INTERNVL_TOKENS + ["</s>"]
 
     def internlm2(self):
-        """<|im_start|> and its like take the ids of unused pieces, as in the published vocabulary; InternVL2's come behind."""
+        """<|im_start|> and its like take the ids of unused pieces, as in the published vocabulary; InternVL2's follow."""
         chat = ["<|plugin|>", "<|interpreter|>", "<|action_end|>", "<|action_start|>", "<|im_end|>", "<|im_start|>"]
         added = {str(PIECES - len(chat) + i): flags(t) for i, t in enumerate(chat)}
         added |= {str(PIECES + i): flags(t) for i, t in enumerate(INTERNVL_TOKENS)}
-        config = self._llama_config(pad_token="</s>", additional_special_tokens=chat + INTERNVL_TOKENS, added_tokens_decoder={**self._core(), **added})
-        config |= {"tokenizer_class": "InternLM2Tokenizer", "auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]}}
+        config = self._llama_config(
+            pad_token="</s>",
+            additional_special_tokens=chat + INTERNVL_TOKENS,
+            added_tokens_decoder={**self._core(), **added},
+        )
+        config |= {
+            "tokenizer_class": "InternLM2Tokenizer",
+            "auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]},
+        }
         del config["legacy"]
         folder = self._folder("internlm2", {"tokenizer_config.json": config}, model=True)
         return folder, InternLM2Tokenizer.from_pretrained(folder, legacy=True), chat + INTERNVL_TOKENS + ["<s>", "</s>"]
