@@ -138,7 +138,7 @@ TEST(PickleHostile, Stack) {
     EXPECT_USER_ERROR(parse(code), "takes a value from an empty stack");
   EXPECT_USER_ERROR(parse("]K\1e"), "no mark");
   EXPECT_USER_ERROR(parse("t"), "no mark");
-  EXPECT_USER_ERROR(parse("K\1(a"), "takes a value from an empty stack");  // what is under a mark is out of reach
+  EXPECT_USER_ERROR(parse("]K\1(a"), "takes a value from an empty stack");  // what is under a mark is out of reach
   EXPECT_USER_ERROR(parse("(K\1e"), "takes a value from an empty stack");
   EXPECT_USER_ERROR(parse("NN"), "values are left over");
   EXPECT_USER_ERROR(parse("(N"), "left over");
