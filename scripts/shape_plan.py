@@ -10,7 +10,7 @@ import pathlib
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="config.json of a LLaVA checkpoint")
+    parser.add_argument("--config", required=True, help="config.json of a checkpoint")
     parser.add_argument("--layers", type=int, default=0, help="decoder layers; 0: all of the config")
     parser.add_argument("--heads", type=float, default=1.0, help="fraction of heads that are read")
     parser.add_argument("--updates", type=float, help="fraction of heads that visual queries compute; default: as --heads")
@@ -22,7 +22,7 @@ def main():
     options = parser.parse_args()
 
     config = json.loads(pathlib.Path(options.config).read_text())
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config.get("llm_config") or config
     layers = options.layers or text["num_hidden_layers"]
     heads, neurons = text["num_attention_heads"], text["intermediate_size"]
     for name in ("heads", "updates", "ffn"):
