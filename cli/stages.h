@@ -46,11 +46,12 @@ VerifyResult verify_stage(const Recipe& recipe, const Context& context, const Ou
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);
 
 /// The journal of a benchmark's answers in `answers_folder`.
-fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned);
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard = {});
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder);
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
+                              const Shard& shard = {});
 
 /// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
