@@ -1,5 +1,6 @@
 #include "evaluation/shard.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "datasets/unicode.h"
@@ -51,7 +52,9 @@ AnswerSeal read_seal(const fs::path& answers) {
   seal.fingerprint = text.substr(0, at);
   if (at != std::string::npos)
     seal.shard = parse_shard(std::string_view(text).substr(at + kShard.size()), file.string());
-  require(!seal.fingerprint.empty(), "{}: expected a fingerprint, found '{}'", file.string(), printable(text));
+  const bool known = std::all_of(seal.fingerprint.begin(), seal.fingerprint.end(),
+                                 [](unsigned char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z'); });
+  require(known && !seal.fingerprint.empty(), "{}: expected a fingerprint, found '{}'", file.string(), printable(text));
   return seal;
 }
 
