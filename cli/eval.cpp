@@ -15,7 +15,7 @@ namespace {
 
 struct Flags {
   std::string recipe, model, benchmark = "vqa", answers, output, plan, dtype = "auto", device = "auto", protocol, rule;
-  std::string submission, lmms, date, compare, reference;
+  std::string submission, lmms, date, compare, reference, shard;
   std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
   int64_t batch_size = 1, max_new_tokens = 0;
@@ -68,6 +68,11 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
        "eval", "give a recipe, or --questions (for mme: --images) with --model, --answers or --merge");
   need(flags.answers.empty() || flags.merge.empty(), "eval", "give --answers or --merge, not both");
   check_outputs(flags);
+  const Shard shard = flags.shard.empty() ? Shard() : parse_shard(flags.shard, "--shard");
+  need(shard.whole() || (!flags.model.empty() && flags.answers.empty() && flags.merge.empty()), "eval",
+       "--shard asks a model: give --model, without --answers or --merge");
+  need(shard.whole() || (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
+       "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
   const EvaluateOptions options = options_of(flags);
   fs::path answers = flags.answers;
   Evaluated made;
@@ -81,11 +86,15 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
     made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model,
-                               engine_options(context, flags.dtype, flags.device), into);
-    answers = answers_file(into, flags.benchmark, made.result.pruned);
+                               engine_options(context, flags.dtype, flags.device), into, shard);
+    answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
   } else {
     made.result = score_answers(open_benchmark(options, false), answers);
     made.result.model = flags.model.empty() ? answers.string() : flags.model;
+    if (!flags.model.empty()) {
+      const OpenModel model = open_model(flags.model);
+      made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan), model.spec.text);
+    }
   }
   if (!flags.reference.empty()) made.reference = reference_scores(reference_of(flags), flags.benchmark);
   if (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty()) return made;
@@ -100,6 +109,13 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   return made;
 }
 
+/// Shards may share an output folder.
+std::string result_file(const EvaluationResult& result) {
+  if (result.shard.empty()) return "eval.json";
+  const Shard shard = parse_shard(result.shard, "shard");
+  return fmt::format("eval.{}-of-{}.json", shard.number, shard.count);
+}
+
 Json reference_to_json(const std::vector<ReferenceScore>& reference) {
   Json list = Json::array();
   for (const ReferenceScore& one : reference)
@@ -112,8 +128,8 @@ int eval_command(const Flags& flags, const Context& context) {
   Evaluated made;
   if (!flags.recipe.empty()) {
     need(flags.submission.empty() && flags.lmms.empty() && flags.date.empty() && flags.compare.empty() &&
-             flags.merge.empty() && flags.reference.empty(),
-         "eval", "--submission, --lmms, --compare, --merge and --reference go with flags, not with a recipe");
+             flags.merge.empty() && flags.reference.empty() && flags.shard.empty(),
+         "eval", "--submission, --lmms, --compare, --merge, --reference and --shard go with flags, not with a recipe");
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context, folder.files());
@@ -121,7 +137,7 @@ int eval_command(const Flags& flags, const Context& context) {
     made = evaluate_flags(flags, context);
     results = {made.result};
     if (!flags.output.empty() && flags.merge.empty()) {
-      write_json(fs::path(flags.output) / "eval.json", evaluation_to_json(results));
+      write_json(fs::path(flags.output) / result_file(made.result), evaluation_to_json(results));
       if (made.comparison) write_json(fs::path(flags.output) / "comparison.json", comparison_to_json(*made.comparison));
     }
   }
@@ -135,12 +151,13 @@ int eval_command(const Flags& flags, const Context& context) {
   std::vector<std::vector<std::string>> rows{{"benchmark", "model", "category", "score"}};
   for (const EvaluationResult& result : results) {
     for (const auto& [name, value] : result.categories)
-      rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", name, fmt::format("{:.4f}", value)});
-    rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", fmt::format("all {}", result.count),
-                    result.scored ? fmt::format("{:.4f}", result.score) : "-"});
+      rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", name, score_text(result, value)});
+    const std::string all = result.shard.empty() ? "all" : "shard " + result.shard + ":";
+    rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", fmt::format("{} {}", all, result.count),
+                    result.scored ? score_text(result, result.score) : "-"});
   }
   for (const ReferenceScore& one : made.reference)
-    rows.push_back({flags.benchmark, one.source, one.setting, fmt::format("{:.4f}", one.score)});
+    rows.push_back({flags.benchmark, one.source, one.setting, score_text(made.result, one.score)});
   std::printf("%s", format_table(rows).c_str());
   if (made.comparison) {
     std::printf("\n%s", format_table(comparison_rows(*made.comparison)).c_str());
@@ -161,7 +178,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned");
   command->add_option("--benchmark", flags->benchmark, "vqa, vqav2, gqa, scienceqa, textvqa, pope, mme or mmbench");
-  command->add_option("--protocol", flags->protocol, "llava (default) or lmms, where lmms-eval's rules differ");
+  command->add_option("--protocol", flags->protocol, "llava (default), lmms as lmms-eval, or for mmbench plain: no request for a letter");
   command->add_option("--rule", flags->rule,
                       "How MMBench answers become letters: letter (default), vlmevalkit or lmms");
   add_dataset_flags(command, flags->dataset, false);
@@ -169,6 +186,8 @@ void add_eval(CLI::App& app, Context& context) {
       ->check(CLI::Range(int64_t(1), int64_t(4096)));
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of an answer (0: the benchmark's own limit)")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--shard", flags->shard,
+                      "K/N: ask only each N-th question from the K-th on; --merge joins the N answer files");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");

@@ -139,12 +139,14 @@ VerifyResult verify_stage(const Recipe& recipe, const Context& context, const Ou
   return result;
 }
 
-fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned) {
-  return answers_folder / fmt::format("{}-{}.jsonl", benchmark, pruned ? "pruned" : "dense");
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard) {
+  const std::string part = shard.whole() ? "" : fmt::format(".{}-of-{}", shard.number, shard.count);
+  return answers_folder / fmt::format("{}-{}{}.jsonl", benchmark, pruned ? "pruned" : "dense", part);
 }
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder) {
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
+                              const Shard& shard) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   const runtime::Engine engine(model, plan, run);
@@ -158,7 +160,8 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(dataset_fingerprint(*benchmark.samples));
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens, short_name(engine.dtype())));
   evaluation.fingerprint = key.hex();
-  evaluation.answers = answers_file(answers_folder, options.benchmark, pruned);
+  evaluation.shard = shard;
+  evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
   return evaluate(engine, processor, benchmark, evaluation);
 }
 

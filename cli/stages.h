@@ -48,11 +48,12 @@ VerifyResult verify_stage(const Recipe& recipe, const Context& context, const Ou
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const Context& context, const OutputFiles& files);
 
 /// The journal of a benchmark's answers in `answers_folder`.
-fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned);
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard = {});
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder);
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
+                              const Shard& shard = {});
 
 /// The config.json of a checkpoint folder, or the file itself where `model` is one.
 fs::path config_file(const fs::path& model);

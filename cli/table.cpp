@@ -14,6 +14,11 @@ double category(const EvaluationResult& result, const std::string& name) {
   throw InternalError("dense and pruned results have other categories");
 }
 
+/// The others of POPE's measures are in eval.json.
+bool shown(const std::string& category) {
+  return !category.ends_with("/precision") && !category.ends_with("/recall") && !category.ends_with("/yes_ratio");
+}
+
 }  // namespace
 
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
@@ -39,16 +44,25 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
+std::string score_text(const EvaluationResult& result, double value) {
+  return result.points ? fmt::format("{:.1f}", value) : fmt::format("{:.4f}", value);
+}
+
 std::string run_table(const std::vector<EvaluationResult>& results, const Comparison& comparison) {
   std::vector<std::vector<std::string>> rows{{"", "dense", "pruned", "pruned / dense"}};
   for (size_t i = 0; i + 1 < results.size(); i += 2) {
     const EvaluationResult &dense = results[i], &pruned = results[i + 1];
+    const auto text = [&](double value) { return dense.points ? fmt::format("{:.1f}", value) : percent(value); };
     const auto add = [&](const std::string& name, double d, double p) {
-      rows.push_back({name, percent(d), percent(p), d > 0 ? percent(p / d) : "-"});
+      rows.push_back({fmt::format("{}: {}", dense.benchmark, name), text(d), text(p), d > 0 ? percent(p / d) : "-"});
     };
     for (const auto& [name, value] : dense.categories)
-      add(fmt::format("accuracy: {}", name), value, category(pruned, name));
-    add(fmt::format("accuracy: all {} questions ({})", dense.count, dense.benchmark), dense.score, pruned.score);
+      if (shown(name)) add(name, value, category(pruned, name));
+    const std::string headline = fmt::format("{}, {} scored", benchmark_named(dense.benchmark).headline, dense.count);
+    if (dense.scored)
+      add(headline, dense.score, pruned.score);
+    else
+      rows.push_back({fmt::format("{}: {} answered, not scored: no labels", dense.benchmark, dense.count)});
   }
   const auto &d = comparison.dense, &p = comparison.pruned;
   rows.push_back({"visual FLOPs (paper)", "100.0 %", percent(comparison.paper_fraction), percent(comparison.paper_fraction)});

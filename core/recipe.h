@@ -64,7 +64,7 @@ struct EvaluateOptions {
   DatasetOptions dataset;
   int64_t batch_size = 1;
   int64_t max_new_tokens = 0;  // 0: the benchmark's own
-  std::string protocol;        // llava | lmms; "": llava
+  std::string protocol;        // llava | lmms | plain (mmbench); "": llava
   std::string rule;            // MMBench: letter | vlmevalkit | lmms; "": the protocol's own
 };
 

@@ -17,7 +17,7 @@ namespace yopo {
 
 namespace {
 
-constexpr int64_t kLmmsGqaTokens = 16;
+constexpr int64_t kLmmsTokens = 16;  // of an answer, in lmms-eval's tasks of short answers
 
 /// The `count` of `units` (one a sample) that a hash chooses, as flags of the samples. 0: all.
 std::vector<bool> choose_units(const std::vector<std::string>& units, int64_t count) {
@@ -79,7 +79,10 @@ void open_plain(const BenchmarkSource& source, OpenBenchmark& into) {
 void open_vqav2(const BenchmarkSource& source, OpenBenchmark& into) {
   const auto data = chosen(read_vqav2(source), source.dataset.samples, kById);
   into.samples = samples_of(data);
-  into.score = [data](const Answers& answers) { return score_vqav2(*data, answers); };
+  into.score = [data, protocol = source.protocol](const Answers& answers) {
+    return score_vqav2(*data, answers, protocol);
+  };
+  if (source.protocol == "lmms") into.max_new_tokens = kLmmsTokens;
   into.full_list = data->full_list;
 }
 
@@ -89,13 +92,16 @@ void open_gqa(const BenchmarkSource& source, OpenBenchmark& into) {
   into.score = [data, protocol = source.protocol](const Answers& answers) {
     return score_gqa(*data, answers, protocol);
   };
-  if (source.protocol == "lmms") into.max_new_tokens = kLmmsGqaTokens;
+  if (source.protocol == "lmms") into.max_new_tokens = kLmmsTokens;
 }
 
 void open_scienceqa(const BenchmarkSource& source, OpenBenchmark& into) {
   const auto data = chosen(read_scienceqa(source), source.dataset.samples, kById);
   into.samples = samples_of(data);
-  into.score = [data](const Answers& answers) { return score_scienceqa(*data, answers); };
+  into.score = [data, protocol = source.protocol](const Answers& answers) {
+    return score_scienceqa(*data, answers, protocol);
+  };
+  if (source.protocol == "lmms") into.max_new_tokens = kLmmsTokens;
 }
 
 void open_textvqa(const BenchmarkSource& source, OpenBenchmark& into) {
@@ -144,7 +150,10 @@ void open_mme(const BenchmarkSource& source, OpenBenchmark& into) {
   const auto data = chosen(read_mme(source), source.dataset.samples,
                            [](const Mme& mme, size_t i) { return std::to_string(mme.questions[i].pair); });
   into.samples = samples_of(data);
-  into.score = [data](const Answers& answers) { return score_mme(*data, answers); };
+  into.score = [data, protocol = source.protocol](const Answers& answers) {
+    return score_mme(*data, answers, protocol);
+  };
+  if (source.protocol == "lmms") into.max_new_tokens = kLmmsTokens;
   into.key_of = [data]() -> KeyOf {
     return [data](const Json& record, const std::string& where) {
       return mme_key(*data, question_id_text(record, where), get_string(record, "prompt", where), where);
@@ -165,13 +174,13 @@ void open_mmbench(const BenchmarkSource& source, OpenBenchmark& into) {
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> table = {
       {"vqa", {"llava"}, {}, 128, "mean score", open_plain},
-      {"vqav2", {"llava"}, {}, 128, "mean soft accuracy", open_vqav2},
+      {"vqav2", {"llava", "lmms"}, {}, 128, "mean soft accuracy", open_vqav2},
       {"gqa", {"llava", "lmms"}, {}, 128, "accuracy", open_gqa},
-      {"scienceqa", {"llava"}, {}, 1024, "accuracy of questions with an image", open_scienceqa},
+      {"scienceqa", {"llava", "lmms"}, {}, 1024, "accuracy of questions with an image", open_scienceqa},
       {"textvqa", {"llava", "lmms"}, {}, 128, "mean soft accuracy", open_textvqa},
       {"pope", {"llava", "lmms"}, {}, 128, "mean F1 of the splits", open_pope},
-      {"mme", {"llava"}, {}, 128, "perception points", open_mme},
-      {"mmbench", {"llava", "lmms"}, mmbench_rules(), 1024, "hit rate of the groups", open_mmbench},
+      {"mme", {"llava", "lmms"}, {}, 128, "perception points", open_mme, true},
+      {"mmbench", {"llava", "lmms", "plain"}, mmbench_rules(), 1024, "hit rate of the groups", open_mmbench},
   };
   return table;
 }

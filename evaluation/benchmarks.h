@@ -20,6 +20,7 @@ struct Benchmark {
   int64_t max_new_tokens;          // of an answer, protocol llava
   std::string headline;            // what the score is
   void (*open)(const BenchmarkSource& source, OpenBenchmark& into);
+  bool points = false;  // its scores are points, not fractions
 };
 
 /// All of them; and one by its name: UserError with the nearest known one.

@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "core/recipe.h"
 #include "evaluation/benchmarks.h"
+#include "evaluation/shard.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"
 
@@ -16,10 +17,14 @@ struct EvaluationResult {
   double score = 0;
   std::vector<std::pair<std::string, double>> categories;  // sorted by name
   std::string rule;    // how answers became letters (MMBench); "": there is none to choose
-  bool scored = true;  // false: the benchmark has no labels here; the score is null
+  bool points = false;  // score and categories are points, not fractions (MME)
+  bool scored = true;   // false: the benchmark has no labels here; the score is null
   std::vector<std::pair<std::string, int64_t>> details;  // counts behind the scores, sorted by name
   int64_t batch_size = 1;
+  std::string shard;  // "2/3" where only that part of the questions was asked: then nothing is scored
   double seconds = 0;
+  // Of them: in the model; making its inputs (images and tokens), in threads beside it; waiting for these; writing answers.
+  double seconds_model = 0, seconds_prepare = 0, seconds_waited = 0, seconds_journal = 0;
 };
 Json evaluation_to_json(const std::vector<EvaluationResult>& results);
 std::vector<EvaluationResult> evaluation_from_json(const Json& json, const std::string& where);
@@ -30,8 +35,10 @@ struct EvaluationRun {
   bool pruned = false;
   fs::path answers;        // answers.jsonl: the journal; a killed run continues from it
   std::string fingerprint; // of model, plan, prompt and protocol: another one's journal is refused (UserError)
+  Shard shard;             // the part of the questions to ask
 };
-/// Asks every question (in batches through the runtime), writes the journal as it goes, scores.
+/// Asks every question of the shard that the journal has no answer to (in batches through the runtime; coming images are
+/// prepared meanwhile), writes the journal as it goes, and scores where the shard is the whole.
 EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const OpenBenchmark& benchmark,
                           const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).

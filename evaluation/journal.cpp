@@ -1,6 +1,7 @@
 #include "evaluation/journal.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,39 +20,64 @@ std::string question_id_text(const Json& record, const std::string& where) {
   return id.dump();
 }
 
-AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of) : path_(path) {
-  const fs::path seal = path.string() + ".fingerprint";
-  if (fs::exists(path)) {
-    require(fs::exists(seal), "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
-            path.string(), seal.string());
-    std::string found = read_text(seal);
-    while (!found.empty() && found.back() == '\n') found.pop_back();
-    require(found == fingerprint,
-            "{}: holds answers of another model, plan or question file; remove it or choose another output", path.string());
-    const std::string text = read_text(path);
-    const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-    size_t line = 0;
-    for (size_t at = 0; at < whole;) {
-      const size_t end = text.find('\n', at);
-      const std::string where = fmt::format("{}:{}", path.string(), ++line);
-      const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
-      answers_[key_of(record, where)] = get_string(record, "text", where);
-      at = end + 1;
-    }
-    // A kill can leave half a line behind the last whole one; it was never counted as answered.
-    if (whole != text.size()) {
-      std::error_code error;
-      fs::resize_file(path, whole, error);
-      require(!error, "{}: cannot drop its unfinished last line: {}", path.string(), error.message());
-    }
-  } else {
-    std::error_code error;
-    if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
-    require(!error, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
-    write_text(seal, fingerprint + "\n");
+namespace {
+
+constexpr std::chrono::seconds kSyncEvery{1};
+
+/// Opened for appending, and held: two runs over one journal would ask everything twice.
+int open_held(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  require(descriptor >= 0, "{}: cannot open for writing: {}", path.string(), std::strerror(errno));
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(descriptor);
+    fail("{}: another yopo is writing answers into this file; wait for it or choose another output", path.string());
   }
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  require(descriptor_ >= 0, "{}: cannot open for writing: {}", path.string(), std::strerror(errno));
+  return descriptor;
+}
+
+}  // namespace
+
+AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of) : path_(path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  require(!error, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
+  descriptor_ = open_held(path);
+  try {
+    take_up(fingerprint, key_of);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of) {
+  const fs::path seal = path_.string() + ".fingerprint";
+  const std::string text = read_text(path_);
+  if (text.empty()) {
+    // Nobody's answers yet: new, or killed before the first of them.
+    write_text(seal, fingerprint + "\n");
+    return;
+  }
+  require(fs::exists(seal), "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
+          path_.string(), seal.string());
+  std::string found = read_text(seal);
+  while (!found.empty() && found.back() == '\n') found.pop_back();
+  require(found == fingerprint,
+          "{}: holds answers of another model, plan or question file; remove it or choose another output", path_.string());
+  const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
+  size_t line = 0;
+  for (size_t at = 0; at < whole;) {
+    const size_t end = text.find('\n', at);
+    const std::string where = fmt::format("{}:{}", path_.string(), ++line);
+    const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
+    answers_[key_of(record, where)] = get_string(record, "text", where);
+    at = end + 1;
+  }
+  // A kill can leave half a line behind the last whole one; it was never counted as answered.
+  if (whole == text.size()) return;
+  std::error_code error;
+  fs::resize_file(path_, whole, error);
+  require(!error, "{}: cannot drop its unfinished last line: {}", path_.string(), error.message());
 }
 
 AnswerJournal::~AnswerJournal() {
@@ -80,7 +106,7 @@ void AnswerJournal::add(const Sample& sample, const std::string& text, const std
   answers_[question_key(sample)] = text;
 }
 
-void AnswerJournal::flush() {
+void AnswerJournal::flush(bool sync) {
   size_t at = 0;
   while (at < pending_.size()) {
     const ssize_t wrote = ::write(descriptor_, pending_.data() + at, pending_.size() - at);
@@ -89,6 +115,9 @@ void AnswerJournal::flush() {
     at += size_t(wrote);
   }
   pending_.clear();
+  const auto now = std::chrono::steady_clock::now();
+  if (!sync && now - synced_ < kSyncEvery) return;
+  synced_ = now;
   require(::fsync(descriptor_) == 0, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
 }
 

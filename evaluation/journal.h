@@ -2,6 +2,7 @@
 // again.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <string>
@@ -18,11 +19,12 @@ std::string question_id_text(const Json& record, const std::string& where);
 using KeyOf = std::function<std::string(const Json& record, const std::string& where)>;
 
 /// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside it,
-/// `<file>.fingerprint` says which model, plan, prompt and protocol the answers belong to. MMBench's lines hold round_id, options and option_char as well.
+/// `<file>.fingerprint` says which model, plan, prompt, protocol and shard the answers belong to. MMBench's lines hold
+/// round_id, options and option_char as well.
 class AnswerJournal {
  public:
   /// Reads what is there. A last line that a kill cut short is dropped; any other damage, or another fingerprint, is a
-  /// UserError and the file stays as it is.
+  /// UserError and the file stays as it is. So is a journal that another process holds.
   AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of = question_id_text);
   ~AnswerJournal();
   AnswerJournal(const AnswerJournal&) = delete;
@@ -30,13 +32,16 @@ class AnswerJournal {
 
   const std::map<std::string, std::string>& answers() const { return answers_; }
   void add(const Sample& sample, const std::string& text, const std::string& model);
-  /// Appends what was added since to the file and syncs it. UserError naming the file on failure.
-  void flush();
+  /// Appends what was added since to the file, where a killed process leaves it. Once a second it is also synced to the
+  /// disk, for the machine's own end, and so it is on `sync`. UserError naming the file on failure.
+  void flush(bool sync = false);
 
  private:
+  void take_up(const std::string& fingerprint, const KeyOf& key_of);
   fs::path path_;
   std::map<std::string, std::string> answers_;  // question_key -> text
   std::string pending_;
+  std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
   int descriptor_ = -1;
 };
 

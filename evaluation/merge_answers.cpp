@@ -3,7 +3,7 @@
 #include <unordered_map>
 
 #include "core/progress.h"
-#include "datasets/unicode.h"
+#include "evaluation/shard.h"
 
 namespace yopo {
 
@@ -11,30 +11,70 @@ namespace {
 
 constexpr size_t kNamed = 10;  // questions without an answer, in the message
 
-fs::path seal_of(const fs::path& file) { return file.string() + ".fingerprint"; }
-
-/// The fingerprint beside an answer file, "" where there is none.
-std::string fingerprint_of(const fs::path& file) {
-  const fs::path seal = seal_of(file);
-  return fs::exists(seal) ? std::string(strip(read_text(seal, 1 << 16))) : std::string();
-}
-
-std::string shared_fingerprint(const std::vector<fs::path>& files) {
-  const std::string first = fingerprint_of(files[0]);
+/// The seals beside the files: all of one fingerprint, or all without.
+std::vector<AnswerSeal> shared_seals(const std::vector<fs::path>& files) {
+  std::vector<AnswerSeal> seals;
   for (const fs::path& file : files) {
-    const std::string own = fingerprint_of(file);
+    const std::string first = seals.empty() ? read_seal(file).fingerprint : seals[0].fingerprint;
+    const std::string& own = seals.emplace_back(read_seal(file)).fingerprint;
     require(own.empty() == first.empty(), "{} says which model its answers are of, {} does not; they cannot be merged",
             seal_of(own.empty() ? files[0] : file).string(), (own.empty() ? file : files[0]).string());
     require(own == first, "{} and {} are answers of different models, plans or question files: fingerprints {} and {}",
             files[0].string(), file.string(), printable(first), printable(own));
   }
-  return first;
+  return seals;
+}
+
+std::string shard_name(const AnswerSeal& seal) {
+  return seal.shard.whole() ? "no shard" : "shard " + seal.shard.text();
+}
+
+/// Files that are shards must be all of one division.
+void check_shards(const std::vector<fs::path>& files, const std::vector<AnswerSeal>& seals) {
+  const int64_t count = seals[0].shard.count;
+  std::unordered_map<int64_t, size_t> file_of;
+  for (size_t i = 0; i < files.size(); ++i) {
+    const Shard& shard = seals[i].shard;
+    require(shard.count == count, "merge: {} is {}, {} is {}: they are no parts of one division", files[0].string(),
+            shard_name(seals[0]), files[i].string(), shard_name(seals[i]));
+    if (shard.whole()) continue;
+    const auto [first, fresh] = file_of.emplace(shard.number, i);
+    require(fresh, "merge: {} and {} are both shard {}", files[first->second].string(), files[i].string(),
+            shard.text());
+  }
+  std::vector<std::string> missing;
+  int64_t absent = 0;
+  for (int64_t number = 1; count > 1 && number <= count; ++number) {
+    if (file_of.contains(number)) continue;
+    if (absent++ < int64_t(kNamed)) missing.push_back(Shard{number, count}.text());
+  }
+  require(absent == 0, "merge: shard {}{} is missing; the files are {} of the {} shards", fmt::join(missing, ", "),
+          absent > int64_t(kNamed) ? ", ..." : "", files.size(), count);
 }
 
 struct Line {
   std::string text, record, where;
   size_t file = 0;
+  int64_t shard = 1;
 };
+
+/// UserError naming the questions that no file answers, and of a shard its file.
+void check_complete(const OpenBenchmark& benchmark, const std::unordered_map<std::string, Line>& lines,
+                    const std::vector<fs::path>& files, const std::vector<AnswerSeal>& seals) {
+  std::vector<std::string> missing;
+  std::string unfinished;
+  size_t absent = 0;
+  for (const Sample& sample : *benchmark.samples) {
+    const Line& line = lines.at(question_key(sample));
+    if (!line.where.empty()) continue;
+    for (size_t i = 0; unfinished.empty() && i < files.size(); ++i)
+      if (!seals[i].shard.whole() && seals[i].shard.number == line.shard)
+        unfinished = fmt::format("; {} (shard {}) is not finished", files[i].string(), seals[i].shard.text());
+    if (absent++ < kNamed) missing.push_back(fmt::format("{} ({})", printable(sample.id), sample.where));
+  }
+  require(absent == 0, "merge: {} of {} questions are answered in none of the files: {}{}{}", absent,
+          benchmark.samples->size(), fmt::join(missing, ", "), absent > kNamed ? ", ..." : "", unfinished);
+}
 
 }  // namespace
 
@@ -44,10 +84,12 @@ int64_t merge_answers(const std::vector<fs::path>& files, const OpenBenchmark& b
     for (size_t k = 0; k < i; ++k)
       require(fs::weakly_canonical(files[i]) != fs::weakly_canonical(files[k]), "merge: {} is given twice",
               files[i].string());
-  const std::string fingerprint = shared_fingerprint(files);
+  const std::vector<AnswerSeal> seals = shared_seals(files);
+  check_shards(files, seals);
 
+  const std::vector<int64_t> shards = shards_of(benchmark, seals[0].shard.count);
   std::unordered_map<std::string, Line> lines;
-  for (const Sample& sample : *benchmark.samples) lines.try_emplace(question_key(sample));
+  for (size_t i = 0; i < shards.size(); ++i) lines[question_key((*benchmark.samples)[i])].shard = shards[i];
   // One for all files: where a question stands twice among the questions, its second answer may lie in another file.
   const KeyOf key_of = benchmark.key_of();
   for (size_t i = 0; i < files.size(); ++i)
@@ -57,6 +99,9 @@ int64_t merge_answers(const std::vector<fs::path>& files, const OpenBenchmark& b
       const std::string id = question_id_text(line.value, where);
       require(place != lines.end(), "{}: question_id {} is not among the questions", where, printable(id));
       Line& known = place->second;
+      const Shard& shard = seals[i].shard;
+      require(known.shard == shard.number, "{}: question_id {} belongs to shard {}/{}, but the file is shard {}", where,
+              printable(id), known.shard, shard.count, shard.text());
       const std::string text = get_string(line.value, "text", where);
       if (!known.where.empty() && known.file == i)
         warn(fmt::format("{}: question_id {} is answered again; the last answer counts", where, printable(id)));
@@ -65,22 +110,15 @@ int64_t merge_answers(const std::vector<fs::path>& files, const OpenBenchmark& b
                 printable(id), printable(known.text), printable(text));
         continue;
       }
-      known = {text, line.value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", where, i};
+      known = {text, line.value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", where, i, known.shard};
     }
 
-  std::vector<std::string> missing;
-  size_t absent = 0;
-  for (const Sample& sample : *benchmark.samples) {
-    if (!lines.at(question_key(sample)).where.empty()) continue;
-    if (absent++ < kNamed) missing.push_back(fmt::format("{} ({})", printable(sample.id), sample.where));
-  }
-  require(absent == 0, "merge: {} of {} questions are answered in none of the files: {}{}", absent,
-          benchmark.samples->size(), fmt::join(missing, ", "), absent > kNamed ? ", ..." : "");
+  check_complete(benchmark, lines, files, seals);
 
   AtomicFile merged(target);
   for (const Sample& sample : *benchmark.samples) merged.write(lines.at(question_key(sample)).record);
   // The seal first: answers without it would not be taken for a journal, a seal without answers harms nobody.
-  if (!fingerprint.empty()) write_text(seal_of(target), fingerprint + "\n");
+  if (!seals[0].fingerprint.empty()) write_text(seal_of(target), seals[0].fingerprint + "\n");
   merged.commit();
   return int64_t(benchmark.samples->size());
 }

@@ -182,19 +182,23 @@ std::u32string first_pass(std::string_view answer) {
   return plain(std::u32string(strip_spaces(out)));
 }
 
-/// Whether a comma stands between two digits anywhere.
-bool comma_between_digits(std::u32string_view text) {
-  for (size_t i = 1; i + 1 < text.size(); ++i)
-    if (text[i] == U',' && is_decimal_digit(text[i - 1]) && is_decimal_digit(text[i + 1])) return true;
+/// Whether one comma, or of `runs` one or more, stand between two digits anywhere.
+bool comma_between_digits(std::u32string_view text, bool runs) {
+  for (size_t i = 1; i + 1 < text.size(); ++i) {
+    if (text[i] != U',' || !is_decimal_digit(text[i - 1])) continue;
+    size_t end = i + 1;
+    while (runs && end < text.size() && text[end] == U',') ++end;
+    if (end < text.size() && is_decimal_digit(text[end])) return true;
+  }
   return false;
 }
 
 /// Punctuation goes where one of its kind touches a space anywhere in the input or a comma stands between digits, else it
 /// becomes a space. Then the periods no digit follows, up to 32 of
 /// them: the pattern's mistyped look-behind asks nothing of what stands before.
-std::u32string punctuation_pass(std::u32string_view text) {
+std::u32string punctuation_pass(std::u32string_view text, bool comma_runs = false) {
   std::array<bool, 128> touches_space{}, punctuation{};
-  const bool delete_all = comma_between_digits(text);
+  const bool delete_all = comma_between_digits(text, comma_runs);
   for (char32_t p : kPunctuation) {
     punctuation[p] = true;
     touches_space[p] = delete_all || text.find(std::u32string{p, U' '}) != std::u32string_view::npos ||
@@ -235,6 +239,11 @@ std::u32string word_pass(std::u32string_view text) {
   return out;
 }
 
+void check_annotators(const std::vector<std::string>& expected) {
+  require(expected.size() == kAnnotators, "the official scorer expects the answers of {} annotators, found {}",
+          kAnnotators, expected.size());
+}
+
 /// The mean over the annotators of min(1, matches among the others / 3); `match`: whose answer it is.
 double soft_accuracy(const std::vector<bool>& match) {
   const double matches = double(std::count(match.begin(), match.end(), true));
@@ -253,9 +262,19 @@ std::string vqa_official_normalize(const std::string& answer) {
   return encode_utf8(word_pass(lower(punctuation_pass(decode_utf8(answer)))));
 }
 
+double vqa_lmms_score(const std::string& answer, const std::vector<std::string>& expected) {
+  check_annotators(expected);
+  const auto normal = [](const std::string& text) {
+    return word_pass(lower(punctuation_pass(plain(decode_utf8(text)), true)));
+  };
+  const std::u32string said = normal(answer);
+  std::vector<bool> match;
+  for (const std::string& one : expected) match.push_back(normal(one) == said);
+  return soft_accuracy(match);
+}
+
 double vqa_official_score(const std::string& answer, const std::vector<std::string>& expected) {
-  require(expected.size() == kAnnotators, "the official scorer expects the answers of {} annotators, found {}",
-          kAnnotators, expected.size());
+  check_annotators(expected);
   std::vector<std::u32string> given;
   for (const std::string& one : expected) given.push_back(plain(decode_utf8(one)));
   std::u32string said = plain(decode_utf8(answer));

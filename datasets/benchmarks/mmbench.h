@@ -25,7 +25,8 @@ struct Mmbench {
 
 /// questions: TSV with columns index, question, image and A, and B-D, hint, answer, category, l2-category where there
 /// are any. An option or hint is missing when pandas or LLaVA takes it so; options stop at the first missing one. An
-/// image column that holds an index stands for that row's image. UserError naming file and line for a damaged table, an
+/// image column that holds an index stands for that row's image. Protocol plain asks without the request for a letter,
+/// for models that answer with one unasked. UserError naming file and line for a damaged table, an
 /// image that is none, a repeated index, an answer that is no option's letter.
 Mmbench read_mmbench(const BenchmarkSource& source);
 

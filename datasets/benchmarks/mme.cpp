@@ -50,8 +50,9 @@ std::string key_of(std::string_view category, std::string_view image, std::strin
   return fmt::format("{}/{}\n{}", category, image, question);
 }
 
-/// The question as LLaVA asks it.
-std::string asked_text(std::string_view question) {
+/// The question as LLaVA asks it, or lmms-eval.
+std::string asked_text(std::string_view question, std::string_view protocol) {
+  if (protocol == "lmms") return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + std::string(kShortAnswer);
   if (question.ends_with(kYesOrNo)) question = strip_right(question.substr(0, question.size() - kYesOrNo.size()));
   return std::string(question) + std::string(kShortAnswer);
 }
@@ -62,7 +63,7 @@ struct Truth {
 
 /// One category folder: its samples in the order of the file names.
 void read_category(const fs::path& folder, const std::string& category, ImageFolder& images, bool add_images,
-                   Mme& data, std::map<std::string, Truth>& truth) {
+                   std::string_view protocol, Mme& data, std::map<std::string, Truth>& truth) {
   const bool apart = fs::is_directory(folder / "images");
   const fs::path text_folder = apart ? folder / "questions_answers_YN" : folder;
   const fs::path image_folder = apart ? folder / "images" : folder;
@@ -90,7 +91,7 @@ void read_category(const fs::path& folder, const std::string& category, ImageFol
       sample.key = key_of(category, image, line.question);
       sample.where = line.where;
       sample.category = category;
-      sample.text = asked_text(line.question);
+      sample.text = asked_text(line.question, protocol);
       sample.answers = {line.answer};
       if (add_images) images.add(sample, {name});
       require(truth.emplace(sample.key, Truth{line.answer, line.where}).second, "{}: the same question twice",
@@ -112,6 +113,7 @@ std::vector<Sample> ask_as_file(const BenchmarkSource& source, ImageFolder& imag
     require(fresh, "{}: the question is asked by {} already", sample.where, first->second);
     sample.category = sample.id.substr(0, sample.id.find('/'));
     sample.answers = {truth.at(sample.key).answer};
+    if (source.protocol == "lmms") sample.text = asked_text(sample.key.substr(sample.key.find('\n') + 1), "lmms");
   }
   for (const auto& [key, one] : truth)
     require(asked.contains(key), "{}: the question is not asked in {}", one.where, source.dataset.questions.string());
@@ -191,7 +193,7 @@ Mme read_mme(const BenchmarkSource& source) {
   std::map<std::string, Truth> truth;
   const bool file = !source.dataset.questions.empty();
   for (const std::string& name : found)
-    read_category(root / name, name, images, !file, data, truth);
+    read_category(root / name, name, images, !file, source.protocol, data, truth);
   if (file) data.samples = ask_as_file(from, images, data, truth);
 
   // Consecutive questions of a category are a pair, whatever stands between them in the file.

@@ -17,7 +17,8 @@ struct ScienceQa {
 };
 
 /// questions: [{id, image?, conversations: [{from: human, value}, ...]}]; asked is the first turn without <image>,
-/// stripped, and the request for a letter. annotations: problems.json {id: {choices, answer}} and pid_splits.json
+/// stripped, and the request for a letter; protocol lmms words it anew from the problem's hint, question and choices.
+/// annotations: problems.json {id: {choices, answer}} and pid_splits.json
 /// {test: [ids]}, or their folder. UserError naming file and place for a question that is no problem of the split test,
 /// and for an answer outside its choices.
 ScienceQa read_scienceqa(const BenchmarkSource& source);

@@ -17,18 +17,23 @@ struct Counts {
 
 }  // namespace
 
-YesNo mme_answer(const std::string& answer) {
-  const std::u32string start = lower(decode_utf8(answer)).substr(0, kPrefix);
+YesNo mme_answer(const std::string& answer, std::string_view protocol) {
+  std::u32string text = lower(decode_utf8(answer));
+  if (protocol == "lmms") {
+    text = decode_utf8(replace_all(std::string(strip(encode_utf8(text))), ".", ""));
+    if (text.size() == 1) return text == U"y" ? YesNo::Yes : text == U"n" ? YesNo::No : YesNo::Neither;
+  }
+  const std::u32string start = text.substr(0, kPrefix);
   if (start.find(U"yes") != std::u32string::npos) return YesNo::Yes;
   return start.find(U"no") != std::u32string::npos ? YesNo::No : YesNo::Neither;
 }
 
-Score score_mme(const Mme& data, const Answers& answers) {
+Score score_mme(const Mme& data, const Answers& answers, std::string_view protocol) {
   Score score;
   std::map<std::string, Counts> categories;
   for (size_t i = 0; i < data.samples.size(); ++i) {
     const MmeQuestion& question = data.questions[i];
-    const YesNo said = mme_answer(answer_to(data.samples[i], answers));
+    const YesNo said = mme_answer(answer_to(data.samples[i], answers), protocol);
     const bool hit = said == (question.yes ? YesNo::Yes : YesNo::No);
     Counts& counts = categories[question.category];
     ++counts.questions;

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "datasets/unicode.h"
 
 namespace yopo {
 
@@ -34,7 +35,14 @@ char scienceqa_letter(const std::string& answer) {
   return matches == 1 ? letter : 0;
 }
 
-Score score_scienceqa(const ScienceQa& data, const Answers& answers) {
+char scienceqa_letter_lmms(const std::string& answer) {
+  const std::string_view text = strip(answer);
+  if (text.size() == 1 && text[0] >= 'a') return scienceqa_letter_lmms(std::string(1, char(text[0] - 'a' + 'A')));
+  const bool named = !text.empty() && is_option(text[0]) && (text.size() == 1 || text[1] == '.');
+  return named ? text[0] : 0;
+}
+
+Score score_scienceqa(const ScienceQa& data, const Answers& answers, std::string_view protocol) {
   Score score;
   int64_t hits = 0, missing = 0, unparsed = 0, image_hits = 0, image_count = 0;
   for (size_t i = 0; i < data.samples.size(); ++i) {
@@ -46,7 +54,8 @@ Score score_scienceqa(const ScienceQa& data, const Answers& answers) {
       score.values.push_back(0);
       continue;
     }
-    const char letter = scienceqa_letter(answer->second);
+    const char letter =
+        protocol == "lmms" ? scienceqa_letter_lmms(answer->second) : scienceqa_letter(answer->second);
     const int64_t choice = letter - 'A';
     const bool hit = letter != 0 && choice < std::min(question.choices, kLetters) && choice == question.answer;
     score.values.push_back(hit ? 1 : 0);

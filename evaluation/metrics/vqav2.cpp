@@ -6,13 +6,14 @@
 
 namespace yopo {
 
-Score score_vqav2(const VqaV2& data, const Answers& answers) {
+Score score_vqav2(const VqaV2& data, const Answers& answers, std::string_view protocol) {
   Score score;
   score.scored = data.annotated;
   std::map<std::string, std::pair<double, int64_t>> types;
+  const bool lmms = protocol == "lmms";
   double total = 0;
   const auto add = [&](const std::string& answer, const std::vector<std::string>& expected, const std::string& type) {
-    const double value = vqa_official_score(answer, expected);
+    const double value = lmms ? vqa_lmms_score(answer, expected) : vqa_official_score(evalai_normalize(answer), expected);
     total += value;
     ++score.count;
     types[type].first += value;
@@ -20,7 +21,7 @@ Score score_vqav2(const VqaV2& data, const Answers& answers) {
     return value;
   };
   for (size_t i = 0; i < data.samples.size(); ++i) {
-    const std::string answer = evalai_normalize(answer_to(data.samples[i], answers));
+    const std::string& answer = answer_to(data.samples[i], answers);
     score.groups.push_back(data.annotated ? std::vector{data.questions[i].answer_type} : std::vector<std::string>());
     score.values.push_back(data.annotated ? add(answer, data.samples[i].answers, data.questions[i].answer_type) : NAN);
   }

@@ -82,8 +82,9 @@ TEST_F(Benchmarks, KnowTheirProtocolsRulesAndLimits) {
   made.benchmark = "poppe";
   EXPECT_USER_ERROR(open_benchmark(made, false), "found 'poppe'; did you mean 'pope'?");
   EvaluateOptions points = mme();
-  points.protocol = "lmms";
-  EXPECT_USER_ERROR(open_benchmark(points, false), "benchmark mme: protocol: expected one of llava, found 'lmms'");
+  points.protocol = "plain";
+  EXPECT_USER_ERROR(open_benchmark(points, false),
+                    "benchmark mme: protocol: expected one of llava, lmms, found 'plain'");
 
   write_file(folder_ / "g.jsonl", R"({"question_id": "1", "image": "a.jpg", "text": "t"})");
   write_file(folder_ / "g.json", R"({"1": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}}})");
@@ -100,6 +101,54 @@ TEST_F(Benchmarks, KnowTheirProtocolsRulesAndLimits) {
   EXPECT_EQ(open_benchmark(choice, false).rule, "lmms");
   choice.rule = "vlmevalkit";
   EXPECT_EQ(open_benchmark(choice, false).rule, "vlmevalkit");
+}
+
+TEST_F(Benchmarks, AreWordedByTheirProtocol) {
+  const std::string letter(kOptionLetter), brief(kShortAnswer);
+  EvaluateOptions points = mme();
+  EXPECT_EQ(open_benchmark(points, false).samples->at(0).text, "Is A?" + brief);
+  points.protocol = "lmms";
+  const OpenBenchmark spaced = open_benchmark(points, false);
+  EXPECT_EQ(spaced.max_new_tokens, 16);
+  EXPECT_EQ(spaced.samples->at(0).text, "Is A? " + brief);  // of two spaces one goes with the request
+  EXPECT_EQ(spaced.samples->at(1).text, "Is B?" + brief);
+  // LLaVA's own file gives the order, the protocol the wording.
+  write_file(folder_ / "mme.jsonl",
+             "{\"question_id\": \"count/2.png\", \"image\": \"2.png\", \"text\": \"Is A?\"}\n"
+             "{\"question_id\": \"count/2.png\", \"image\": \"2.png\", \"text\": \"Is B?\"}\n"
+             "{\"question_id\": \"count/1.png\", \"image\": \"1.png\", \"text\": \"Is B?\"}\n"
+             "{\"question_id\": \"count/1.png\", \"image\": \"1.png\", \"text\": \"Is A?\"}\n");
+  points.dataset.questions = folder_ / "mme.jsonl";
+  const OpenBenchmark listed = open_benchmark(points, false);
+  EXPECT_EQ(listed.samples->at(3).text, "Is A? " + brief);
+  // The stored prompt leads back to the question.
+  const Json record{{"question_id", "count/1.png"}, {"prompt", listed.samples->at(3).text}};
+  EXPECT_EQ(listed.key_of()(record, "answers.jsonl:1"), listed.samples->at(3).key);
+
+  write_file(folder_ / "s.json",
+             R"([{"id": "1", "image": "1.png", "conversations": [{"value": "<image>\nQ (A) a (B) b"}]},
+    {"id": "2", "conversations": [{"value": "Q"}]}])");
+  write_file(folder_ / "sqa/problems.json",
+             R"({"1": {"question": "Which?", "hint": "Look.", "choices": ["a", "b"], "answer": 1},
+    "2": {"question": "What?", "hint": "", "choices": ["c"], "answer": 0}})");
+  write_file(folder_ / "sqa/pid_splits.json", R"({"test": ["1", "2"]})");
+  EvaluateOptions science = options("scienceqa", "s.json", "sqa");
+  EXPECT_EQ(open_benchmark(science, false).samples->at(0).text, "Q (A) a (B) b" + letter);
+  science.protocol = "lmms";
+  const OpenBenchmark anew = open_benchmark(science, false);
+  EXPECT_EQ(anew.max_new_tokens, 16);
+  EXPECT_EQ(anew.samples->at(0).text, "Context: Look.\nWhich?\nA. a\nB. b" + letter);
+  EXPECT_EQ(anew.samples->at(0).prompt, "<image>\n" + anew.samples->at(0).text);
+  EXPECT_EQ(anew.samples->at(1).text, "What?\nA. c" + letter);
+  write_file(folder_ / "sqa/problems.json", R"({"1": {"choices": [1, "b"], "answer": 1, "question": "Q"}})");
+  EXPECT_USER_ERROR(open_benchmark(science, false), "problems.json: 1: choices: expected texts, found 1");
+
+  write_file(folder_ / "m.tsv", "index\tquestion\tA\tB\tanswer\timage\n1\tq\ta\tb\tA\t/9j/AAAA\n");
+  EvaluateOptions choice = options("mmbench", "m.tsv", "");
+  EXPECT_EQ(open_benchmark(choice, false).samples->at(0).text, "q\nA. a\nB. b" + letter);
+  choice.protocol = "plain";
+  EXPECT_EQ(open_benchmark(choice, false).samples->at(0).text, "q\nA. a\nB. b");
+  EXPECT_EQ(open_benchmark(choice, false).rule, "letter");
 }
 
 TEST_F(Benchmarks, TakeTheLastOfRepeatedAnswers) {

@@ -72,6 +72,29 @@ TEST(Journal, RefusesAnotherModelsAnswersAndKeepsThem) {
   EXPECT_EQ(read_file(file), before);
 }
 
+TEST(Journal, IsHeldByOneRunAtATime) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  {
+    AnswerJournal first(file, "abc");
+    EXPECT_USER_ERROR(AnswerJournal(file, "abc"), "another yopo is writing answers");
+    first.add(sample("1", "q1", "", ""), "yes", "m");
+    first.flush();
+  }
+  EXPECT_EQ(AnswerJournal(file, "abc").answers().size(), 1u);
+}
+
+TEST(Journal, WithoutAnswersIsAnyones) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  { AnswerJournal journal(file, "abc"); }
+  { AnswerJournal journal(file, "other"); }
+  EXPECT_EQ(read_file(file.string() + ".fingerprint"), "other\n");
+  write_file(file, "{\"question_id\": 1, \"te");  // of a first answer, cut short: nobody's whose seal is gone
+  fs::remove(file.string() + ".fingerprint");
+  EXPECT_USER_ERROR(AnswerJournal(file, "other"), "is missing");
+}
+
 TEST(Journal, RefusesDamageInTheMiddle) {
   const TemporaryFolder folder;
   const fs::path file = folder / "a.jsonl";
@@ -119,8 +142,16 @@ TEST(EvaluationJson, RoundTrips) {
   result.score = 0.5;
   result.categories = {{"a", 0.25}};
   result.batch_size = 4;
+  result.shard = "2/3";
+  result.points = true;
   result.seconds = 1.5;
+  result.seconds_model = 1.25;
+  result.seconds_waited = 0.125;
   const Json json = evaluation_to_json({result});
+  EXPECT_EQ(json["results"][0]["shard"], "2/3");
+  EXPECT_EQ(json["results"][0]["unit"], "points");
+  EXPECT_EQ(json["results"][0]["seconds_model"], 1.25);
+  EXPECT_FALSE(json["results"][0].contains("seconds_prepare"));
   EXPECT_EQ(evaluation_to_json(evaluation_from_json(json, "eval.json")), json);
 }
 

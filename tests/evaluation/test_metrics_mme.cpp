@@ -21,6 +21,14 @@ TEST(MmeAnswer, LooksAtFourCharacters) {
     EXPECT_EQ(mme_answer(other), YesNo::Neither) << other;
 }
 
+TEST(MmeAnswer, StripsAndDropsDotsUnderLmms) {
+  for (const char* yes : {"Yes", "   yes", "y", " Y. ", "y.e.s", ".eyes", "\xC2\xA0yes"})
+    EXPECT_EQ(mme_answer(yes, "lmms"), YesNo::Yes) << yes;
+  for (const char* no : {"   no", "n", "N.", "n.o", "know"}) EXPECT_EQ(mme_answer(no, "lmms"), YesNo::No) << no;
+  for (const char* other : {"", ".", "x", "yy", "ye s", "It is no", "maybe"})
+    EXPECT_EQ(mme_answer(other, "lmms"), YesNo::Neither) << other;
+}
+
 TEST(ScoreMme, SumsPointsOfPairs) {
   Mme data;
   const auto add = [&](const std::string& name, bool yes, int64_t pair) {

@@ -45,6 +45,21 @@ TEST(ScienceQaLetter, FollowsEachRule) {
     EXPECT_EQ(scienceqa_letter(answer), letter) << answer;
 }
 
+TEST(ScienceQaLetter, IsAloneOrBeforeADotUnderLmms) {
+  for (const auto& [answer, letter] : std::vector<std::pair<std::string, char>>{{"B", 'B'},
+                                                                                {" b\n", 'B'},
+                                                                                {"E.", 'E'},
+                                                                                {"B.blue", 'B'},
+                                                                                {"b.", 0},
+                                                                                {"F", 0},
+                                                                                {"f", 0},
+                                                                                {"", 0},
+                                                                                {"B blue", 0},
+                                                                                {"{", 0},
+                                                                                {"The answer is B.", 0}})
+    EXPECT_EQ(scienceqa_letter_lmms(answer), letter) << answer;
+}
+
 TEST(ScoreScienceQa, CountsImagesAndTotal) {
   ScienceQa data;
   const auto add = [&](int64_t choices, int64_t answer, bool image) {

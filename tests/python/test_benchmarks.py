@@ -14,7 +14,7 @@ from benchmarks.scorers import SCORERS, common, gqa, mmbench, mme, score, textvq
 from support import MODEL, Case, run
 
 COUNT = int(os.environ.get("YOPO_RANDOM_ANSWERS", 10000))  # a benchmark
-LMMS = ("gqa", "textvqa", "pope", "mmbench")  # the benchmarks that the command scores under protocol lmms
+LMMS = tuple(SCORERS)  # the benchmarks that the command scores under protocol lmms
 
 
 class BenchmarkCase(Case):
