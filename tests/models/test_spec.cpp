@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "models/input.h"
@@ -28,9 +29,18 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   EXPECT_EQ(model.spec.text.num_hidden_layers, 5);
   EXPECT_EQ(model.spec.text.head_dim, 16);
   EXPECT_EQ(model.spec.vision.layers_run, 2);
-  EXPECT_EQ(model.spec.image_tokens(), 36);
+  EXPECT_EQ(model.spec.image_tokens(), model.spec.family == "qwen2_vl" ? 0 : 36);
   std::set<std::string> named;
-  for (const TensorSlot& slot : tensor_table(model.spec)) EXPECT_TRUE(named.insert(slot.name).second) << slot.name;
+  for (const StoredTensor& tensor : stored_tensors(model.spec)) EXPECT_TRUE(named.insert(tensor.name).second) << tensor.name;
+  // Roles that share a tensor cover it, each row once.
+  std::map<std::string, std::vector<int>> rows;
+  for (const TensorSlot& slot : tensor_table(model.spec)) {
+    if (slot.part.whole()) continue;
+    std::vector<int>& taken = rows[slot.name];
+    taken.resize(size_t(slot.stored[0]));
+    for (int64_t row = 0; row < slot.shape[0]; ++row) ++taken.at(size_t(slot.part.row(row)));
+  }
+  for (const auto& [name, taken] : rows) EXPECT_EQ(taken, std::vector<int>(taken.size(), 1)) << name;
   // What is left over is the last vision block and the norm behind it, which the feature layer -2 never reaches.
   for (const auto& [name, view] : model.checkpoint.tensors()) {
     const bool unreached = name.find("encoder.layers.2.") != std::string::npos || name.find("post_layernorm") != std::string::npos;
@@ -38,9 +48,12 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Llava, EveryLayout,
+INSTANTIATE_TEST_SUITE_P(Families, EveryLayout,
                          ::testing::Values(Layout{"llava_hf/model", "llava-hf"}, Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
-                                           Layout{"llava_orig/model", "llava-original"}),
+                                           Layout{"llava_orig/model", "llava-original"}, Layout{"qwen2vl/model", "qwen2-vl"},
+                                           Layout{"internvl2_internlm2/model", "internvl2-InternLM2ForCausalLM"},
+                                           Layout{"internvl2_internlm2_6b/model", "internvl2-InternLM2ForCausalLM"},
+                                           Layout{"internvl2_phi3/model", "internvl2-Phi3ForCausalLM"}),
                          [](const auto& info) { return "layout" + std::to_string(info.index); });
 
 Json config_of(const std::string& folder) { return read_json(kFixtures / folder / "config.json"); }
@@ -67,6 +80,37 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   config = config_of("llava_orig/model");
   config["mm_projector_type"] = "linear";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mlp2x_gelu");
+}
+
+TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
+  const auto refused = [](const std::string& folder, const Json& patch, const std::string& part) {
+    Json config = config_of(folder);
+    config.merge_patch(patch);
+    EXPECT_USER_ERROR(spec_from_config(config, "config.json"), part);
+  };
+  const std::string qwen = "qwen2vl/model", intern = "internvl2_internlm2/model", phi = "internvl2_phi3/model";
+  refused(qwen, {{"rope_scaling", {{"mrope_section", {2, 3, 4}}}}}, "the sections sum to 9, half of head_dim is 8");
+  refused(qwen, {{"rope_scaling", {{"mrope_section", {2, 6}}}}}, "mrope_section: expected 3 numbers");
+  refused(qwen, {{"rope_scaling", nullptr}}, "rope_scaling");
+  refused(qwen, {{"rope_scaling", {{"type", "yarn"}}}}, "expected mrope, found yarn");
+  refused(qwen, {{"use_sliding_window", true}}, "use_sliding_window");
+  refused(qwen, {{"vision_config", {{"hidden_size", 65}}}}, "65 contradicts");
+  refused(qwen, {{"vision_config", {{"in_channels", 1}}}}, "in_channels: expected 3");
+  refused(qwen, {{"vision_config", {{"num_heads", 16}}}}, "no multiple of 4");
+  refused(qwen, {{"image_token_id", 5000}}, "image_token_id");
+  refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}}, "did you mean 'InternLM2ForCausalLM'");
+  refused(intern, {{"llm_config", {{"bias", true}}}}, "bias");
+  refused(intern, {{"llm_config", {{"rope_scaling", {{"type", "linear"}}}}}}, "expected dynamic, found linear");
+  refused(intern, {{"llm_config", {{"rope_scaling", {{"factor", 0.5}}}}}}, "factor");
+  refused(intern, {{"ps_version", "v1"}}, "ps_version: expected v2");
+  refused(intern, {{"downsample_ratio", 0.25}}, "downsample_ratio");
+  refused(intern, {{"force_image_size", 96}}, "force_image_size 96");
+  refused(intern, {{"select_layer", -9}}, "select_layer -9");
+  refused(intern, {{"vision_config", {{"norm_type", "batch_norm"}}}}, "norm_type");
+  refused(phi, {{"llm_config", {{"sliding_window", 2047}}}}, "sliding_window 2047");
+  refused(phi, {{"llm_config", {{"rope_scaling", {{"short_factor", {1.0, 2.0}}}}}}}, "short_factor: expected 8 numbers");
+  refused(phi, {{"llm_config", {{"rope_scaling", {{"long_factor", {0, 1, 1, 1, 1, 1, 1, 1}}}}}}}, "long_factor");
+  refused(phi, {{"llm_config", {{"rope_scaling", {{"type", "yarn"}}}}}}, "su or longrope");
 }
 
 TEST(Spec, TowerStaysInsideTheFolder) {
@@ -118,7 +162,8 @@ TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
 
 TEST(Input, MatchesEveryCaseOfTheReferences) {
   int cases = 0;
-  for (const char* family : {"llava_hf", "llava_orig"})
+  for (const char* family :
+       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3"})
     for (const auto& entry : fs::directory_iterator(kFixtures / family / "cases")) {
       const Json facts = read_json(entry.path() / "case.json");
       if (!facts.contains("spans")) continue;
@@ -130,9 +175,16 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
         EXPECT_EQ(found, facts["spans"][i].get<std::vector<int64_t>>());
       }
       EXPECT_EQ(input.length(), facts["seq_len"].get<int64_t>());
+      // Positions as this project numbers them, not as the file has them.
+      ModelInput numbered = input;
+      number_positions(spec, input.length(), numbered);
+      EXPECT_EQ(numbered.position_ids, input.position_ids) << entry.path();
+      EXPECT_EQ(numbered.position_axes, input.position_axes);
+      if (has(facts, "rope_delta"))
+        EXPECT_EQ(input.next_position(), input.length() + facts["rope_delta"].get<int64_t>());
       ++cases;
     }
-  EXPECT_EQ(cases, 3);
+  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2);
 }
 
 TEST(Input, RefusesSpansThatLie) {
