@@ -62,12 +62,6 @@ class Place {
   std::optional<Engine> engine_;
 };
 
-/// What the masking forward says of samples.
-struct Expected {
-  std::vector<Trace> traces;
-  std::vector<std::vector<int64_t>> texts;
-};
-
 /// Samples that go through the layers together where these are brought in one at a time: as many as the engine takes and
 /// as leave a quarter of the memory to their traces, which both engines keep.
 size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& inputs, size_t first, int64_t memory) {
@@ -87,6 +81,7 @@ size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& input
 
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   require(!options.samples.empty(), "verify: no samples");
+  ensure(options.max_new_tokens > 0, "a text of at least one token");
   const DecoderSpec& spec = pruned.spec.text;
   const std::optional<Plan> stored = plan_of_checkpoint(pruned.checkpoint, spec);
   const Plan dense = dense_plan(spec);
@@ -116,38 +111,36 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   double dense_kv = 0;
   Progress progress("verifying", int64_t(options.samples.size()), "samples");
   for (size_t first = 0; first < inputs.size();) {
-    const TraceOptions rows;  // all logits, all hidden rows
-    Expected expected;
+    TraceOptions rows;  // all logits, all hidden rows
+    std::vector<Trace> expected;
     std::vector<ModelInput> chunk;
     torch.with([&](const TorchEngine& engine) {
       const size_t count = chunk_size(engine, inputs, first, memory);
       chunk.assign(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
-      expected.traces = engine.traces(chunk, plan, std::vector<TraceOptions>(count, rows));
-      expected.texts = engine.generate(chunk, plan, options.max_new_tokens);
+      TraceOptions with_text = rows;
+      with_text.generate = options.max_new_tokens;
+      expected = engine.traces(chunk, plan, std::vector<TraceOptions>(count, with_text));
     });
     runtime.with([&](const runtime::Engine& engine) {
+      runtime::Counters& counters = engine.counters();
+      counters = {};
       const std::vector<Trace> actual = engine.traces(chunk, rows);
+      kv.counted += double(counters.kv_bytes);
       for (size_t i = 0; i < chunk.size(); ++i) {
-        worst_logits = std::max(worst_logits, relative_difference(actual[i].logits, expected.traces[i].logits));
-        worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected.traces[i].hidden));
+        worst_logits = std::max(worst_logits, relative_difference(actual[i].logits, expected[i].logits));
+        worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
         const PromptShape shape = shape_of(chunk[i]);
         kv.promised += double(kv_bytes(plan, spec, shape, 0, int64_t(size_of(engine.dtype()))));
         dense_kv += double(kv_bytes(dense, spec, shape, 0, int64_t(size_of(engine.dtype()))));
         prefill.promised += prefill_cost(plan, spec, shape).flops();
         dense_prefill.promised += prefill_cost(dense, spec, shape).flops();
       }
-      runtime::Counters& counters = engine.counters();
-      counters = {};
-      {
-        const auto session = engine.prefill(chunk, 0);
-        kv.counted += double(counters.kv_bytes);
-        prefill.counted += counters.prefill.flops();
-      }
       counters = {};
       const std::vector<runtime::Generated> generated = engine.generate(chunk, options.max_new_tokens);
+      prefill.counted += counters.prefill.flops();
       decode.counted += counters.decode.flops();
       for (size_t i = 0; i < chunk.size(); ++i) {
-        if (generated[i].tokens != expected.texts[i]) ++different_texts;
+        if (generated[i].tokens != expected[i].generated) ++different_texts;
         // The last token of a text that ends at the limit is chosen, not decoded.
         const int64_t steps = int64_t(generated[i].tokens.size()) - (generated[i].stopped ? 0 : 1);
         for (int64_t step = 0; step < steps; ++step)

@@ -281,6 +281,21 @@ struct Tracing {
   Tracing(const Tracing&) = delete;
   Tracing& operator=(const Tracing&) = delete;
 
+  /// Takes the best token of the last row of logits, if tokens are to be chosen.
+  void choose(const std::vector<float>& logits, const std::vector<int64_t>& ends) {
+    if (ended || int64_t(trace.generated.size()) >= options.generate) return;
+    const int64_t vocab = trace.vocab_size;
+    const int64_t token =
+        best_token(at::from_blob(const_cast<float*>(logits.data()) + logits.size() - size_t(vocab), {vocab}, at::kFloat));
+    ended = std::find(ends.begin(), ends.end(), token) != ends.end();
+    if (!ended) trace.generated.push_back(token);
+  }
+  bool has_next(size_t step) const {
+    if (options.generate == 0) return step < options.decode.size();
+    return !ended && int64_t(step) + 1 < options.generate;
+  }
+  int64_t next_token(size_t step) const { return options.generate == 0 ? options.decode[step] : trace.generated[step]; }
+
   void finish_statistics() {
     if (!options.statistics) return;
     SampleStatistics seen = sums.statistics();
@@ -299,7 +314,7 @@ struct Tracing {
   SampleObserver sums;
   Observer counted, observer;
   KvCache cache;
-  bool decoding = false;
+  bool decoding = false, ended = false;
   std::vector<float> step_attention;
   Trace trace;
 };
@@ -331,7 +346,9 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
     }
     if (one.options.hidden) append(one.trace.hidden, embeds[i]);
     passes.emplace_back(text, embeds[i].unsqueeze(0), Pass{one.samples, one.positions, &one.cache, &one.observer});
-    steps = std::max(steps, one.options.decode.size());
+    ensure(one.options.decode.empty() || one.options.generate == 0, "tokens are forced or chosen");
+    // The last token chosen is not decoded.
+    steps = std::max(steps, one.options.decode.size() + size_t(std::max<int64_t>(one.options.generate - 1, 0)));
   }
   run_layers(state, layers, passes);
   for (size_t i = 0; i < all.size(); ++i) {
@@ -339,14 +356,16 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
     all[i]->trace.logits = floats_of(run_head(
         text, state.weights.decoder, all[i]->options.all_logits ? hidden : hidden.slice(1, inputs[i].length() - 1)));
     all[i]->decoding = true;
+    all[i]->choose(all[i]->trace.logits, state.spec.eos_token_ids);
   }
   for (size_t step = 0; step < steps; ++step) {
     std::vector<Tracing*> live;
     for (const auto& one : all)
-      if (step < one->options.decode.size()) live.push_back(one.get());
+      if (one->has_next(step)) live.push_back(one.get());
+    if (live.empty()) break;
     passes.clear();
     for (Tracing* one : live) {
-      const at::Tensor next = embed_tokens(state, {one->options.decode[step]}).unsqueeze(0);
+      const at::Tensor next = embed_tokens(state, {one->next_token(step)}).unsqueeze(0);
       if (one->options.hidden) append(one->trace.decode_hidden, next);
       const int64_t keys = one->input.length() + int64_t(one->options.decode.size());
       one->step_attention.assign(one->options.attention ? size_t(one->trace.layers * one->trace.heads * keys) : 0, 0.0f);
@@ -356,6 +375,7 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
     run_layers(state, layers, passes);
     for (size_t i = 0; i < live.size(); ++i) {
       append(live[i]->trace.decode_logits, run_head(text, state.weights.decoder, passes[i].hidden()));
+      live[i]->choose(live[i]->trace.decode_logits, state.spec.eos_token_ids);
       std::copy(live[i]->step_attention.begin(), live[i]->step_attention.end(),
                 live[i]->trace.decode_attention.begin() + std::ptrdiff_t(step * live[i]->step_attention.size()));
     }

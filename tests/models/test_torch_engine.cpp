@@ -98,6 +98,22 @@ TEST_F(TorchEngineTest, GreedyDecodingInABatchEqualsForcedDecodingAlone) {
   EXPECT_TRUE(loaded.engine.generate(inputs, dense_plan(spec), 0)[0].empty());
 }
 
+TEST_F(TorchEngineTest, TracedTextEqualsGeneratedText) {
+  const ModelInput input = testing::input_from_pixels(
+      loaded.model.spec, Json::object(), SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
+  const Plan plan = dense_plan(loaded.model.spec.text);
+  for (const int64_t limit : {1, 2, 9}) {
+    const std::vector<int64_t> expected = loaded.engine.generate({input}, plan, limit).at(0);
+    TraceOptions options;
+    options.generate = limit;
+    EXPECT_EQ(loaded.engine.trace(input, plan, options).generated, expected) << limit;
+    OpenModel ending = loaded.model;  // the second token ends the text
+    if (expected.size() < 2 || expected[0] == expected[1]) continue;
+    ending.spec.eos_token_ids = {expected[1]};
+    EXPECT_EQ(TorchEngine(ending, {"fp32", 1}).trace(input, plan, options).generated, std::vector<int64_t>{expected[0]});
+  }
+}
+
 TEST_F(TorchEngineTest, DecodingStopsAtTheEndTokenAndLeavesItOut) {
   const ModelInput input = random_input(spec, 40, {{4, 5, 5}}, 6);
   const std::vector<int64_t> free = loaded.engine.generate({input}, dense_plan(spec), 8)[0];
