@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/progress.h"
+#include "evaluation/ask.h"
 #include "evaluation/journal.h"
 #include "evaluation/metrics/plain.h"
 #include "evaluation/prepare_ahead.h"
@@ -18,7 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kPoints = "points";
 constexpr size_t kAhead = 16;      // inputs made beyond the batch that comes next
-constexpr int64_t kShortTokens = 32;
 constexpr unsigned kWorkers = 8;   // at most: images of a GPU's batches, while its kernels run
 
 constexpr std::array<std::pair<const char*, double EvaluationResult::*>, 4> kSeconds = {
@@ -40,22 +40,6 @@ std::vector<const Sample*> asked_by(const Shard& shard, const OpenBenchmark& ben
   for (size_t i = 0; i < benchmark.samples->size(); ++i)
     if (shard.whole() || shards[i] == shard.number) mine.push_back(&(*benchmark.samples)[i]);
   return mine;
-}
-
-/// Greedy answers. A request's KV cache has room for all tokens that may come (1024 for MMBench), but nearly every answer
-/// is short: first with room for few, then those that need it with the whole room.
-std::vector<runtime::Generated> ask(const runtime::Engine& engine, const std::vector<ModelInput>& inputs,
-                                    int64_t max_new_tokens) {
-  if (max_new_tokens < 2 * kShortTokens) return engine.generate(inputs, max_new_tokens);
-  std::vector<runtime::Generated> answers = engine.generate(inputs, kShortTokens);
-  std::vector<ModelInput> longer;
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (!answers[i].stopped) longer.push_back(inputs[i]);
-  if (longer.empty()) return answers;
-  std::vector<runtime::Generated> again = engine.generate(longer, max_new_tokens);
-  for (size_t i = 0, k = 0; i < inputs.size(); ++i)
-    if (!answers[i].stopped) answers[i] = std::move(again[k++]);
-  return answers;
 }
 
 std::string title_of(const EvaluationRun& run) {
