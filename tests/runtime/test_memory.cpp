@@ -156,7 +156,8 @@ TEST(Memory, TenThousandCyclesDoNotGrow) {
     if (cycle % 7 == 0) engine.release(*session, 0);
     if (cycle == cycles / 10) early = testing::bytes_in_use();
   }
-  EXPECT_LE(testing::bytes_in_use(), early + 16384) << "the heap's own bookkeeping moves by a few kilobytes";
+  // The heap's own bookkeeping moves by some kilobytes; the smallest leak, 16 bytes a cycle, would be twice this.
+  EXPECT_LE(testing::bytes_in_use(), early + std::max<int64_t>(16384, 8 * cycles));
   EXPECT_GT(early, 0);
   engine.take_peak_bytes();
   EXPECT_EQ(engine.take_peak_bytes(), 0) << "no session is left";
