@@ -274,6 +274,7 @@ class Kinds:
             "tokenizer_class": "InternLM2Tokenizer",
             "auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]},
         }
+        config["sep_token"] = "<sep>"  # without an id: the next free one
         del config["legacy"]
         folder = self._folder("internlm2", {"tokenizer_config.json": config}, model=True)
-        return folder, InternLM2Tokenizer.from_pretrained(folder, legacy=True), chat + INTERNVL_TOKENS + ["<s>", "</s>"]
+        return folder, InternLM2Tokenizer.from_pretrained(folder, legacy=True), chat + INTERNVL_TOKENS + ["<s>", "</s>", "<sep>"]
