@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/version.h"
+#include "exporters/background_writer.h"
 #include "exporters/permute.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"
@@ -162,8 +163,9 @@ void write_shard(const Checkpoint& checkpoint, const OutputShard& shard,
   }
   // transformers refuses files without this entry.
   SafetensorsWriter writer(folder / shard.file, std::move(declared), {{"format", "pt"}});
+  BackgroundWriter background([&](const void* data, size_t size) { writer.append(data, size); });
   const Sink sink = [&](const void* data, size_t size) {
-    writer.append(data, size);
+    background.append(data, size);
     count(data, size);
   };
   for (size_t i = 0; i < shard.names.size(); ++i) {
@@ -175,6 +177,7 @@ void write_shard(const Checkpoint& checkpoint, const OutputShard& shard,
         found != orders.end() && !found->second.columns.order.empty() ? &found->second.columns : nullptr;
     stream_permuted(checkpoint.at(name), name, rows, columns, sink);
   }
+  background.finish();
   writer.finish();
 }
 
