@@ -11,6 +11,7 @@ debian_packages=(
   libfmt-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
   libpng-dev libjpeg-dev libhdf5-dev libdnnl-dev libsentencepiece-dev libpcre2-dev libeigen3-dev libxxhash-dev
   libxlsxwriter-dev
+  ocl-icd-opencl-dev  # libdnnl-dev's CMake file asks for it, its package only recommends it
   libgtest-dev libbenchmark-dev
 )
 
