@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "core/error.h"
 
@@ -19,6 +20,9 @@ namespace yopo {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
+// O_DIRECT asks for the disk's own block size, in memory, size and place; none in use is larger than a page.
+constexpr std::align_val_t kBlockAlignment{4096};
+constexpr size_t kBlockBytes = size_t(4) << 20;
 
 std::string reason(int code) { return std::strerror(code); }
 
@@ -30,8 +34,8 @@ struct Descriptor {
   }
 };
 
-/// Opens a regular file for reading and gives its size. Never blocks on a pipe.
-int open_regular(const fs::path& path, uint64_t& size) {
+/// Opens a regular file for reading and gives its size, and who it is. Never blocks on a pipe.
+int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = nullptr) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail("cannot open {}: {}", path.string(), reason(errno));
   struct stat status {};
@@ -46,6 +50,7 @@ int open_regular(const fs::path& path, uint64_t& size) {
          S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
   }
   size = uint64_t(status.st_size);
+  if (identity) *identity = status;
   return descriptor;
 }
 
@@ -62,9 +67,11 @@ fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.
 
 std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
   uint64_t size = 0;
-  const Descriptor descriptor{open_regular(path, size)};
+  struct stat status {};
+  const Descriptor descriptor{open_regular(path, size, &status)};
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->path_ = path;
+  file->device_ = status.st_dev, file->inode_ = status.st_ino;
   if (size == 0) return file;
   void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
   if (memory == MAP_FAILED) fail("cannot map {} ({} bytes): {}", path.string(), size, reason(errno));
@@ -103,6 +110,36 @@ void MappedFile::advise(size_t offset, size_t size, int advice) const {
   const size_t begin = offset / page * page;
   // Only a hint: dropped pages come back from the file when they are read again.
   (void)::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, advice);
+}
+
+FileReader::FileReader(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {
+  if (file_->owned_ || file_->bytes_.empty()) return;
+  uint64_t size = 0;
+  struct stat status {};
+  descriptor_ = open_regular(file_->path_, size, &status);
+  if (status.st_dev == file_->device_ && status.st_ino == file_->inode_ && size >= file_->bytes_.size()) return;
+  ::close(descriptor_);
+  fail("{}: has changed while it was read", file_->path_.string());
+}
+
+FileReader::~FileReader() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileReader::read(size_t offset, size_t size, void* to) const {
+  ensure(offset <= file_->bytes_.size() && size <= file_->bytes_.size() - offset, "a read within the file");
+  if (descriptor_ < 0) {
+    if (size > 0) std::memcpy(to, file_->bytes_.data() + offset, size);
+    return;
+  }
+  auto* target = static_cast<std::byte*>(to);
+  while (size > 0) {
+    const ssize_t step = ::pread(descriptor_, target, size, off_t(offset));
+    if (step < 0 && errno == EINTR) continue;
+    if (step < 0) fail("cannot read {}: {}", file_->path_.string(), reason(errno));
+    require(step > 0, "{}: ends at byte {}; it has changed while it was read", file_->path_.string(), offset);
+    target += step, offset += size_t(step), size -= size_t(step);
+  }
 }
 
 std::string read_text(const fs::path& path, uint64_t limit) {
@@ -158,16 +195,48 @@ void AtomicFile::fail_write(int code, uint64_t needed) const {
 
 void AtomicFile::write(const void* data, size_t size) {
   ensure(descriptor_ >= 0 && !committed_, "write to an atomic file that is released or committed");
-  const char* from = static_cast<const char*>(data);
-  size_t left = size;
-  while (left > 0) {
-    const ssize_t step = ::write(descriptor_, from, left);
-    if (step < 0 && errno == EINTR) continue;
-    if (step < 0) fail_write(errno, left);
-    from += step;
-    left -= size_t(step);
-    written_ += uint64_t(step);
+  const auto* from = static_cast<const std::byte*>(data);
+  if (!block_) return put(from, size);
+  while (size > 0) {
+    const size_t step = std::min(size, kBlockBytes - held_);
+    std::memcpy(block_.get() + held_, from, step);
+    from += step, size -= step;
+    held_ += step, written_ += step;
+    if (held_ < kBlockBytes) return;
+    written_ -= std::exchange(held_, 0);
+    put(block_.get(), kBlockBytes);
   }
+}
+
+void AtomicFile::put(const std::byte* data, size_t size) {
+  while (size > 0) {
+    const ssize_t step = ::write(descriptor_, data, size);
+    if (step < 0 && errno == EINTR) continue;
+    if (step < 0 && errno == EINVAL && direct_) {  // a file system with rules of its own
+      end_bypass();
+      continue;
+    }
+    if (step < 0) fail_write(errno, size);
+    data += step, size -= size_t(step);
+    written_ += uint64_t(step);
+    if (size > 0 && direct_) end_bypass();  // the rest may begin within a block
+  }
+}
+
+void AtomicFile::Aligned::operator()(std::byte* memory) const { ::operator delete(memory, kBlockAlignment); }
+
+void AtomicFile::bypass_cache() {
+  ensure(descriptor_ >= 0 && written_ == 0, "the page cache is passed by from the first byte on");
+  const int flags = ::fcntl(descriptor_, F_GETFL);
+  if (flags < 0 || ::fcntl(descriptor_, F_SETFL, flags | O_DIRECT) != 0) return;
+  direct_ = true;
+  block_.reset(static_cast<std::byte*>(::operator new(kBlockBytes, kBlockAlignment)));
+}
+
+void AtomicFile::end_bypass() {
+  const int flags = ::fcntl(descriptor_, F_GETFL);
+  if (flags < 0 || ::fcntl(descriptor_, F_SETFL, flags & ~O_DIRECT) != 0) fail_write(errno, 0);
+  direct_ = false;
 }
 
 void AtomicFile::reserve(uint64_t size) {
@@ -184,6 +253,7 @@ void AtomicFile::reserve(uint64_t size) {
 }
 
 void AtomicFile::release() {
+  ensure(held_ == 0, "an atomic file released with bytes that wait for a whole block");
   if (descriptor_ >= 0) ::close(descriptor_);
   descriptor_ = -1;
 }
@@ -194,6 +264,9 @@ void AtomicFile::commit() {
     descriptor_ = ::open(temporary_.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor_ < 0) fail_write(errno, 0);
   }
+  if (direct_) end_bypass();
+  written_ -= held_;
+  put(block_.get(), std::exchange(held_, 0));
   if (::fsync(descriptor_) != 0) fail_write(errno, 0);
   const int closed = ::close(descriptor_);
   descriptor_ = -1;

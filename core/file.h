@@ -34,11 +34,30 @@ class MappedFile {
   void prefetch(size_t offset, size_t size) const;
 
  private:
+  friend class FileReader;
   MappedFile() = default;
   void advise(size_t offset, size_t size, int advice) const;
   fs::path path_;
   std::span<const std::byte> bytes_;
   bool owned_ = false;  // memory of our own instead of a mapping
+  uint64_t device_ = 0, inode_ = 0;
+};
+
+/// Reads a mapped file's bytes into memory by system calls. For files larger than memory that are read once: it costs less
+/// than a page fault for every page, and a disk that fails is a message instead of a signal.
+class FileReader {
+ public:
+  /// UserError when another file lies at the path by now. A copy in memory is read from there.
+  explicit FileReader(std::shared_ptr<const MappedFile> file);
+  ~FileReader();
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+  /// Bytes [offset, offset + size) of the file into `to`. UserError naming the file when they cannot be read.
+  void read(size_t offset, size_t size, void* to) const;
+
+ private:
+  std::shared_ptr<const MappedFile> file_;
+  int descriptor_ = -1;  // none: from memory
 };
 
 /// Whole file as text; UserError when absent or unreadable, or larger than `limit` bytes.
@@ -56,6 +75,9 @@ class AtomicFile {
 
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Before the first byte: what is written goes to the disk in large blocks past the page cache, where the file system can
+  /// do so. For large files that nobody reads back at once.
+  void bypass_cache();
   /// Claims disk space for `size` bytes in all, so that a full disk is known before hours of work; UserError naming the
   /// bytes needed. Does nothing where the file system cannot tell.
   void reserve(uint64_t size);
@@ -69,9 +91,17 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail_write(int code, uint64_t needed) const;
+  void put(const std::byte* data, size_t size);
+  void end_bypass();
   fs::path path_, temporary_;
   int descriptor_ = -1;
-  uint64_t written_ = 0;
+  uint64_t written_ = 0;  // taken, of which `block_` holds the last `held_`
+  struct Aligned {
+    void operator()(std::byte* memory) const;
+  };
+  std::unique_ptr<std::byte[], Aligned> block_;  // past the page cache: what waits for a whole block
+  size_t held_ = 0;
+  bool direct_ = false;  // the descriptor takes whole blocks only
   bool committed_ = false;
 };
 

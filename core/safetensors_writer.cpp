@@ -10,6 +10,8 @@ namespace yopo {
 
 namespace {
 
+constexpr uint64_t kBypassFrom = uint64_t(64) << 20;  // files that are read back at once are small
+
 uint64_t bytes_of(const TensorDeclaration& tensor, const std::string& where) {
   int64_t bytes = 0;
   require(!__builtin_mul_overflow(element_count(tensor.shape, where), int64_t(size_of(tensor.dtype)), &bytes),
@@ -44,6 +46,7 @@ SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<TensorDec
   text.resize((text.size() + 7) / 8 * 8, ' ');
   std::string length(8, '\0');
   for (int i = 0; i < 8; ++i) length[size_t(i)] = char(uint64_t(text.size()) >> (8 * i));
+  if (expected_ >= kBypassFrom) file_.bypass_cache();
   file_.reserve(8 + text.size() + expected_);
   file_.write(length);
   file_.write(text);

@@ -1,10 +1,9 @@
 #include "exporters/permute.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <span>
 #include <thread>
 
 #include "core/checkpoint.h"
@@ -13,53 +12,61 @@
 namespace yopo {
 namespace {
 
-constexpr size_t chunk_bytes = size_t(8) << 20;  // read ahead, permuted and given back at once
-// Passed on at once: small enough that what was just checked or permuted is written from the cache, and that page
-// caches with large folios do not stall (on ext4, writes of 2 MiB and more ran at a quarter of the speed).
-constexpr size_t piece_bytes = size_t(128) << 10;
-constexpr size_t ahead_bytes = size_t(256) << 20;
-constexpr size_t direct_bytes = size_t(256) << 10;  // runs this long are written straight from the mapping
-constexpr size_t copy_run_bytes = 64;               // shorter runs within a row are gathered element by element
+// Read, checked and passed on at once: it stays in the core's cache meanwhile.
+constexpr size_t piece_bytes = size_t(1) << 20;
+constexpr size_t chunk_bytes = size_t(8) << 20;    // rows whose columns are permuted at once, by several threads
+constexpr size_t ahead_bytes = size_t(64) << 20;   // of a tensor that is read in its own order
+constexpr size_t next_bytes = size_t(256) << 20;   // of the next tensor
+constexpr size_t thread_bytes = size_t(256) << 10;  // a thread is not worth its start for less
+constexpr size_t copy_run_bytes = 64;              // shorter runs within a row are gathered element by element
 
-void drop_pages(const TensorView& tensor, const std::byte* from, size_t size) {
-  if (tensor.file) tensor.file->drop(size_t(from - tensor.file->bytes().data()), size);
+// Asks the kernel to read ahead: without it every read would wait for the disk.
+void will_need(const TensorView& tensor, size_t at, size_t size) {
+  if (tensor.file) tensor.file->prefetch(size_t(tensor.bytes.data() - tensor.file->bytes().data()) + at, size);
 }
 
-// Reading ahead of the copy: faults alone would wait for the disk chunk by chunk.
-void will_need(const std::byte* from, size_t size) {
-  if (size == 0) return;
-  const auto address = reinterpret_cast<uintptr_t>(from), page = uintptr_t(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = address / page * page;
-  (void)::madvise(reinterpret_cast<void*>(begin), size_t(address + size - begin), MADV_WILLNEED);
-}
+// A tensor's bytes in pieces, checked for NaN and Inf as they come.
+class Source {
+ public:
+  Source(const TensorView& tensor, const std::string& name) : tensor_(tensor), name_(name) {
+    if (tensor.file) reader_.emplace(tensor.file);
+  }
 
-fs::path file_of(const TensorView& tensor) { return tensor.file ? tensor.file->path() : fs::path(); }
+  void read(size_t at, size_t size, std::byte* to) const {
+    const std::byte* from = tensor_.bytes.data() + at;
+    if (reader_)
+      reader_->read(size_t(from - tensor_.file->bytes().data()), size, to);
+    else
+      std::memcpy(to, from, size);
+  }
 
-void pass_on(const std::byte* from, size_t size, const Sink& sink) {
-  for (size_t at = 0; at < size; at += piece_bytes) sink(from + at, std::min(piece_bytes, size - at));
-}
-
-// Checked and passed on piece by piece, so that the second reading finds the bytes in the cache.
-void stream_straight(const TensorView& tensor, const std::string& name, const Sink& sink) {
-  const size_t width = size_of(tensor.dtype), total = tensor.bytes.size();
-  for (size_t at = 0; at < total; at += piece_bytes) {
-    const size_t size = std::min(piece_bytes, total - at);
-    if (at % chunk_bytes == 0) {
-      const size_t ahead = std::min(at + ahead_bytes, total);
-      will_need(tensor.bytes.data() + ahead, std::min(chunk_bytes, total - ahead));
-    }
+  // `bytes`: whole elements that were read.
+  void check(std::span<const std::byte> bytes) const {
+    const fs::path file = tensor_.file ? tensor_.file->path() : fs::path();
     try {
-      check_finite({tensor.dtype, {int64_t(size / width)}, tensor.bytes.subspan(at, size), tensor.file}, name,
-                   file_of(tensor));
+      check_finite({tensor_.dtype, {int64_t(bytes.size() / size_of(tensor_.dtype))}, bytes, nullptr}, name_, file);
     } catch (const UserError&) {
-      check_finite(tensor, name, file_of(tensor));  // again over the whole, to name the index in the tensor's own shape
+      check_finite(tensor_, name_, file);  // again over the whole, to name the index in the tensor's own shape
       throw;
     }
-    sink(tensor.bytes.data() + at, size);
-    if ((at + size) % chunk_bytes == 0 || at + size == total) {
-      const size_t first = at / chunk_bytes * chunk_bytes;
-      drop_pages(tensor, tensor.bytes.data() + first, at + size - first);
-    }
+  }
+
+ private:
+  const TensorView& tensor_;
+  const std::string& name_;
+  std::optional<FileReader> reader_;
+};
+
+void stream_straight(const TensorView& tensor, const Source& source, const Sink& sink) {
+  const size_t total = tensor.bytes.size();
+  std::vector<std::byte> buffer(std::min(piece_bytes, total));
+  will_need(tensor, 0, ahead_bytes);
+  for (size_t at = 0; at < total; at += piece_bytes) {
+    const size_t size = std::min(piece_bytes, total - at);
+    if (at % chunk_bytes == 0 && at + ahead_bytes < total) will_need(tensor, at + ahead_bytes, chunk_bytes);
+    source.read(at, size, buffer.data());
+    source.check({buffer.data(), size});
+    sink(buffer.data(), size);
   }
 }
 
@@ -80,24 +87,23 @@ std::vector<Run> runs_of(const std::vector<int64_t>& order, size_t stride) {
   return runs;
 }
 
-void stream_rows(const TensorView& tensor, const BlockOrder& rows, const Sink& sink) {
-  const size_t stride = tensor.bytes.size() / rows.order.size();
-  std::vector<std::byte> buffer;
-  buffer.reserve(2 * direct_bytes);
+void stream_rows(const TensorView& tensor, const BlockOrder& rows, const Source& source, const Sink& sink) {
+  std::vector<std::byte> buffer(std::min(piece_bytes, tensor.bytes.size()));
+  size_t held = 0;
   const auto flush = [&] {
-    pass_on(buffer.data(), buffer.size(), sink);
-    buffer.clear();
+    source.check({buffer.data(), held});
+    sink(buffer.data(), held);
+    held = 0;
   };
-  for (const Run& run : runs_of(rows.order, stride)) {
-    const std::byte* from = tensor.bytes.data() + run.from;
-    if (run.size >= direct_bytes) {
-      flush();
-      pass_on(from, run.size, sink);
-      continue;
+  will_need(tensor, 0, tensor.bytes.size());
+  for (Run run : runs_of(rows.order, tensor.bytes.size() / rows.order.size()))
+    while (run.size > 0) {
+      const size_t step = std::min(run.size, buffer.size() - held);
+      source.read(run.from, step, buffer.data() + held);
+      run.from += step, run.size -= step;
+      held += step;
+      if (held == buffer.size()) flush();
     }
-    if (buffer.size() + run.size > buffer.capacity()) flush();
-    buffer.insert(buffer.end(), from, from + run.size);
-  }
   flush();
 }
 
@@ -145,30 +151,30 @@ void gather_row(const RowGather& gather, size_t width, const std::byte* from, st
   }
 }
 
-void stream_columns(const TensorView& tensor, const BlockOrder& columns, const Sink& sink) {
+void stream_columns(const TensorView& tensor, const BlockOrder& columns, const Source& source, const Sink& sink) {
   const size_t width = size_of(tensor.dtype);
   const size_t count = size_t(tensor.shape[0]), row_bytes = tensor.bytes.size() / count;
   const RowGather gather = gather_of(columns, width);
   const size_t chunk_rows = std::clamp(chunk_bytes / row_bytes, size_t(1), count);
-  std::vector<std::byte> buffer(chunk_rows * row_bytes);
+  std::vector<std::byte> in(chunk_rows * row_bytes), out(in.size());
   const size_t workers = std::clamp(size_t(std::thread::hardware_concurrency()), size_t(1), size_t(16));
+  will_need(tensor, 0, tensor.bytes.size());
   for (size_t first = 0; first < count; first += chunk_rows) {
     const size_t rows = std::min(chunk_rows, count - first);
-    const std::byte* from = tensor.bytes.data() + first * row_bytes;
+    source.read(first * row_bytes, rows * row_bytes, in.data());
+    source.check({in.data(), rows * row_bytes});
     const auto work = [&](size_t begin, size_t end) {
       for (size_t row = begin; row < end; ++row)
-        gather_row(gather, width, from + row * row_bytes, buffer.data() + row * row_bytes);
+        gather_row(gather, width, in.data() + row * row_bytes, out.data() + row * row_bytes);
     };
-    // A thread is not worth its start for less than a quarter of a megabyte.
-    const size_t parts = std::min(workers, 1 + rows * row_bytes / direct_bytes);
+    const size_t parts = std::min(workers, 1 + rows * row_bytes / thread_bytes);
     {
       std::vector<std::jthread> threads;
       for (size_t part = 1; part < parts; ++part)
         threads.emplace_back(work, rows * part / parts, rows * (part + 1) / parts);
       work(0, rows / parts);
     }
-    pass_on(buffer.data(), rows * row_bytes, sink);
-    drop_pages(tensor, from, rows * row_bytes);
+    sink(out.data(), rows * row_bytes);
   }
 }
 
@@ -190,7 +196,7 @@ bool BlockOrder::identity() const {
   return true;
 }
 
-void prefetch(const TensorView& tensor) { will_need(tensor.bytes.data(), std::min(tensor.bytes.size(), ahead_bytes)); }
+void prefetch(const TensorView& tensor) { will_need(tensor, 0, std::min(tensor.bytes.size(), next_bytes)); }
 
 void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows,
                      const BlockOrder* columns, const Sink& sink) {
@@ -205,14 +211,13 @@ void stream_permuted(const TensorView& tensor, const std::string& name, const Bl
   const bool by_rows = rows && !rows->identity(), by_columns = columns && !columns->identity();
   ensure(!(by_rows && by_columns), "one dimension of a tensor is permuted, not both");
   if (tensor.bytes.empty()) return;
-  if (!by_rows && !by_columns) return stream_straight(tensor, name, sink);
-  will_need(tensor.bytes.data(), tensor.bytes.size());
-  check_finite(tensor, name, file_of(tensor));
+  const Source source(tensor, name);
   if (by_rows)
-    stream_rows(tensor, *rows, sink);
+    stream_rows(tensor, *rows, source, sink);
+  else if (by_columns)
+    stream_columns(tensor, *columns, source, sink);
   else
-    stream_columns(tensor, *columns, sink);
-  drop_pages(tensor, tensor.bytes.data(), tensor.bytes.size());
+    stream_straight(tensor, source, sink);
 }
 
 }  // namespace yopo

@@ -1,5 +1,4 @@
-// Streams one tensor with its rows or columns in a new order: whole tensors straight from the mapping, permuted ones
-// through a bounded buffer.
+// Streams one tensor with its rows or columns in a new order through a bounded buffer.
 #pragma once
 
 #include <functional>
@@ -25,7 +24,7 @@ using Sink = std::function<void(const void* data, size_t size)>;
 void prefetch(const TensorView& tensor);
 
 /// Passes the tensor's bytes, rows (dimension 0) and columns (dimension 1) in the new order, to `sink` piece by piece;
-/// null keeps a dimension as it is, and at most one is permuted. Mapped pages are given back behind the reader.
+/// null keeps a dimension as it is, and at most one is permuted. Its pages are read, not mapped.
 /// UserError naming the tensor for NaN or Inf; InternalError unless an order is a permutation of its dimension.
 void stream_permuted(const TensorView& tensor, const std::string& name, const BlockOrder* rows,
                      const BlockOrder* columns, const Sink& sink);

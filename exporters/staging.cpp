@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "core/error.h"
 
@@ -57,14 +58,17 @@ void StagingFolder::publish() {
 }
 
 void copy_bytes(const fs::path& from, const fs::path& to) {
-  constexpr size_t chunk_bytes = size_t(128) << 10;
+  constexpr size_t piece_bytes = size_t(1) << 20;
   const auto source = MappedFile::open(from);
+  const FileReader reader(source);
+  const size_t total = source->bytes().size();
   AtomicFile target(to);
-  target.reserve(source->bytes().size());
-  for (size_t at = 0; at < source->bytes().size(); at += chunk_bytes) {
-    const size_t size = std::min(chunk_bytes, source->bytes().size() - at);
-    target.write(source->bytes().data() + at, size);
-    source->drop(at, size);
+  target.reserve(total);
+  std::vector<std::byte> piece(std::min(piece_bytes, total));
+  for (size_t at = 0; at < total; at += piece.size()) {
+    const size_t size = std::min(piece.size(), total - at);
+    reader.read(at, size, piece.data());
+    target.write(piece.data(), size);
   }
   target.commit();
 }

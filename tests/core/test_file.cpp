@@ -72,6 +72,38 @@ TEST(MappedFile, CopyIsAligned) {
   EXPECT_EQ(file->path(), "name");
 }
 
+TEST(FileReader, ReadsWhatIsMapped) {
+  const TemporaryFolder folder;
+  write_file(folder / "a", "hello");
+  const auto file = MappedFile::open(folder / "a");
+  std::string text(3, ' ');
+  FileReader(file).read(1, 3, text.data());
+  EXPECT_EQ(text, "ell");
+  FileReader(file).read(5, 0, nullptr);
+  EXPECT_THROW(FileReader(file).read(3, 3, text.data()), InternalError);
+  const auto bytes = std::as_bytes(std::span("world", 5));
+  FileReader(MappedFile::copy_of(bytes, "nowhere")).read(2, 3, text.data());
+  EXPECT_EQ(text, "rld");
+  write_file(folder / "empty", "");
+  FileReader(MappedFile::open(folder / "empty")).read(0, 0, nullptr);
+}
+
+TEST(FileReader, NamesAFileThatHasChanged) {
+  const TemporaryFolder folder;
+  write_file(folder / "a", "hello");
+  const auto file = MappedFile::open(folder / "a");
+  const FileReader reader(file);
+  fs::resize_file(folder / "a", 3);
+  std::string text(4, ' ');
+  EXPECT_USER_ERROR(reader.read(1, 4, text.data()), (folder / "a").string() + ": ends at byte 3");
+  EXPECT_USER_ERROR(FileReader{file}, "has changed while it was read");
+  fs::rename(folder / "a", folder / "b");
+  write_file(folder / "a", "other");
+  EXPECT_USER_ERROR(FileReader{file}, "has changed while it was read");
+  fs::remove(folder / "a");
+  EXPECT_USER_ERROR(FileReader{file}, "cannot open");
+}
+
 TEST(ReadText, LimitsAndErrors) {
   const TemporaryFolder folder;
   write_file(folder / "a", std::string("a\0b", 3));
@@ -100,6 +132,28 @@ TEST(AtomicFile, AppearsOnlyWhenCommitted) {
   write_text(path, "three");
   EXPECT_EQ(read_file(path), "three");
   EXPECT_EQ(entries(path.parent_path()), 1u) << "no temporary is left";
+}
+
+// Sizes around the blocks that go past the page cache, in steps of every kind.
+TEST(AtomicFile, PastThePageCacheTheSameBytes) {
+  const TemporaryFolder folder;
+  constexpr size_t block = size_t(4) << 20;
+  for (const size_t size : {size_t(0), size_t(1), block - 1, block, block + 4095, block + 4096, 2 * block, 2 * block + 77}) {
+    SCOPED_TRACE(size);
+    std::string text(size, '\0');
+    for (size_t i = 0; i < size; ++i) text[i] = char(i * 7 + i / 251);
+    AtomicFile file(folder / "x");
+    file.bypass_cache();
+    for (size_t at = 0, step = 1; at < size; at += step, step = step * 3 + 1) {
+      file.write(std::string_view(text).substr(at, step));
+      EXPECT_EQ(file.size(), std::min(size, at + step));
+    }
+    file.commit();
+    EXPECT_TRUE(read_file(folder / "x") == text);
+  }
+  AtomicFile late(folder / "y");
+  late.write("a");
+  EXPECT_THROW(late.bypass_cache(), InternalError);
 }
 
 TEST(AtomicFile, TwoWritersOfOneName) {
