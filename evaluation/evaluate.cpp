@@ -7,6 +7,7 @@
 
 #include "core/progress.h"
 #include "evaluation/ask.h"
+#include "evaluation/by_images.h"
 #include "evaluation/journal.h"
 #include "evaluation/metrics/plain.h"
 #include "evaluation/prepare_ahead.h"
@@ -83,6 +84,7 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   std::vector<const Sample*> open;
   for (const Sample* sample : mine)
     if (!journal.answers().contains(question_key(*sample))) open.push_back(sample);
+  open = by_images(open);
 
   EvaluationResult times;
   const int64_t batch_size = std::max<int64_t>(1, run.options.batch_size);
@@ -104,7 +106,7 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
     times.seconds_journal += seconds_between(answered, Clock::now());
     progress.tick(int64_t(last - first));
   }
-  journal.flush(true);
+  journal.arrange(mine, benchmark.key_of());
   progress.finish();
   EvaluationResult result = run.shard.whole() ? result_of(benchmark, {run.answers.string(), journal.answers()})
                                               : unscored(benchmark, run.shard, mine.size());

@@ -37,8 +37,9 @@ struct EvaluationRun {
   std::string fingerprint; // of model, plan, prompt and protocol: another one's journal is refused (UserError)
   Shard shard;             // the part of the questions to ask
 };
-/// Asks every question of the shard that the journal has no answer to (in batches through the runtime; coming images are
-/// prepared meanwhile), writes the journal as it goes, and scores where the shard is the whole.
+/// Asks every question of the shard that the journal has no answer to (in batches through the runtime, those about one
+/// image together; coming images are prepared meanwhile), writes the journal as it goes, in the end in the order of the
+/// questions, and scores where the shard is the whole.
 EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const OpenBenchmark& benchmark,
                           const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).

@@ -35,6 +35,19 @@ int open_held(const fs::path& path) {
   return descriptor;
 }
 
+/// Calls use(line without its end, the line as JSON, "file:line") for each line of whole lines.
+template <typename Use>
+void for_each_line(std::string_view text, const fs::path& path, Use use) {
+  size_t number = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text.find('\n', at);
+    const std::string where = fmt::format("{}:{}", path.string(), ++number);
+    const std::string_view line = text.substr(at, end - at);
+    use(line, parse_json(line, where), where);
+    at = end + 1;
+  }
+}
+
 }  // namespace
 
 AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of) : path_(path) {
@@ -65,14 +78,9 @@ void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of)
   require(found == fingerprint,
           "{}: holds answers of another model, plan or question file; remove it or choose another output", path_.string());
   const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-  size_t line = 0;
-  for (size_t at = 0; at < whole;) {
-    const size_t end = text.find('\n', at);
-    const std::string where = fmt::format("{}:{}", path_.string(), ++line);
-    const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
+  for_each_line(std::string_view(text).substr(0, whole), path_, [&](std::string_view, const Json& record, const std::string& where) {
     answers_[key_of(record, where)] = get_string(record, "text", where);
-    at = end + 1;
-  }
+  });
   // A kill can leave half a line behind the last whole one; it was never counted as answered.
   if (whole == text.size()) return;
   std::error_code error;
@@ -119,6 +127,22 @@ void AnswerJournal::flush(bool sync) {
   if (!sync && now - synced_ < kSyncEvery) return;
   synced_ = now;
   require(::fsync(descriptor_) == 0, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
+}
+
+void AnswerJournal::arrange(const std::vector<const Sample*>& order, const KeyOf& key_of) {
+  flush(true);
+  const std::string text = read_text(path_);
+  std::map<std::string, std::string_view> lines;  // of repeated ones the last, as in answers_
+  for_each_line(text, path_, [&](std::string_view line, const Json& record, const std::string& where) {
+    lines[key_of(record, where)] = line;
+  });
+  std::string arranged;
+  for (const Sample* sample : order) {
+    const auto line = lines.find(question_key(*sample));
+    ensure(line != lines.end(), "an answer to every question");
+    arranged.append(line->second).append("\n");
+  }
+  if (arranged != text) write_text(path_, arranged);
 }
 
 }  // namespace yopo

@@ -35,7 +35,8 @@ std::vector<int64_t> encode_chunks(const Tokenizer& tokenizer, std::string_view 
 Processor::Processor(const OpenModel& model, const std::string& template_name)
     : spec_(model.spec),
       template_(prompt_template(model.checkpoint.folder(), model.spec, template_name)),
-      tokenizer_(open_tokenizer(model.checkpoint.folder())) {
+      tokenizer_(open_tokenizer(model.checkpoint.folder())),
+      recent_(std::make_unique<RecentPixels>()) {
   if (!spec_.expanded_placeholders) return;
   const std::string where = model.checkpoint.folder().string();
   const int64_t id = tokenizer_->id_of(template_.placeholder);
@@ -61,25 +62,36 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
   std::vector<PatchGrid> grids;
   std::vector<int64_t> placeholders;  // of each image
   const int64_t side = spec_.vision.grid(), merged = spec_.vision.merge_size * spec_.vision.merge_size;
-  const auto add = [&](const Image& image, const fs::path& path) {
+  const auto naming = [&](const fs::path& path, const auto& act) {
     try {
-      const Pixels one = process_pixels(spec_.image, image);
-      int64_t tokens = 0;
-      for (const PatchGrid& grid : one.grids) {
-        require(side == 0 || (grid[0] == side && grid[1] == side),
-                "preprocessor_config.json leaves it with {} x {} patches; the vision tower takes {} x {}", grid[0], grid[1],
-                side, side);
-        tokens += grid[0] * grid[1] / merged;
-      }
-      pixels.insert(pixels.end(), one.values.begin(), one.values.end());
-      grids.insert(grids.end(), one.grids.begin(), one.grids.end());
-      placeholders.push_back(spec_.expanded_placeholders ? tokens : 1);
+      return act();
     } catch (const UserError& error) {
       fail("{}: {}: {}", where, path.string(), error.what());
     }
   };
-  for (const fs::path& path : images) add(read_image(path, where), path);
-  for (const EncodedImage& image : encoded) add(read_image(image, where), image.file->path());
+  // `read` names the question and the file itself.
+  const auto add = [&](const std::string& image, const fs::path& path, const auto& read) {
+    const std::shared_ptr<const Pixels> one = recent_->get(image, [&] {
+      const Image decoded = read();
+      return naming(path, [&] { return process_pixels(spec_.image, decoded); });
+    });
+    const int64_t tokens = naming(path, [&] {
+      int64_t count = 0;
+      for (const PatchGrid& grid : one->grids) {
+        require(side == 0 || (grid[0] == side && grid[1] == side),
+                "preprocessor_config.json leaves it with {} x {} patches; the vision tower takes {} x {}", grid[0], grid[1],
+                side, side);
+        count += grid[0] * grid[1] / merged;
+      }
+      return count;
+    });
+    pixels.insert(pixels.end(), one->values.begin(), one->values.end());
+    grids.insert(grids.end(), one->grids.begin(), one->grids.end());
+    placeholders.push_back(spec_.expanded_placeholders ? tokens : 1);
+  };
+  for (const fs::path& path : images) add(path.string(), path, [&] { return read_image(path, where); });
+  for (const EncodedImage& image : encoded)
+    add(Fingerprint().add(image.text()).hex(), image.file->path(), [&] { return read_image(image, where); });
   const std::string text = render(template_, question, placeholders);
   std::vector<int64_t> ids = spec_.expanded_placeholders
                                  ? tokenizer_->encode(text, true)

@@ -3,6 +3,7 @@
 
 #include "models/input.h"
 #include "models/prompt_template.h"
+#include "models/recent_pixels.h"
 #include "models/spec.h"
 #include "models/tokenizer.h"
 
@@ -30,6 +31,7 @@ class Processor {
   ModelSpec spec_;
   PromptTemplate template_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<RecentPixels> recent_;
 };
 
 }  // namespace yopo

@@ -67,6 +67,12 @@ RopeTable rope_table(const DecoderSpec& spec, std::span<const int64_t> positions
   return table;
 }
 
+bool same_rotation(const DecoderSpec& spec, std::span<const int64_t> a_positions, int64_t a_length,
+                   std::span<const int64_t> b_positions, int64_t b_length) {
+  return spec.rope.scaling == RopeSpec::Scaling::None ||
+         frequencies(spec, a_positions, a_length) == frequencies(spec, b_positions, b_length);
+}
+
 RopeTable rope_table_2d(int64_t head_dim, std::span<const int32_t> places) {
   const std::vector<float> inverse = inverse_frequencies(10000.0f, head_dim / 2);
   RopeTable table;

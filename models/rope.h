@@ -22,6 +22,11 @@ struct RopeTable {
 /// they were written with. Angles are computed in fp32 as the reference implementations do.
 RopeTable rope_table(const DecoderSpec& spec, std::span<const int64_t> positions, int64_t axes, int64_t kv_length);
 
+/// Whether a position turns by the same angles in two requests of `a_length` and `b_length` tokens at these positions:
+/// scalings choose frequencies by a request's length or its largest position.
+bool same_rotation(const DecoderSpec& spec, std::span<const int64_t> a_positions, int64_t a_length,
+                   std::span<const int64_t> b_positions, int64_t b_length);
+
 /// The vision tower's rotary embedding by row and column: `places` [T, 2] = row and column of each patch. The first half of
 /// the head_dim / 2 frequencies turns with the row, the other with the column; theta 10,000.
 RopeTable rope_table_2d(int64_t head_dim, std::span<const int32_t> places);

@@ -99,7 +99,7 @@ void Decoder::place(const std::vector<ModelInput>& inputs) {
   for (size_t i = 0; i < inputs.size(); ++i) {  // tables are in sequence order, rows are not
     const RopeTable table = rope_table(spec_, inputs[i].position_ids, inputs[i].position_axes, inputs[i].length());
     const std::vector<int64_t>& row_of = layout_->requests[i].row_of;
-    for (size_t token = 0; token < row_of.size(); ++token) {
+    for (size_t token = size_t(layout_->shared_tokens(i)); token < row_of.size(); ++token) {
       std::copy_n(table.cos.begin() + std::ptrdiff_t(token * half), half, cos.begin() + row_of[token] * int64_t(half));
       std::copy_n(table.sin.begin() + std::ptrdiff_t(token * half), half, sin.begin() + row_of[token] * int64_t(half));
     }
@@ -224,9 +224,12 @@ void Decoder::store_keys() {
   for (size_t i = 0; i < requests_.size(); ++i) {
     const KvCache& cache = requests_[i]->cache;
     const RequestRows& rows = layout_->requests[i];
-    const KvSegment visual = cache.visual(layer_);
-    if (visual.count > 0) targets.push_back({rows.visual_row, rows.visual_rows, 0, visual});
-    if (rows.text_rows > 0) targets.push_back({rows.text_row, rows.text_rows, 0, cache.text(layer_, rows.text_rows)});
+    const KvSegment visual = cache.visual(layer_), text = cache.text(layer_, rows.text_before + rows.text_rows);
+    if (visual.count > 0 && rows.visual_rows > 0) targets.push_back({rows.visual_row, rows.visual_rows, 0, visual});
+    // The text of a shared prefix is a few rows, copied to everyone; the visual part is read where it lies.
+    if (rows.text_before > 0)
+      targets.push_back({layout_->requests[size_t(rows.leader)].text_row, rows.text_before, 0, text});
+    if (rows.text_rows > 0) targets.push_back({rows.text_row, rows.text_rows, rows.text_before, text});
   }
   s_.ops->store(k_, v_, type_, spec_.num_key_value_heads * spec_.head_dim, spec_.head_dim, cos, sin, targets);
 }
@@ -262,12 +265,13 @@ void Decoder::attend() {
     request.visual_rows = plan_->updates() ? rows.visual_rows : 0;
     request.text_row = rows.text_row;
     request.text_rows = rows.text_rows;
+    request.text_before = rows.text_before;
     request.visual_before_text = before_.as<int32_t>() + rows.text_row;
     request.text_before_visual = before_.as<int32_t>() + rows.visual_row;
     request.image_of_visual = image_of_.as<int32_t>() + rows.visual_row;
     request.images = images_.as<ImageGrid>() + rows.first_image;
     request.visual = cache.visual(layer_);
-    request.text = cache.text(layer_, rows.text_rows);
+    request.text = cache.text(layer_, rows.text_before + rows.text_rows);
   }
   PrefillAttention work;
   describe(work);

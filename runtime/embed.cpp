@@ -59,7 +59,7 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
     const RequestRows& rows = layout.requests[i];
     const bool embedded = !input.embeds.empty();
     ready.assign(embedded ? size_t(rows.visual_rows * hidden) : 0, 0.0f);
-    for (int64_t token = 0; token < input.length(); ++token) {
+    for (int64_t token = layout.shared_tokens(i); token < input.length(); ++token) {
       const int64_t row = rows.row_of[size_t(token)];
       const bool visual = row < layout.visual_rows;
       float* to = visual ? nullptr : text.data() + (row - layout.visual_rows) * hidden;
@@ -72,7 +72,7 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
     if (embedded && rows.visual_rows > 0) {
       run_images();  // this request's rows lie between those before and after it
       state.ops->upload(x + rows.visual_row * hidden, ready.data(), ready.size() * sizeof(float));
-    } else if (input.images > 0) {
+    } else if (rows.visual_rows > 0) {
       if (pictures.empty()) first_row = rows.visual_row;
       const std::vector<PatchGrid> grids = patch_grids(state.spec.vision, input);
       for (size_t picture = 0; picture < grids.size(); ++picture)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -94,8 +95,12 @@ void set_layers(EngineState& state) {
 
 void count_kv(const EngineState& state, const Session& session) {
   int64_t bytes = 0;
-  for (const Request& request : session.requests)
-    if (request.live) bytes += request.cache.bytes_in_use();
+  std::set<const void*> visual;
+  for (const Request& request : session.requests) {
+    if (!request.live) continue;
+    bytes += request.cache.text_bytes_in_use();
+    if (visual.insert(request.cache.visual_part()).second) bytes += request.cache.visual_bytes_in_use();
+  }
   state.counters.kv_bytes = bytes;
   state.counters.kv_peak_bytes = std::max(state.counters.kv_peak_bytes, bytes);
 }
@@ -131,7 +136,7 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   require(capacity >= 0, "prefill: capacity {} is negative", capacity);
   ensure(traces.empty() || traces.size() == inputs.size(), "a trace a request");
   const DecoderSpec& spec = state.spec.text;
-  const Layout layout = make_layout(inputs);
+  const Layout layout = make_layout(inputs, shared_prefixes(state.spec, inputs));
   for (size_t i = 0; i < traces.size(); ++i) {
     Trace& trace = traces[i];
     trace.layers = spec.num_hidden_layers, trace.length = inputs[i].length(), trace.hidden_size = spec.hidden_size;
@@ -139,21 +144,24 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     trace.intermediate_size = spec.intermediate_size;
   }
   int64_t cache_bytes = 0;
-  for (const ModelInput& input : inputs)
-    cache_bytes +=
-        KvCache::bytes(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type());
+  for (size_t i = 0; i < inputs.size(); ++i)
+    cache_bytes += KvCache::bytes(spec, state.layers, layout.requests[i].visual_rows,
+                                  inputs[i].text_tokens() + capacity, state.type());
   const int64_t logit_rows =
       !traces.empty() && options.all_logits ? std::min(layout.rows(), logits_slice) : int64_t(inputs.size());
   const int64_t logits_bytes = logit_rows * spec.vocab_size * int64_t(sizeof(float));
   make_room(state,
             cache_bytes + Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
-                std::max(vision_bytes(state, inputs), logits_bytes),
+                std::max(vision_bytes(state, inputs, layout), logits_bytes),
             "the batch's KV caches and activations");
   std::vector<Request*> requests;
   session.requests.reserve(inputs.size());
-  for (const ModelInput& input : inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ModelInput& input = inputs[i];
+    const int64_t leader = layout.requests[i].leader;
     session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity,
-                                        state.type(), *state.ops, &state.memory),
+                                        state.type(), *state.ops, &state.memory,
+                                        leader < 0 ? nullptr : &session.requests[size_t(leader)].cache),
                                 input.next_position(), input.length(), true});
     requests.push_back(&session.requests.back());
   }
@@ -168,7 +176,7 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     hidden_after = [&](int64_t) { keep_hidden(state, layout, decoder.x(), traces); };
   }
   decoder.issue_layers(state.counters.prefill, hidden_after);
-  for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(layout.requests[i].text_rows);
+  for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(inputs[i].text_tokens());
 
   session.logits.resize(inputs.size() * size_t(spec.vocab_size));
   if (!traces.empty() && options.all_logits) {

@@ -5,22 +5,21 @@
 namespace yopo::runtime {
 
 KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
-                 int64_t text_capacity, DType type, const Ops& ops, MemoryUse* use)
+                 int64_t text_capacity, DType type, const Ops& ops, MemoryUse* use, const KvCache* leader)
     : type_(type),
       kv_heads_(spec.num_key_value_heads),
       head_dim_(spec.head_dim),
       visual_tokens_(visual_tokens),
       text_capacity_(text_capacity) {
-  size_t elements = 0;
+  size_t visual = 0, text = 0;
   for (const LayerPlan& layer : plan) {
-    Layer& here = layers_.emplace_back();
-    here.visual_heads = layer.visual_kv_heads;
-    here.visual_at = elements;
-    elements += size_t(2 * here.visual_heads * visual_tokens_ * head_dim_);
-    here.text_at = elements;
-    elements += size_t(2 * kv_heads_ * text_capacity_ * head_dim_);
+    layers_.push_back({layer.visual_kv_heads, visual, text});
+    visual += size_t(2 * layer.visual_kv_heads * visual_tokens_ * head_dim_);
+    text += size_t(2 * kv_heads_ * text_capacity_ * head_dim_);
   }
-  buffer_ = Buffer(ops, elements * size_of(type), use);
+  ensure(!leader || leader->visual_tokens_ == visual_tokens_, "caches that share a visual part have the same images");
+  visual_ = leader ? leader->visual_ : std::make_shared<const Buffer>(ops, visual * size_of(type), use);
+  text_ = Buffer(ops, text * size_of(type), use);
 }
 
 int64_t KvCache::bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
@@ -40,20 +39,24 @@ KvSegment KvCache::visual(int64_t layer) const {
   const Layer& here = layers_[size_t(layer)];
   if (here.visual_heads == 0 || visual_tokens_ == 0) return {};
   const int64_t half = here.visual_heads * visual_tokens_ * head_dim_;
-  void* keys = offset(buffer_.data(), type_, int64_t(here.visual_at));
+  void* keys = offset(visual_->data(), type_, int64_t(here.visual_at));
   return {keys, offset(keys, type_, half), here.visual_heads, visual_tokens_, visual_tokens_};
 }
 
 KvSegment KvCache::text(int64_t layer, int64_t text_rows) const {
   if (text_capacity_ == 0) return {};
   const Layer& here = layers_[size_t(layer)];
-  void* keys = offset(buffer_.data(), type_, int64_t(here.text_at));
+  void* keys = offset(text_.data(), type_, int64_t(here.text_at));
   return {keys, offset(keys, type_, kv_heads_ * text_capacity_ * head_dim_), kv_heads_, text_capacity_, text_rows};
 }
 
-int64_t KvCache::bytes_in_use() const {
+int64_t KvCache::text_bytes_in_use() const {
+  return int64_t(layers_.size()) * kv_heads_ * text_count_ * 2 * head_dim_ * int64_t(size_of(type_));
+}
+
+int64_t KvCache::visual_bytes_in_use() const {
   int64_t rows = 0;
-  for (const Layer& layer : layers_) rows += layer.visual_heads * visual_tokens_ + kv_heads_ * text_count_;
+  for (const Layer& layer : layers_) rows += layer.visual_heads * visual_tokens_;
   return rows * 2 * head_dim_ * int64_t(size_of(type_));
 }
 

@@ -1,6 +1,7 @@
 // The keys and values of one request: what later rows will read, nothing else.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "runtime/layer_plan.h"
@@ -9,14 +10,16 @@
 namespace yopo::runtime {
 
 /// Per layer a text part [kv_heads][capacity][head_dim] and, in layers that compute visual tokens, a visual part
-/// [KV heads with a kept query head][visual tokens][head_dim]; keys and values each.
+/// [KV heads with a kept query head][visual tokens][head_dim]; keys and values each. Requests about one image read one
+/// visual part.
 class KvCache {
  public:
   KvCache() = default;
+  /// `leader`: a cache of as many visual tokens, whose visual part this one reads; or null.
   KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity,
-          DType type, const Ops& ops, MemoryUse* use);
+          DType type, const Ops& ops, MemoryUse* use, const KvCache* leader = nullptr);
 
-  /// What the constructor allocates.
+  /// What the constructor allocates; visual_tokens 0 with a leader.
   static int64_t bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
                        int64_t text_capacity, DType type);
 
@@ -28,15 +31,19 @@ class KvCache {
   /// The segments of a layer with `text_rows` text rows in use.
   KvSegment visual(int64_t layer) const;
   KvSegment text(int64_t layer, int64_t text_rows) const;
-  /// Bytes of entries in use, compress/cost.h's kv_bytes.
-  int64_t bytes_in_use() const;
+  /// Bytes of entries in use, together compress/cost.h's kv_bytes; of the visual ones for all who read them.
+  int64_t text_bytes_in_use() const;
+  int64_t visual_bytes_in_use() const;
+  /// The same for caches that read one visual part.
+  const void* visual_part() const { return visual_.get(); }
 
  private:
   struct Layer {
     int64_t visual_heads = 0;
-    size_t visual_at = 0, text_at = 0;  // element offsets of the keys; the values follow
+    size_t visual_at = 0, text_at = 0;  // element offsets of the keys in their part; the values follow
   };
-  Buffer buffer_;
+  std::shared_ptr<const Buffer> visual_;
+  Buffer text_;
   std::vector<Layer> layers_;
   DType type_ = DType::F32;
   int64_t kv_heads_ = 0, head_dim_ = 0, visual_tokens_ = 0, text_capacity_ = 0, text_count_ = 0;

@@ -56,6 +56,7 @@ struct ImageGrid {
 struct PrefillRequest {
   int64_t visual_row = 0, visual_rows = 0;  // in the query and output buffers; visual_rows 0 past visual_layers
   int64_t text_row = 0, text_rows = 0;
+  int64_t text_before = 0;  // text keys before the first of the text rows: those of a prefix computed elsewhere
   const int32_t* visual_before_text = nullptr;  // [text_rows] visual keys before each text row, on the device
   const int32_t* text_before_visual = nullptr;  // [visual_rows] text keys before each visual row, on the device
   const int32_t* image_of_visual = nullptr;     // [visual_rows] index into images, on the device

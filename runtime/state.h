@@ -87,8 +87,9 @@ struct Picture {
 /// vision_hidden and vision_features appended.
 void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace);
 
-/// No less than the bytes of activations that run_vision holds at once for the pictures of a batch.
-int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs);
+/// No less than the bytes of activations that run_vision holds at once for the pictures of a batch; those of shared
+/// prefixes count once.
+int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout);
 
 /// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device. UserError for ids outside the
 /// vocabulary and for images that do not match the spans.

@@ -232,12 +232,12 @@ class Tower {
 
 }  // namespace
 
-int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs) {
+int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout) {
   const VisionSpec& v = state.spec.vision;
   int64_t all = 0, largest = 0;
-  for (const ModelInput& input : inputs) {
-    if (!input.embeds.empty()) continue;
-    for (const PatchGrid& grid : patch_grids(v, input)) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].embeds.empty() || layout.requests[i].visual_rows == 0) continue;
+    for (const PatchGrid& grid : patch_grids(v, inputs[i])) {
       all += v.positions(patches_of(grid));
       largest = std::max(largest, v.positions(patches_of(grid)));
     }

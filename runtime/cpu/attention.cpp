@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <span>
 #include <vector>
 
 #include "core/error.h"
@@ -56,7 +57,8 @@ int64_t pieces_for(int64_t tasks, int64_t blocks) {
   return std::clamp<int64_t>((2 * threads + tasks - 1) / std::max<int64_t>(tasks, 1), 1, std::max<int64_t>(blocks, 1));
 }
 
-/// All queries of one KV head of one request; per thread, so that its scratch is reused.
+/// All queries of one KV head of one request; per thread, so that its scratch is reused, and the packed visual keys by
+/// the next request if it reads the same.
 class PrefillWorker {
  public:
   PrefillWorker(const PrefillAttention& attention, int64_t pieces)
@@ -68,7 +70,9 @@ class PrefillWorker {
     const KvSegment none;
     const KvSegment& visual = seen ? request.visual : none;
     pack(text_, request.text, kv_head);
-    pack(visual_, visual, kv_head);
+    const void* visual_head = head_rows(visual.keys, a_.type, visual, kv_head, dim);
+    if (!seen || visual_head != packed_visual_) pack(visual_, visual, kv_head);
+    packed_visual_ = seen ? visual_head : nullptr;
     int64_t pairs = 0;
     const auto [text_first, text_last] = share(request.text_rows, piece);
     const auto [visual_first, visual_last] = share(request.visual_rows, piece);
@@ -80,12 +84,11 @@ class PrefillWorker {
       } else {
         const void* text_keys = head_rows(request.text.keys, a_.type, request.text, kv_head, dim);
         const void* text_values = head_rows(request.text.values, a_.type, request.text, kv_head, dim);
-        const void* keys = head_rows(visual.keys, a_.type, visual, kv_head, dim);
         const void* values = head_rows(visual.values, a_.type, visual, kv_head, dim);
         for (int64_t row = visual_first; row < visual_last; ++row) {
           row_.begin(at(a_.q, request.visual_row + row, head));
           row_.read(text_keys, text_values, request.text_before_visual[row], dim);
-          read_window(request, row, keys, values);
+          read_window(request, row, visual_head, values);
           pairs += row_.finish(at(a_.out, request.visual_row + row, head));
         }
       }
@@ -114,7 +117,7 @@ class PrefillWorker {
     for (int64_t row = first; row < last; row += block_rows) {
       const int64_t rows = std::min(block_rows, last - row);
       for (int64_t i = 0; i < rows; ++i) {
-        text_limit[i] = row + i + 1;
+        text_limit[i] = request.text_before + row + i + 1;
         visual_limit[i] = see_visual ? request.visual_before_text[row + i] : 0;
       }
       pairs += block_.run(at(a_.q, request.text_row + row, head), at(a_.out, request.text_row + row, head), a_.type,
@@ -153,9 +156,21 @@ class PrefillWorker {
   const Kernels& set_;
   int64_t pieces_;
   PackedSegment text_, visual_;
+  const void* packed_visual_ = nullptr;  // the keys that visual_ holds
   QueryBlock block_;
   QueryRow row_;
 };
+
+/// Neighbouring requests that read the same visual keys.
+std::vector<std::span<const PrefillRequest>> groups_of(std::span<const PrefillRequest> requests) {
+  std::vector<std::span<const PrefillRequest>> groups;
+  for (size_t first = 0, last = 0; first < requests.size(); first = last) {
+    const void* keys = requests[first].visual.keys;
+    for (last = first + 1; last < requests.size() && keys && requests[last].visual.keys == keys;) ++last;
+    groups.push_back(requests.subspan(first, last - first));
+  }
+  return groups;
+}
 
 }  // namespace
 
@@ -163,14 +178,18 @@ void prefill_attention(const PrefillAttention& attention) {
   int64_t longest = 0, work = 0;
   for (const PrefillRequest& request : attention.requests) {
     longest = std::max({longest, request.text_rows, request.visual_rows});
-    work += (request.text_rows + request.visual_rows) * (request.text_rows + request.visual.count);
+    work += (request.text_rows + request.visual_rows) * (request.text.count + request.visual.count);
   }
   work *= attention.heads * attention.head_dim;
-  const int64_t heads = attention.kv_heads, requests = int64_t(attention.requests.size());
-  const int64_t pieces = pieces_for(requests * heads, (longest + block_rows - 1) / block_rows);
-  *attention.pairs += over_tasks(requests * heads * pieces, work, [&] {
-    return [&attention, heads, pieces, worker = PrefillWorker(attention, pieces)](int64_t task) mutable {
-      return worker.run(attention.requests[size_t(task / (heads * pieces))], task / pieces % heads, task % pieces);
+  const std::vector<std::span<const PrefillRequest>> groups = groups_of(attention.requests);
+  const int64_t heads = attention.kv_heads, count = int64_t(groups.size());
+  const int64_t pieces = pieces_for(count * heads, (longest + block_rows - 1) / block_rows);
+  *attention.pairs += over_tasks(count * heads * pieces, work, [&] {
+    return [&groups, heads, pieces, worker = PrefillWorker(attention, pieces)](int64_t task) mutable {
+      int64_t pairs = 0;
+      for (const PrefillRequest& request : groups[size_t(task / (heads * pieces))])
+        pairs += worker.run(request, task / pieces % heads, task % pieces);
+      return pairs;
     };
   });
 }

@@ -40,15 +40,13 @@ int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, in
   float scale[block_rows];
   int64_t pairs = 0;
   for (int64_t row = 0; row < rows; ++row) {
-    float* texts = scores_.data() + row * row_width;
-    float* visuals = texts + text_width;
-    const int64_t text_count = text_limit[row], visual_count = visual_limit[row];
-    const float top = std::max(set_.largest(texts, text_count), set_.largest(visuals, visual_count));
-    const float sum = set_.exponentials(texts, text_count, top) + set_.exponentials(visuals, visual_count, top);
-    std::fill(texts + text_count, texts + text_keys, 0.0f);
-    std::fill(visuals + visual_count, visuals + visual_keys, 0.0f);
-    scale[row] = 1.0f / sum;
-    pairs += text_count + visual_count;
+    float* scores = scores_.data() + row * row_width;
+    // Keys that the row does not read weigh exp(-inf) = 0: whole vectors, and nothing left over at the end of a part.
+    std::fill(scores + text_limit[row], scores + text_width, -INFINITY);
+    std::fill(scores + text_width + visual_limit[row], scores + row_width, -INFINITY);
+    const float top = set_.largest(scores, row_width);
+    scale[row] = 1.0f / set_.exponentials(scores, row_width, top);
+    pairs += text_limit[row] + visual_limit[row];
   }
 
   std::fill_n(out_.begin(), rows * width_, 0.0f);

@@ -1,8 +1,11 @@
 #include "runtime/cpu/elementwise.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 #include "runtime/cpu/kernels.h"
@@ -70,11 +73,23 @@ void store(const void* k, const void* v, DType type, int64_t stride, int64_t hea
            std::span<const StoreRows> targets) {
   const Kernels& set = kernels();
   const int64_t half = head_dim / 2;
+  std::vector<int64_t> first{0};  // of each target among the rows of all: many of them are short
+  int64_t elements = 0;
   for (const StoreRows& target : targets) {
-    const KvSegment& segment = target.segment;
-    ensure(target.at + target.rows <= segment.stride, "KV rows past their segment");
-#pragma omp parallel for schedule(static) if (target.rows * segment.heads * head_dim > parallel_from)
-    for (int64_t row = 0; row < target.rows; ++row)
+    ensure(target.at + target.rows <= target.segment.stride, "KV rows past their segment");
+    first.push_back(first.back() + target.rows);
+    elements += target.rows * target.segment.heads * head_dim;
+  }
+#pragma omp parallel if (elements > parallel_from)
+  {
+    const int64_t threads = omp_get_num_threads(), mine = omp_get_thread_num();
+    const int64_t begin = first.back() * mine / threads, end = first.back() * (mine + 1) / threads;
+    size_t index = size_t(std::upper_bound(first.begin(), first.end(), begin) - first.begin()) - 1;
+    for (int64_t at = begin; at < end; ++at) {
+      while (at >= first[index + 1]) ++index;
+      const StoreRows& target = targets[index];
+      const KvSegment& segment = target.segment;
+      const int64_t row = at - first[index];
       for (int64_t head = 0; head < segment.heads; ++head) {
         const int64_t from = (target.row + row) * stride + head * head_dim;
         const int64_t to = (head * segment.stride + target.at + row) * head_dim;
@@ -82,6 +97,7 @@ void store(const void* k, const void* v, DType type, int64_t stride, int64_t hea
                    sin + (target.row + row) * half, offset(segment.keys, type, to));
         std::memcpy(offset(segment.values, type, to), offset(v, type, from), size_t(head_dim) * size_of(type));
       }
+    }
   }
 }
 

@@ -28,6 +28,24 @@ inline void store(uint16_t* p, Vec x) {
   const BitVec nan = BitVec(x != x);
   *reinterpret_cast<LooseHalfVec*>(p) = __builtin_convertvector((rounded & ~nan) | (((bits >> 16) | 0x40u) & nan), HalfVec);
 }
+#if YOPO_WIDTH == 16
+typedef float Vec8 __attribute__((vector_size(32)));
+typedef float LooseVec8 __attribute__((vector_size(32), aligned(4)));
+inline Vec8 load8(const float* p) { return Vec8(*reinterpret_cast<const LooseVec8*>(p)); }
+inline void store8(float* p, Vec8 x) { *reinterpret_cast<LooseVec8*>(p) = x; }
+// Of bf16 through whole vectors: half of one is loaded and stored, the rest is zero.
+inline Vec8 load8(const uint16_t* p) {
+  HalfVec bits{};
+  __builtin_memcpy(&bits, p, 16);
+  const Vec x = Vec(__builtin_convertvector(bits, BitVec) << 16);
+  return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+inline void store8(uint16_t* p, Vec8 x) {
+  uint16_t rounded[16];
+  store(rounded, __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7));
+  __builtin_memcpy(p, rounded, 16);
+}
+#endif
 inline float scalar(float x) { return x; }
 inline float scalar(uint16_t x) {
   const uint32_t bits = uint32_t(x) << 16;
@@ -68,12 +86,30 @@ inline float total(Vec x) {
 #endif
 }
 
-inline Vec select(IntVec mask, Vec yes, Vec no) { return Vec((BitVec(yes) & BitVec(mask)) | (BitVec(no) & ~BitVec(mask))); }
+inline float top_lane(Vec x) {
+#if YOPO_WIDTH == 16
+  typedef float V8 __attribute__((vector_size(32)));
+  typedef float V4 __attribute__((vector_size(16)));
+  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), b = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V8 c = a > b ? a : b;
+  const V4 d = __builtin_shufflevector(c, c, 0, 1, 2, 3), e = __builtin_shufflevector(c, c, 4, 5, 6, 7);
+  const V4 top = d > e ? d : e;
+  constexpr int64_t left = 4;
+#else
+  const Vec top = x;
+  constexpr int64_t left = W;
+#endif
+  float best = top[0];
+  for (int64_t lane = 1; lane < left; ++lane) best = top[lane] > best ? top[lane] : best;
+  return best;
+}
 
 /// exp to 1 ulp or two: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' expf coefficients); 0 below -87.3,
-/// NaN stays NaN.
+/// NaN stays NaN: every comparison with it is false, and the polynomial keeps it.
 inline Vec exponential(Vec x) {
-  const Vec clamped = select(x > splat(88.0f), splat(88.0f), select(x < splat(-87.3f), splat(-87.3f), x));
+  const Vec least = splat(-87.3f), most = splat(88.0f);
+  const Vec low = x < least ? least : x;
+  const Vec clamped = low > most ? most : low;
   const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const Vec shifted = clamped * 1.44269504088896341f + magic;
   const Vec n = shifted - magic;
@@ -88,7 +124,7 @@ inline Vec exponential(Vec x) {
   p = p * (r * r) + r + 1.0f;
   const IntVec exponent = (IntVec(shifted) - IntVec(magic) + 127) << 23;
   const Vec result = p * Vec(exponent);
-  return select(x != x, x, select(x < splat(-87.3f), splat(0.0f), result));
+  return x < least ? Vec{} : result;
 }
 
 inline float exponential(float x) {
@@ -127,6 +163,15 @@ void widen(const void* in, bool bf16, int64_t rows, int64_t dim, int64_t stride,
   else widen_of(static_cast<const float*>(in), rows, dim, stride, scale, out, out_stride);
 }
 
+/// What is left of the rows behind whole blocks, as one block of just as many.
+template <int R, typename Block>
+inline void over_rest(int64_t rest, Block block) {
+  if constexpr (R > 0) {
+    if (rest == R) block.template operator()<R>();
+    else over_rest<R - 1>(rest, block);
+  }
+}
+
 /// R rows x V tiles of keys.
 template <int R, int V>
 inline void score_block(const float* q, int64_t dim, int64_t q_stride, const float* packed, float* out, int64_t out_stride) {
@@ -153,7 +198,9 @@ inline void score_rows(const float* q, int64_t rows, int64_t dim, int64_t q_stri
   int64_t r = 0;
   for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
     score_block<YOPO_ROWS, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
-  for (; r < rows; ++r) score_block<1, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
+  over_rest<YOPO_ROWS - 1>(rows - r, [&]<int R>() {
+    score_block<R, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
+  });
 }
 void scores(const float* q, int64_t rows, int64_t dim, int64_t q_stride, const float* packed, int64_t keys, float* out,
             int64_t out_stride) {
@@ -193,7 +240,9 @@ inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_str
   int64_t r = 0;
   for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
     weigh_block<YOPO_ROWS, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
-  for (; r < rows; ++r) weigh_block<1, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
+  over_rest<YOPO_ROWS - 1>(rows - r, [&]<int R>() {
+    weigh_block<R, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
+  });
 }
 void weigh(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
            int64_t out_stride) {
@@ -213,12 +262,18 @@ float largest(const float* x, int64_t count) {
   float best = -__builtin_inff();
   int64_t i = 0;
   if (count >= W) {
-    Vec top = load(x);
-    for (i = W; i + W <= count; i += W) {
-      const Vec here = load(x + i);
-      top = select(here > top, here, top);
+    Vec top = splat(best), other = top;
+    for (; i + 2 * W <= count; i += 2 * W) {
+      const Vec a = load(x + i), b = load(x + i + W);
+      top = a > top ? a : top;
+      other = b > other ? b : other;
     }
-    for (int64_t lane = 0; lane < W; ++lane) best = top[lane] > best ? top[lane] : best;
+    if (i + W <= count) {
+      const Vec a = load(x + i);
+      top = a > top ? a : top;
+      i += W;
+    }
+    best = top_lane(top > other ? top : other);
   }
   for (; i < count; ++i) best = x[i] > best ? x[i] : best;
   return best;
@@ -444,6 +499,14 @@ void rotate_of(const T* in, int64_t half, const float* cos, const float* sin, T*
     store(out + i, a * c - b * s);
     store(out + half + i, b * c + a * s);
   }
+#if YOPO_WIDTH == 16
+  // Small heads: half a vector.
+  for (; i + 8 <= half; i += 8) {
+    const Vec8 a = load8(in + i), b = load8(in + half + i), c = load8(cos + i), s = load8(sin + i);
+    store8(out + i, a * c - b * s);
+    store8(out + half + i, b * c + a * s);
+  }
+#endif
   for (; i < half; ++i) {
     const float a = scalar(in[i]), b = scalar(in[half + i]);
     assign(out[i], a * cos[i] - b * sin[i]);

@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) prefill_kernel(co
     int visual = 0;
     if (text_rows) {
       visual = sees_visual ? request.visual_before_text[row] : 0;
-      reach = {row + 1, 0, visual, 0};
+      reach = {int(request.text_before) + row + 1, 0, visual, 0};
     } else if (!sees_visual) {
       reach.text_end = request.text_before_visual[row];
     } else if (a.window_radius < 0) {
@@ -230,7 +230,7 @@ void launch_chunk(PrefillArguments& a) {
   int64_t tiles = 0;
   for (int i = 0; i < a.requests; ++i) {
     const PrefillRequest& request = a.request[i];
-    ensure(request.text_rows < 1 << 30 && request.visual_rows < 1 << 30, "a request larger than a launch takes");
+    ensure(request.text_before + request.text_rows < 1 << 30 && request.visual_rows < 1 << 30, "a request larger than a launch takes");
     a.first_tile[i] = int(tiles);
     tiles += int64_t(blocks_for(request.text_rows, Tile::rows)) + blocks_for(request.visual_rows, Tile::rows);
     ensure(tiles < int64_t(1) << 31, "requests larger than a launch takes");

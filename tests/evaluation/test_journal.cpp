@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "evaluation/evaluate.h"
 #include "tests/support/temporary.h"
 
@@ -82,6 +83,32 @@ TEST(Journal, IsHeldByOneRunAtATime) {
     first.flush();
   }
   EXPECT_EQ(AnswerJournal(file, "abc").answers().size(), 1u);
+}
+
+TEST(Journal, IsArrangedInTheOrderOfTheQuestions) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  const Sample one = sample("1", "q1", "", ""), two = sample("2", "q2", "", ""), three = sample("3", "q3", "", ""),
+               four = sample("4", "q4", "", "");
+  std::string expected;
+  {
+    AnswerJournal journal(folder / "b.jsonl", "abc");
+    for (const Sample* asked : {&one, &two, &three}) journal.add(*asked, "answer to " + asked->id, "m");
+    journal.arrange({&one, &two, &three}, question_id_text);
+    expected = read_file(folder / "b.jsonl");
+  }
+  {
+    AnswerJournal journal(file, "abc");
+    journal.add(three, "answer to 3", "m");
+    journal.add(one, "answer to 1", "m");
+    journal.flush();
+  }
+  AnswerJournal journal(file, "abc");  // of a run that continues
+  journal.add(two, "answer to 2", "m");
+  EXPECT_THROW(journal.arrange({&one, &two, &three, &four}, question_id_text), InternalError);
+  journal.arrange({&one, &two, &three}, question_id_text);
+  EXPECT_EQ(read_file(file), expected);
+  EXPECT_EQ(read_file(file.string() + ".fingerprint"), "abc\n");
 }
 
 TEST(Journal, WithoutAnswersIsAnyones) {

@@ -35,6 +35,7 @@ struct PrefillCase {
   bool window_causal = false;
   std::vector<Prompt> prompts;
   Visual visual = Visual::Computed;
+  int64_t text_before = 0;                             // text keys of each request before its first text row
   float sharpness = 1;                                 // of the softmax: scales the queries
   int64_t text_keys = 1 << 30, visual_keys = 1 << 30;  // keys and values past these of each request are NaN
 };
@@ -140,7 +141,7 @@ class PrefillProblem {
         const bool seen = kv_head < c_.visual_heads && part.request.visual.count > 0;
         for (int64_t r = 0; r < part.request.text_rows; ++r)
           *pairs += row(
-              type, part, head, kv_head, part.request.text_row + r, r + 1,
+              type, part, head, kv_head, part.request.text_row + r, c_.text_before + r + 1,
               [&](int64_t key) { return seen && c_.kept[size_t(head)] && key < part.visual_before_text[size_t(r)]; },
               result);
         for (int64_t r = 0; r < part.request.visual_rows && c_.updated[size_t(head)]; ++r)
@@ -175,7 +176,8 @@ class PrefillProblem {
     auto& request = part.request;
     request.visual_row = row, request.visual_rows = c_.visual == Visual::Computed ? visuals : 0;
     request.text_row = row + request.visual_rows + 1, request.text_rows = texts;
-    request.text = {nullptr, nullptr, c_.kv_heads, texts + 3, texts};
+    request.text_before = c_.text_before;
+    request.text = {nullptr, nullptr, c_.kv_heads, c_.text_before + texts + 3, c_.text_before + texts};
     request.visual = {nullptr, nullptr, c_.visual_heads, visuals + 5, visuals};
     for (int i = 0; i < 4; ++i) {
       const auto& segment = i < 2 ? request.text : request.visual;

@@ -121,6 +121,17 @@ TEST_P(CudaPrefill, WithoutVisualRows) {
   }
 }
 
+TEST_P(CudaPrefill, TextAfterAPrefixComputedElsewhere) {
+  PrefillCase c = mixed_heads();
+  c.visual = Visual::Read;
+  for (const int64_t before : {1, 5, 63, 64, 130})
+    for (const int64_t rows : {1, 14, 70}) {
+      c.text_before = before;
+      c.prompts = {{image(9, 9), text(rows)}, {image(2, 3), text(2)}};
+      check(c, fmt::format("{} keys before {} rows", before, rows));
+    }
+}
+
 TEST_P(CudaPrefill, ManyRequests) {
   PrefillCase c = mixed_heads();
   const Prompt shapes[] = {
