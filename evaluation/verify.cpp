@@ -94,6 +94,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   const int64_t memory = memory_limit(options.memory, weights * (options.original.empty() ? 2 : 4));
   run.memory = memory / 4 * 3;  // the rest is for what the engines say, to be compared
   run.device = options.device;
+  run.share_prefixes = false;  // how many samples meet in a batch follows from the memory; the accounts must not
   const bool keep = memory == 0;
   const Processor processor(pruned);
   std::vector<ModelInput> inputs;

@@ -61,6 +61,7 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
   state.plan = plan;
   state.ops = &device_ops(options);
   state.threads = options.threads;
+  state.share_prefixes = options.share_prefixes;
   const int64_t dim = spec.text.head_dim;
   require(state.ops->host_memory || (dim % 8 == 0 && dim <= 256),
           "head_dim {}: the GPU's attention needs a multiple of 8 up to 256; use --device cpu", dim);
@@ -136,7 +137,8 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   require(capacity >= 0, "prefill: capacity {} is negative", capacity);
   ensure(traces.empty() || traces.size() == inputs.size(), "a trace a request");
   const DecoderSpec& spec = state.spec.text;
-  const Layout layout = make_layout(inputs, shared_prefixes(state.spec, inputs));
+  const Layout layout = make_layout(
+      inputs, state.share_prefixes ? shared_prefixes(state.spec, inputs) : std::vector<SharedPrefix>(inputs.size()));
   for (size_t i = 0; i < traces.size(); ++i) {
     Trace& trace = traces[i];
     trace.layers = spec.num_hidden_layers, trace.length = inputs[i].length(), trace.hidden_size = spec.hidden_size;
@@ -245,6 +247,7 @@ Engine Engine::dense() const {
   twin->weights = state_->weights;
   twin->ops = state_->ops;
   twin->threads = state_->threads;
+  twin->share_prefixes = state_->share_prefixes;
   twin->memory_budget = state_->memory_budget;
   set_layers(*twin);
   return Engine(std::move(twin));

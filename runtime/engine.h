@@ -22,6 +22,7 @@ struct Options {
   std::string device = "cpu";  // cpu | cuda
   int threads = 0;             // 0: all
   int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
+  bool share_prefixes = true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
   const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
 };
 

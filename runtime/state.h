@@ -24,6 +24,7 @@ struct EngineState {
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
   const Ops* ops = nullptr;
   int threads = 0;
+  bool share_prefixes = true;
   mutable Counters counters;
   mutable MemoryUse memory;  // activations and KV caches
 

@@ -121,7 +121,7 @@ class PrefillWorker {
         visual_limit[i] = see_visual ? request.visual_before_text[row + i] : 0;
       }
       pairs += block_.run(at(a_.q, request.text_row + row, head), at(a_.out, request.text_row + row, head), a_.type,
-                          a_.heads * a_.head_dim, rows, text_, text_limit, visual_, visual_limit);
+                          a_.heads * a_.head_dim, rows, visual_, visual_limit, text_, text_limit);
     }
     return pairs;
   }

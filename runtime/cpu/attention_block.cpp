@@ -24,34 +24,37 @@ void PackedSegment::pack(const Kernels& set, const void* keys, const void* value
 QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
     : set_(set), dim_(dim), width_(padded_width(dim)), q_(size_t(block_rows * dim)), out_(size_t(block_rows * width_)) {}
 
-int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& text,
-                        const int64_t* text_limit, const PackedSegment& visual, const int64_t* visual_limit) {
+int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
+                        const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit) {
   const bool bf16 = type == DType::BF16;
-  const int64_t text_keys = text_limit[rows - 1], visual_keys = visual_limit[rows - 1];
-  ensure(rows <= block_rows && text_keys <= text.count() && visual_keys <= visual.count(), "query block outside its keys");
+  const int64_t steady_keys = steady_limit[rows - 1], growing_keys = growing_limit[rows - 1];
+  ensure(rows <= block_rows && steady_keys <= steady.count() && growing_keys <= growing.count(),
+         "query block outside its keys");
   const auto padded = [&](int64_t keys) { return (keys + set_.width - 1) / set_.width * set_.width; };
-  const int64_t text_width = padded(text_keys), row_width = text_width + padded(visual_keys);
+  const int64_t steady_width = padded(steady_keys), row_width = steady_width + padded(growing_keys);
   if (scores_.size() < size_t(block_rows * row_width)) scores_.resize(size_t(block_rows * row_width));
 
   set_.widen(q, bf16, rows, dim_, stride, 1.0f / std::sqrt(float(dim_)), q_.data(), dim_);
-  set_.scores(q_.data(), rows, dim_, dim_, text.keys(), text_keys, scores_.data(), row_width);
-  set_.scores(q_.data(), rows, dim_, dim_, visual.keys(), visual_keys, scores_.data() + text_width, row_width);
+  set_.scores(q_.data(), rows, dim_, dim_, steady.keys(), steady_keys, scores_.data(), row_width);
+  set_.scores(q_.data(), rows, dim_, dim_, growing.keys(), growing_keys, scores_.data() + steady_width, row_width);
 
   float scale[block_rows];
   int64_t pairs = 0;
   for (int64_t row = 0; row < rows; ++row) {
     float* scores = scores_.data() + row * row_width;
+    const int64_t own_width = steady_width + padded(growing_limit[row]);
     // Keys that the row does not read weigh exp(-inf) = 0: whole vectors, and nothing left over at the end of a part.
-    std::fill(scores + text_limit[row], scores + text_width, -INFINITY);
-    std::fill(scores + text_width + visual_limit[row], scores + row_width, -INFINITY);
-    const float top = set_.largest(scores, row_width);
-    scale[row] = 1.0f / set_.exponentials(scores, row_width, top);
-    pairs += text_limit[row] + visual_limit[row];
+    std::fill(scores + steady_limit[row], scores + steady_width, -INFINITY);
+    std::fill(scores + steady_width + growing_limit[row], scores + own_width, -INFINITY);
+    const float top = set_.largest(scores, own_width);
+    scale[row] = 1.0f / set_.exponentials(scores, own_width, top);
+    std::fill(scores + own_width, scores + row_width, 0.0f);
+    pairs += steady_limit[row] + growing_limit[row];
   }
 
   std::fill_n(out_.begin(), rows * width_, 0.0f);
-  set_.weigh(scores_.data(), rows, text_keys, row_width, text.values(), width_, out_.data(), width_);
-  set_.weigh(scores_.data() + text_width, rows, visual_keys, row_width, visual.values(), width_, out_.data(), width_);
+  set_.weigh(scores_.data(), rows, steady_keys, row_width, steady.values(), width_, out_.data(), width_);
+  set_.weigh(scores_.data() + steady_width, rows, growing_keys, row_width, growing.values(), width_, out_.data(), width_);
   for (int64_t row = 0; row < rows; ++row)
     set_.narrow(out_.data() + row * width_, dim_, scale[row], bf16, offset(out, type, row * stride));
   return pairs;

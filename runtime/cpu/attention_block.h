@@ -25,21 +25,22 @@ class PackedSegment {
 
 inline int64_t padded_width(int64_t dim) { return (dim + 15) / 16 * 16; }
 
-/// Up to `block_rows` query rows of one head, each reading a prefix of the text keys and a prefix of the visual keys.
+/// Up to `block_rows` query rows of one head, each reading a prefix of one segment's keys and a prefix of another's.
 constexpr int64_t block_rows = 48;
 class QueryBlock {
  public:
   QueryBlock(const Kernels& set, int64_t dim);
-  /// q, out: first row of the block at its head's column; rows `stride` elements apart. text_limit, visual_limit [rows]: how
-  /// many keys each row reads, not descending. Returns the pairs.
-  int64_t run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& text,
-              const int64_t* text_limit, const PackedSegment& visual, const int64_t* visual_limit);
+  /// q, out: first row of the block at its head's column; rows `stride` elements apart. steady_limit, growing_limit [rows]:
+  /// how many keys each row reads, not descending. Less is computed when those of `growing` differ more from row to row.
+  /// Returns the pairs.
+  int64_t run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
+              const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit);
 
  private:
   const Kernels& set_;
   int64_t dim_, width_;
   std::vector<float> q_;       // [block_rows, dim]
-  std::vector<float> scores_;  // [block_rows, text | visual]
+  std::vector<float> scores_;  // [block_rows, steady | growing]
   std::vector<float> out_;     // [block_rows, width]
 };
 

@@ -66,7 +66,13 @@ TEST(Verify, WithinLittleMemory) {
   export_checkpoint(original, some_plan(original.spec.text), folder / "pruned", {});
   VerifyOptions options;
   options.original = kDemo / "model";
-  options.samples = demo_samples(7);
+  // The first four ask about one image: what they share is not left out of the accounts.
+  DatasetOptions dataset;
+  dataset.questions = kDemo / "data/test/questions.jsonl";
+  dataset.images = kDemo / "data/test/images";
+  options.samples = read_samples(dataset);
+  options.samples.resize(7);
+  ASSERT_EQ(options.samples[0].images, options.samples[3].images);
   const OpenModel pruned = open_model(folder / "pruned");
   const VerifyResult whole = verify(pruned, options);
   options.memory = 14'000'000;  // the weights are 10.8 MB in fp32

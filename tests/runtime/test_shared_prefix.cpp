@@ -119,6 +119,24 @@ TEST(SharedPrefix, ItsKeysStayAsLongAsAnyoneReadsThem) {
   EXPECT_EQ(engine.counters().kv_bytes, 0);
 }
 
+TEST(SharedPrefix, CanBeLeftOut) {
+  std::mt19937 random(33);
+  const ModelSpec spec = testing::small_spec();
+  runtime::Options options = testing::on_device();
+  options.share_prefixes = false;
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), options, 4);
+  const std::vector<ModelInput> inputs = drawn_questions(spec.text, random);
+  const auto session = engine.prefill(inputs, 0);
+  Cost promised;
+  int64_t bytes = 0;
+  for (const ModelInput& input : inputs) {
+    promised += prefill_cost(engine.plan(), spec.text, shape_of(input));
+    bytes += kv_bytes(engine.plan(), spec.text, shape_of(input), 0, 4);
+  }
+  EXPECT_EQ(engine.counters().prefill, promised);
+  EXPECT_EQ(engine.counters().kv_bytes, bytes);
+}
+
 /// Two questions of ids and pixels about one 2 x 2 image at token 2; the second differs from token `at` on.
 std::vector<ModelInput> asked_twice(int64_t at, int64_t length = 12) {
   ModelInput input;
