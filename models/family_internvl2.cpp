@@ -171,15 +171,16 @@ const Language& language_of(const Json& config, const std::string& where) {
 
 /// Defaults are those of the published InternVisionConfig.
 VisionSpec vision_spec(const Json& config, const std::string& where, int64_t select_layer) {
-  VisionSpec vision;
-  vision.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, 3200);
-  vision.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, 12800);
-  vision.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, 48);
-  vision.num_attention_heads = get_int_or(config, "num_attention_heads", where, 1, 4096, 25);
-  vision.image_size = get_int_or(config, "image_size", where, 1, 16384, 224);
-  vision.patch_size = get_int_or(config, "patch_size", where, 1, vision.image_size, 14);
-  vision.layer_norm_eps = get_number_or(config, "layer_norm_eps", where, 1e-6);
-  vision.hidden_act = activation_of(get_string_or(config, "hidden_act", where, "gelu"), where);
+  VisionSpec defaults;
+  defaults.hidden_size = 3200;
+  defaults.intermediate_size = 12800;
+  defaults.num_hidden_layers = 48;
+  defaults.num_attention_heads = 25;
+  defaults.image_size = 224;
+  defaults.patch_size = 14;
+  defaults.layer_norm_eps = 1e-6;
+  defaults.hidden_act = Activation::Gelu;
+  VisionSpec vision = read_square_vision(config, where, defaults);
   const std::string norm = get_string_or(config, "norm_type", where, "rms_norm");
   require(norm == "rms_norm" || norm == "layer_norm", "{}: norm_type: expected rms_norm or layer_norm, found {}{}", where,
           norm, did_you_mean(norm, {"rms_norm", "layer_norm"}));
@@ -189,11 +190,7 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t sel
   vision.qkv_bias = get_bool_or(config, "qkv_bias", where, false);
   vision.qk_norm = get_bool_or(config, "qk_normalization", where, true);
   vision.layer_scale = true;
-  // The published code counts hidden states from the embedding on: N + 1 entries, negatives from the end.
-  const int64_t states = vision.num_hidden_layers + 1;
-  vision.layers_run = select_layer < 0 ? states + select_layer : select_layer;
-  require(vision.layers_run >= 0 && vision.layers_run < states, "{}: select_layer {} of a tower with {} layers", where,
-          select_layer, vision.num_hidden_layers);
+  vision.layers_run = blocks_until(select_layer, vision.num_hidden_layers, "select_layer", where);
   return vision;
 }
 

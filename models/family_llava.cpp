@@ -67,21 +67,17 @@ DecoderSpec llama_spec(const Json& config, const std::string& where) {
 
 /// A CLIP vision config; defaults are those of transformers' CLIPVisionConfig (hidden_act quick_gelu, eps 1e-5).
 VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer) {
-  VisionSpec vision;
-  vision.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, 768);
-  vision.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, 3072);
-  vision.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, 12);
-  vision.num_attention_heads = get_int_or(config, "num_attention_heads", where, 1, 4096, 12);
-  vision.image_size = get_int_or(config, "image_size", where, 1, 16384, 224);
-  vision.patch_size = get_int_or(config, "patch_size", where, 1, vision.image_size, 32);
-  vision.layer_norm_eps = get_number_or(config, "layer_norm_eps", where, 1e-5);
-  vision.hidden_act = activation_of(get_string_or(config, "hidden_act", where, "quick_gelu"), where);
-  // hidden_states[0] is the embedding and hidden_states[n] the output of block n - 1: N + 1 entries, negatives from the end.
-  const int64_t states = vision.num_hidden_layers + 1;
-  const int64_t index = feature_layer < 0 ? states + feature_layer : feature_layer;
-  require(index >= 0 && index < states, "{}: feature layer {} of a tower with {} layers", where, feature_layer,
-          vision.num_hidden_layers);
-  vision.layers_run = index;
+  VisionSpec defaults;
+  defaults.hidden_size = 768;
+  defaults.intermediate_size = 3072;
+  defaults.num_hidden_layers = 12;
+  defaults.num_attention_heads = 12;
+  defaults.image_size = 224;
+  defaults.patch_size = 32;
+  defaults.layer_norm_eps = 1e-5;
+  defaults.hidden_act = Activation::QuickGelu;
+  VisionSpec vision = read_square_vision(config, where, defaults);
+  vision.layers_run = blocks_until(feature_layer, vision.num_hidden_layers, "feature layer", where);
   check_vision(vision, where);
   return vision;
 }
@@ -120,9 +116,7 @@ ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   spec.projector.inner_size = spec.text.hidden_size;
   spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
   const std::string id_key = has(config, "image_token_index") ? "image_token_index" : "image_token_id";
-  spec.image_token_id = get_int_or(config, id_key, where, 0, spec.text.vocab_size - 1, 32000);
-  require(spec.image_token_id < spec.text.vocab_size, "{}: {} {} lies outside the vocabulary of {}", where, id_key,
-          spec.image_token_id, spec.text.vocab_size);
+  spec.image_token_id = read_image_token(config, id_key, where, spec.text.vocab_size, 32000);
   if (has(config, "image_seq_length")) {
     const int64_t declared = get_int(config, "image_seq_length", where, 1, kMaxSize);
     require(declared == spec.image_tokens(), "{}: image_seq_length {} contradicts the tower's {} visual tokens", where,

@@ -57,6 +57,32 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
   return text;
 }
 
+VisionSpec read_square_vision(const Json& config, const std::string& where, const VisionSpec& defaults) {
+  VisionSpec vision = defaults;
+  vision.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, defaults.hidden_size);
+  vision.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, defaults.intermediate_size);
+  vision.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, defaults.num_hidden_layers);
+  vision.num_attention_heads = get_int_or(config, "num_attention_heads", where, 1, 4096, defaults.num_attention_heads);
+  vision.image_size = get_int_or(config, "image_size", where, 1, 16384, defaults.image_size);
+  vision.patch_size = get_int_or(config, "patch_size", where, 1, vision.image_size, defaults.patch_size);
+  vision.layer_norm_eps = get_number_or(config, "layer_norm_eps", where, defaults.layer_norm_eps);
+  if (has(config, "hidden_act")) vision.hidden_act = activation_of(get_string(config, "hidden_act", where), where);
+  return vision;
+}
+
+int64_t blocks_until(int64_t layer, int64_t blocks, const std::string& key, const std::string& where) {
+  const int64_t states = blocks + 1, index = layer < 0 ? states + layer : layer;
+  require(index >= 0 && index < states, "{}: {} {} of a tower with {} layers", where, key, layer, blocks);
+  return index;
+}
+
+int64_t read_image_token(const Json& config, const std::string& key, const std::string& where, int64_t vocab_size,
+                         int64_t default_id) {
+  const int64_t id = get_int_or(config, key, where, 0, vocab_size - 1, default_id);
+  require(id < vocab_size, "{}: {} {} lies outside the vocabulary of {}", where, key, id, vocab_size);
+  return id;
+}
+
 void check_vision(const VisionSpec& vision, const std::string& where) {
   require(vision.hidden_size % vision.num_attention_heads == 0, "{}: width {} is no multiple of the {} heads", where,
           vision.hidden_size, vision.num_attention_heads);

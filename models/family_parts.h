@@ -18,7 +18,18 @@ std::vector<TensorName> llama_names();
 /// UserError for absurd or contradictory ones, and for another activation than silu.
 DecoderSpec read_decoder(const Json& config, const std::string& where, const DecoderSpec& defaults);
 
-/// Width, heads, patches of a square picture; `defaults` as above. UserError for absurd or contradictory ones.
+/// The sizes of a tower over square pictures, under the keys that CLIP and InternViT share; `defaults` as above.
+VisionSpec read_square_vision(const Json& config, const std::string& where, const VisionSpec& defaults);
+
+/// The blocks to run so that the feature is hidden_states[layer]: entry 0 is the embedding and entry n the output of block
+/// n - 1; negatives count from the end. UserError naming `key` for a layer that the tower has not.
+int64_t blocks_until(int64_t layer, int64_t blocks, const std::string& key, const std::string& where);
+
+/// The id that stands for a visual token in prompts. UserError when it lies outside the vocabulary.
+int64_t read_image_token(const Json& config, const std::string& key, const std::string& where, int64_t vocab_size,
+                         int64_t default_id);
+
+/// Width, heads, patches of a square picture. UserError for contradictory ones.
 void check_vision(const VisionSpec& vision, const std::string& where);
 
 /// eos, bos and pad from generation_config.json, config.json and its object `text_key`, in this order.

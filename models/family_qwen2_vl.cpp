@@ -121,9 +121,7 @@ ModelSpec qwen2_vl_spec(const Json& config, const std::string& where) {
   spec.projector.norm_patches = true;
   spec.projector.norm_eps = 1e-6;
   spec.projector.inner_size = spec.vision.merge_size * spec.vision.merge_size * spec.vision.hidden_size;
-  spec.image_token_id = get_int_or(config, "image_token_id", where, 0, spec.text.vocab_size - 1, 151655);
-  require(spec.image_token_id < spec.text.vocab_size, "{}: image_token_id {} lies outside the vocabulary of {}", where,
-          spec.image_token_id, spec.text.vocab_size);
+  spec.image_token_id = read_image_token(config, "image_token_id", where, spec.text.vocab_size, 151655);
   return spec;
 }
 
