@@ -149,6 +149,7 @@ TEST(AtomicFile, PastThePageCacheTheSameBytes) {
       EXPECT_EQ(file.size(), std::min(size, at + step));
     }
     file.commit();
+    EXPECT_EQ(file.size(), size);
     EXPECT_TRUE(read_file(folder / "x") == text);
   }
   AtomicFile late(folder / "y");
