@@ -10,7 +10,7 @@ namespace yopo {
 
 namespace {
 
-constexpr uint64_t kBypassFrom = uint64_t(64) << 20;  // files that are read back at once are small
+constexpr uint64_t kBypassFrom = uint64_t(64) << 20;  // smaller files stay in the page cache
 
 uint64_t bytes_of(const TensorDeclaration& tensor, const std::string& where) {
   int64_t bytes = 0;

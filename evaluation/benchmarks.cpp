@@ -61,6 +61,12 @@ std::shared_ptr<const Data> chosen(Data data, int64_t count, UnitOf unit_of) {
 }
 const auto kById = [](const auto& data, size_t i) { return question_key(data.samples[i]); };
 
+/// Lines of one question together: which of them an answer belongs to is known by their order alone.
+const auto kByQuestion = [](const TextVqa& data, size_t i) {
+  const std::string& key = data.samples[i].key;  // image, question, and which of several, a line each
+  return key.substr(0, key.find('\n', key.find('\n') + 1));
+};
+
 template <typename Data>
 std::shared_ptr<const std::vector<Sample>> samples_of(const std::shared_ptr<const Data>& data) {
   return {data, &data->samples};
@@ -105,7 +111,7 @@ void open_scienceqa(const BenchmarkSource& source, OpenBenchmark& into) {
 }
 
 void open_textvqa(const BenchmarkSource& source, OpenBenchmark& into) {
-  const auto data = chosen(read_textvqa(source), source.dataset.samples, kById);
+  const auto data = chosen(read_textvqa(source), source.dataset.samples, kByQuestion);
   into.samples = samples_of(data);
   into.score = [data](const Answers& answers) { return score_textvqa(*data, answers); };
 

@@ -82,9 +82,8 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   const std::vector<const Sample*> mine = asked_by(run.shard, benchmark);
   AnswerJournal journal(run.answers, AnswerSeal{run.fingerprint, run.shard}.text(), benchmark.key_of());
   std::vector<const Sample*> open;
-  for (const Sample* sample : mine)
+  for (const Sample* sample : by_images(mine))  // of all, so that a continued run asks in the same order
     if (!journal.answers().contains(question_key(*sample))) open.push_back(sample);
-  open = by_images(open);
 
   EvaluationResult times;
   const int64_t batch_size = std::max<int64_t>(1, run.options.batch_size);
@@ -106,7 +105,7 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
     times.seconds_journal += seconds_between(answered, Clock::now());
     progress.tick(int64_t(last - first));
   }
-  journal.arrange(mine, benchmark.key_of());
+  journal.arrange(mine);
   progress.finish();
   EvaluationResult result = run.shard.whole() ? result_of(benchmark, {run.answers.string(), journal.answers()})
                                               : unscored(benchmark, run.shard, mine.size());

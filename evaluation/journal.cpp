@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -33,19 +34,6 @@ int open_held(const fs::path& path) {
     fail("{}: another yopo is writing answers into this file; wait for it or choose another output", path.string());
   }
   return descriptor;
-}
-
-/// Calls use(line without its end, the line as JSON, "file:line") for each line of whole lines.
-template <typename Use>
-void for_each_line(std::string_view text, const fs::path& path, Use use) {
-  size_t number = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = text.find('\n', at);
-    const std::string where = fmt::format("{}:{}", path.string(), ++number);
-    const std::string_view line = text.substr(at, end - at);
-    use(line, parse_json(line, where), where);
-    at = end + 1;
-  }
 }
 
 }  // namespace
@@ -78,9 +66,17 @@ void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of)
   require(found == fingerprint,
           "{}: holds answers of another model, plan or question file; remove it or choose another output", path_.string());
   const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-  for_each_line(std::string_view(text).substr(0, whole), path_, [&](std::string_view, const Json& record, const std::string& where) {
-    answers_[key_of(record, where)] = get_string(record, "text", where);
-  });
+  size_t line = 0;
+  for (size_t at = 0; at < whole;) {
+    const size_t end = text.find('\n', at);
+    const std::string where = fmt::format("{}:{}", path_.string(), ++line);
+    const std::string_view found_line = std::string_view(text).substr(at, end - at);
+    const Json record = parse_json(found_line, where);
+    const std::string key = key_of(record, where);
+    answers_[key] = get_string(record, "text", where);
+    lines_[key] = found_line;
+    at = end + 1;
+  }
   // A kill can leave half a line behind the last whole one; it was never counted as answered.
   if (whole == text.size()) return;
   std::error_code error;
@@ -110,8 +106,10 @@ void AnswerJournal::add(const Sample& sample, const std::string& text, const std
   record["answer_id"] = Fingerprint().add(sample.id).add(text).hex().substr(0, 22);
   record["model_id"] = model;
   record["metadata"] = Json::object();
-  pending_ += record.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string line = record.dump(-1, ' ', false, Json::error_handler_t::replace);
+  pending_ += line + "\n";
   answers_[question_key(sample)] = text;
+  lines_[question_key(sample)] = line;
 }
 
 void AnswerJournal::flush(bool sync) {
@@ -129,20 +127,17 @@ void AnswerJournal::flush(bool sync) {
   require(::fsync(descriptor_) == 0, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
 }
 
-void AnswerJournal::arrange(const std::vector<const Sample*>& order, const KeyOf& key_of) {
+void AnswerJournal::arrange(const std::vector<const Sample*>& order) {
   flush(true);
-  const std::string text = read_text(path_);
-  std::map<std::string, std::string_view> lines;  // of repeated ones the last, as in answers_
-  for_each_line(text, path_, [&](std::string_view line, const Json& record, const std::string& where) {
-    lines[key_of(record, where)] = line;
-  });
   std::string arranged;
   for (const Sample* sample : order) {
-    const auto line = lines.find(question_key(*sample));
-    ensure(line != lines.end(), "an answer to every question");
+    const auto line = lines_.find(question_key(*sample));
+    ensure(line != lines_.end(), "an answer to every question");
     arranged.append(line->second).append("\n");
   }
-  if (arranged != text) write_text(path_, arranged);
+  const auto file = MappedFile::open(path_);
+  const auto wanted = std::as_bytes(std::span(arranged));
+  if (!std::equal(wanted.begin(), wanted.end(), file->bytes().begin(), file->bytes().end())) write_text(path_, arranged);
 }
 
 }  // namespace yopo

@@ -35,14 +35,15 @@ class AnswerJournal {
   /// Appends what was added since to the file, where a killed process leaves it. Once a second it is also synced to the
   /// disk, for the machine's own end, and so it is on `sync`. UserError naming the file on failure.
   void flush(bool sync = false);
-  /// The end: the file's lines in the order of these questions (question_key), each of which it answers; in one step, so
-  /// that a killed process leaves all of them in one order or the other. Nothing may be added afterwards.
-  void arrange(const std::vector<const Sample*>& order, const KeyOf& key_of);
+  /// The end: the file's lines in the order of these questions, each of which it answers; in one step, so that a killed
+  /// process leaves all of them in one order or the other. Nothing may be added afterwards.
+  void arrange(const std::vector<const Sample*>& order);
 
  private:
   void take_up(const std::string& fingerprint, const KeyOf& key_of);
   fs::path path_;
   std::map<std::string, std::string> answers_;  // question_key -> text
+  std::map<std::string, std::string> lines_;    // question_key -> its line in the file, of repeated ones the last
   std::string pending_;
   std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
   int descriptor_ = -1;

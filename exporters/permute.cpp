@@ -14,11 +14,11 @@ namespace {
 
 // Read, checked and passed on at once: it stays in the core's cache meanwhile.
 constexpr size_t piece_bytes = size_t(1) << 20;
-constexpr size_t chunk_bytes = size_t(8) << 20;    // rows whose columns are permuted at once, by several threads
-constexpr size_t ahead_bytes = size_t(64) << 20;   // of a tensor that is read in its own order
-constexpr size_t next_bytes = size_t(256) << 20;   // of the next tensor
+constexpr size_t chunk_bytes = size_t(8) << 20;     // rows whose columns are permuted at once, by several threads
+constexpr size_t ahead_bytes = size_t(64) << 20;    // of a tensor that is read in its own order
+constexpr size_t next_bytes = size_t(256) << 20;    // of the next tensor
 constexpr size_t thread_bytes = size_t(256) << 10;  // a thread is not worth its start for less
-constexpr size_t copy_run_bytes = 64;              // shorter runs within a row are gathered element by element
+constexpr size_t copy_run_bytes = 64;               // shorter runs within a row are gathered element by element
 
 // Asks the kernel to read ahead: without it every read would wait for the disk.
 void will_need(const TensorView& tensor, size_t at, size_t size) {

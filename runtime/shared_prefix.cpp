@@ -61,7 +61,8 @@ std::vector<SharedPrefix> shared_prefixes(const ModelSpec& spec, const std::vect
     for (const size_t leader : leaders) {
       const ModelInput& other = inputs[leader];
       if (other.position_axes != input.position_axes || other.embeds.empty() != input.embeds.empty() ||
-          !same_images(other, input) || !same_rotation(spec.text, other.position_ids, other.length(), input.position_ids, input.length()))
+          !same_images(other, input) ||
+          !same_rotation(spec.text, other.position_ids, other.length(), input.position_ids, input.length()))
         continue;
       const int64_t tokens = std::min(common_tokens(other, input, hidden), input.length() - 1);
       if (tokens < last.start + last.count()) continue;

@@ -35,7 +35,7 @@ std::vector<Line> lines_of(const fs::path& file) {
     const size_t tab = line.find('\t');
     require(tab != std::string_view::npos && line.find('\t', tab + 1) == std::string_view::npos,
             "{}: expected a question, one tab and Yes or No, found '{}'", where, printable(line));
-    Line one{std::string(line.substr(0, tab)), std::string(line.substr(tab + 1)), where};
+    Line one{std::string(strip_right(line.substr(0, tab))), std::string(line.substr(tab + 1)), where};
     const std::string label = lower(one.answer);
     require(label == "yes" || label == "no", "{}: expected the label Yes or No, found '{}'", where,
             printable(one.answer));

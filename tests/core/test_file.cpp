@@ -206,6 +206,14 @@ TEST(AtomicFile, FullDiskNamesFileAndBytes) {
     EXPECT_USER_ERROR(write_text(folder / "big.bin", data), "6000 more bytes needed after 4000 written");
   }
   {
+    constexpr size_t block = size_t(4) << 20;
+    const FileSizeLimit limit(block + block / 2 + 100);
+    AtomicFile file(folder / "direct.bin");
+    file.bypass_cache();
+    file.write(std::string(block, 'x'));
+    EXPECT_USER_ERROR(file.write(std::string(block, 'y')), fmt::format("after {} written", block + block / 2 + 100));
+  }
+  {
     AtomicFile file(folder / "huge.bin");
     EXPECT_USER_ERROR(file.reserve(uint64_t(1) << 62), "4611686018427387904 more bytes needed after 0 written");
     EXPECT_USER_ERROR(file.reserve(UINT64_MAX), "huge.bin");

@@ -250,12 +250,25 @@ TEST_F(Benchmarks, JournalWhatTheirScriptsRead) {
     const OpenBenchmark open = open_benchmark(made, false);
     const fs::path file = folder_ / ("j/" + made.benchmark + ".jsonl");
     std::map<std::string, std::string> expected;
+    std::vector<const Sample*> order;
     {
       AnswerJournal journal(file, "f", open.key_of());
-      for (const Sample& sample : *open.samples)
+      for (const Sample& sample : *open.samples) {
         journal.add(sample, expected[question_key(sample)] = std::to_string(expected.size()), "m");
+        order.push_back(&sample);
+      }
       journal.flush();
     }
+    const std::string in_order = read_file(file);
+    {  // asked the other way round, but for lines that only their order tells apart
+      fs::remove(file);
+      AnswerJournal journal(file, "f", open.key_of());
+      std::vector<const Sample*> asked = order;
+      std::stable_sort(asked.begin(), asked.end(), [](const Sample* a, const Sample* b) { return a->id > b->id; });
+      for (const Sample* sample : asked) journal.add(*sample, expected[question_key(*sample)], "m");
+      journal.arrange(order);
+    }
+    EXPECT_EQ(read_file(file), in_order);
     EXPECT_EQ(expected.size(), open.samples->size());
     EXPECT_EQ(AnswerJournal(file, "f", open.key_of()).answers(), expected);
     EXPECT_EQ(read_answers(file, open).text, expected);

@@ -30,8 +30,8 @@ TEST(ByImages, QuestionsOfAnImageFollowItsFirst) {
 }
 
 TEST(ByImages, OnlyTheSameImagesInTheSameOrder) {
-  EXPECT_EQ(order_of({about("a", {"1", "2"}), about("b", {"2", "1"}), about("c", {"1"}), about("d", {}), about("e", {"12"}),
-                      about("f", {"1", "2"}), about("g", {}), about("h", {"1"})}),
+  EXPECT_EQ(order_of({about("a", {"1", "2"}), about("b", {"2", "1"}), about("c", {"1"}), about("d", {}),
+                      about("e", {"12"}), about("f", {"1", "2"}), about("g", {}), about("h", {"1"})}),
             "afbchdge");
 }
 

@@ -94,7 +94,7 @@ TEST(Journal, IsArrangedInTheOrderOfTheQuestions) {
   {
     AnswerJournal journal(folder / "b.jsonl", "abc");
     for (const Sample* asked : {&one, &two, &three}) journal.add(*asked, "answer to " + asked->id, "m");
-    journal.arrange({&one, &two, &three}, question_id_text);
+    journal.arrange({&one, &two, &three});
     expected = read_file(folder / "b.jsonl");
   }
   {
@@ -105,10 +105,21 @@ TEST(Journal, IsArrangedInTheOrderOfTheQuestions) {
   }
   AnswerJournal journal(file, "abc");  // of a run that continues
   journal.add(two, "answer to 2", "m");
-  EXPECT_THROW(journal.arrange({&one, &two, &three, &four}, question_id_text), InternalError);
-  journal.arrange({&one, &two, &three}, question_id_text);
+  EXPECT_THROW(journal.arrange({&one, &two, &three, &four}), InternalError);
+  journal.arrange({&one, &two, &three});
   EXPECT_EQ(read_file(file), expected);
   EXPECT_EQ(read_file(file.string() + ".fingerprint"), "abc\n");
+  EXPECT_EQ(AnswerJournal(file, "abc").answers().size(), 3u) << "still a journal";
+}
+
+TEST(Journal, OfAnswersToOneQuestionTheLastIsArranged) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.jsonl";
+  const Sample one = sample("1", "q1", "", "");
+  write_file(file, R"({"question_id": 1, "text": "first"})" "\n" R"({"question_id": 1, "text": "second"})" "\n");
+  write_file(file.string() + ".fingerprint", "abc\n");
+  AnswerJournal(file, "abc").arrange({&one});
+  EXPECT_EQ(read_file(file), R"({"question_id": 1, "text": "second"})" "\n");
 }
 
 TEST(Journal, WithoutAnswersIsAnyones) {

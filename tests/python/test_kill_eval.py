@@ -24,7 +24,10 @@ class KillEvalTest(Case):
     def setUp(self):
         super().setUp()
         self.questions = self.folder / "questions.jsonl"
-        self.questions.write_text("".join(json.dumps(sample) + "\n" for sample in TEST.samples()[:QUESTIONS]))
+        # The questions of an image stand apart, as in POPE's files: they are asked together, and written in this order.
+        samples = sorted(TEST.samples()[:QUESTIONS], key=lambda sample: sample["question_id"] % 4)
+        self.questions.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        self.order = [sample["question_id"] for sample in samples]
         self.annotations = self.folder / "expected.jsonl"
         lines = (TEST.questions.parent / "answers.jsonl").read_text().splitlines(keepends=True)
         self.annotations.write_text("".join(lines[:QUESTIONS]))
@@ -79,7 +82,7 @@ class KillEvalTest(Case):
         self.finish(killed)
         self.assertEqual(self.read(killed), expected)
         ids = [json.loads(line)["question_id"] for line in self.read(killed).splitlines()]
-        self.assertEqual(len(ids), len(set(ids)), "a question was asked twice")
+        self.assertEqual(ids, self.order)
         self.assertEqual(scores(killed / "eval.json"), scores(whole / "eval.json"))
 
     def test_a_finished_run_asks_nothing(self):

@@ -7,6 +7,7 @@
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
@@ -65,6 +66,24 @@ TEST(Memory, StreamedLayersGiveTheSameNumbers) {
   EXPECT_EQ(held.front(), 0) << "one layer at a time";
   EXPECT_TRUE(std::is_sorted(held.begin(), held.end()));
   EXPECT_TRUE(std::find(held.begin(), held.end(), 3) != held.end()) << "some held, some streamed";
+}
+
+// What requests share needs room once, and the room that is asked for is enough.
+TEST(Memory, ASharedPrefixHasItsRoomOnce) {
+  std::mt19937 random(33);
+  const ModelSpec spec = testing::small_spec();
+  const Plan plan = dense_plan(spec.text);
+  std::vector<ModelInput> inputs(8, testing::drawn_input(spec.text, random, 3));
+  for (size_t i = 0; i < inputs.size(); ++i) inputs[i].embeds.back() = float(i);
+  const auto ask = [&](const Engine& engine) { (void)engine.prefill(inputs, 2); };
+  const int64_t least = least_budget(spec, plan, ask);
+  const Engine engine(spec, plan, within(least), 3);
+  ask(engine);
+  EXPECT_LE(engine.take_peak_bytes() + engine.weight_bytes_owned(),
+            least + int64_t(spec.text.vocab_size * spec.text.hidden_size * 4));
+  runtime::Options apart = within(least);
+  apart.share_prefixes = false;
+  EXPECT_USER_ERROR(ask(Engine(spec, plan, apart, 3)), "memory");
 }
 
 // A larger batch takes layers' room away; a smaller one later still runs, as do sessions begun before.

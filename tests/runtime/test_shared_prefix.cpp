@@ -13,8 +13,8 @@ namespace yopo {
 namespace {
 
 using runtime::Engine;
-using runtime::SharedPrefix;
 using runtime::shared_prefixes;
+using runtime::SharedPrefix;
 using testing::close_relative;
 
 int64_t end_of_images(const ModelInput& input) { return input.spans.back().start + input.spans.back().count(); }
@@ -114,9 +114,41 @@ TEST(SharedPrefix, ItsKeysStayAsLongAsAnyoneReadsThem) {
   engine.decode(*alone, {0}, {6});
   engine.decode(*alone, {0}, {7});
   const std::vector<float>& logits = engine.logits(*session);
-  EXPECT_TRUE(close_relative(std::vector<float>(logits.begin() + vocab, logits.begin() + 2 * vocab), engine.logits(*alone), 1e-5));
+  EXPECT_TRUE(close_relative(std::vector<float>(logits.begin() + vocab, logits.begin() + 2 * vocab),
+                             engine.logits(*alone), 1e-5));
   engine.release(*session, 1);
   EXPECT_EQ(engine.counters().kv_bytes, 0);
+}
+
+// Ids and pixels instead of ready embeddings, positions along three axes, tiles: the tower sees each image once.
+TEST(SharedPrefix, FromPixelsOfEveryKind) {
+  for (const char* name :
+       {"llava_hf/cases/single", "qwen2vl/cases/two_images", "internvl2_internlm2/cases/tiles2_thumb"}) {
+    SCOPED_TRACE(name);
+    const OpenModel model =
+        open_model(testing::fixture(std::string(name).substr(0, std::string(name).find('/')) + "/model"));
+    const ModelInput input = read_input(model.spec, testing::fixture(name) / "inputs.safetensors");
+    std::vector<ModelInput> inputs{input, input, input};
+    inputs[1].input_ids.back() = input.input_ids.back() == 5 ? 6 : 5;
+    inputs[2].input_ids[inputs[2].input_ids.size() - 2] = inputs[1].input_ids.back();
+    ASSERT_EQ(pairs_of(shared_prefixes(model.spec, inputs)),
+              (std::vector<std::pair<int64_t, int64_t>>{{-1, 0}, {0, input.length() - 1}, {0, input.length() - 2}}));
+    const Engine engine(model, read_plan(testing::fixture(name) / "skip_all.plan.json"), testing::on_device());
+    TraceOptions options;
+    options.decode = {3, 14};
+    engine.counters() = {};
+    const std::vector<Trace> together = engine.traces(inputs, options);
+    const double tower = engine.counters().vision_macs;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      SCOPED_TRACE(i);
+      engine.counters() = {};
+      const Trace alone = engine.trace(inputs[i], options);
+      EXPECT_EQ(engine.counters().vision_macs, tower);
+      EXPECT_TRUE(close_relative(together[i].hidden, alone.hidden, 1e-5));
+      EXPECT_TRUE(close_relative(together[i].logits, alone.logits, 1e-5));
+      EXPECT_TRUE(close_relative(together[i].decode_logits, alone.decode_logits, 1e-5));
+    }
+  }
 }
 
 TEST(SharedPrefix, CanBeLeftOut) {
