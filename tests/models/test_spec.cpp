@@ -180,8 +180,9 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
       number_positions(spec, input.length(), numbered);
       EXPECT_EQ(numbered.position_ids, input.position_ids) << entry.path();
       EXPECT_EQ(numbered.position_axes, input.position_axes);
-      if (has(facts, "rope_delta"))
+      if (has(facts, "rope_delta")) {
         EXPECT_EQ(input.next_position(), input.length() + facts["rope_delta"].get<int64_t>());
+      }
       ++cases;
     }
   EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2);

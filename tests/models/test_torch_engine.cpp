@@ -178,7 +178,7 @@ TEST_F(TorchEngineTest, ColumnNormsOfTheDownProjection) {
 
 // Layers that come and go, several samples through each, with and without decoding: bit for bit what each sample gives alone.
 TEST_F(TorchEngineTest, StreamedLayersGiveTheSameNumbers) {
-  for (const testing::CaseOf of : {testing::CaseOf{"llava_hf/model", "llava_hf/cases/two_images"},
+  for (const testing::CaseOf& of : {testing::CaseOf{"llava_hf/model", "llava_hf/cases/two_images"},
                                    testing::CaseOf{"qwen2vl/model", "qwen2vl/cases/two_images"},
                                    testing::CaseOf{"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
                                    testing::CaseOf{"internvl2_phi3/model", "internvl2_phi3/cases/single"}}) {
