@@ -81,7 +81,7 @@ TEST(Permute, TensorsLargerThanTheBuffer) {
   EXPECT_TRUE(streamed(wide, nullptr, &columns) == expected(wide, nullptr, &columns));
   EXPECT_TRUE(streamed(wide, &rows, nullptr) == expected(wide, &rows, nullptr));
   EXPECT_TRUE(streamed(wide, nullptr, nullptr) == expected(wide, nullptr, nullptr));
-  const BlockOrder heads = shuffled(12, 100, 5);  // runs long enough to go straight from the source
+  const BlockOrder heads = shuffled(12, 100, 5);  // runs longer than a piece
   EXPECT_TRUE(streamed(wide, &heads, nullptr) == expected(wide, &heads, nullptr));
   const TensorView broad = tensor_of(DType::F32, {3, 3'000'000});  // a row is more than a chunk
   const BlockOrder halves{{1, 0}, 1'500'000};
@@ -98,7 +98,7 @@ TEST(Permute, ShortRunsBetweenLongOnesKeepTheirTurn) {
   EXPECT_TRUE(streamed(tensor, &rows, nullptr) == expected(tensor, &rows, nullptr));
 }
 
-TEST(Permute, FromAMappingWhosePagesAreGivenBack) {
+TEST(Permute, FromAFileByReading) {
   testing::TemporaryFolder folder;
   const TensorView memory = tensor_of(DType::F16, {3000, 2000});
   write_safetensors(folder / "m.safetensors",
