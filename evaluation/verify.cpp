@@ -1,5 +1,6 @@
 #include "evaluation/verify.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -33,6 +34,18 @@ double relative_difference(const std::vector<float>& a, const std::vector<float>
 }
 
 VerifyCheck at_most(const std::string& name, double value, double limit) { return {name, value, limit, value <= limit}; }
+
+/// The tokens of a text that were decoded: the last of one that ends at the limit is chosen only.
+std::vector<int64_t> decoded_tokens(const Trace& trace, int64_t limit) {
+  std::vector<int64_t> tokens = trace.generated;
+  if (int64_t(tokens.size()) == limit) tokens.pop_back();
+  return tokens;
+}
+
+/// Of the decoded rows' logits; none on both sides is no difference.
+double difference_of_decoded(const Trace& a, const Trace& b) {
+  return a.decode_logits.empty() && b.decode_logits.empty() ? 0 : relative_difference(a.decode_logits, b.decode_logits);
+}
 
 struct Account {
   double counted = 0, promised = 0;
@@ -79,6 +92,22 @@ size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& input
 
 }  // namespace
 
+bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit, const std::vector<int64_t>& eos) {
+  const size_t vocab = size_t(given.vocab_size);
+  if (given.logits.size() < vocab) return false;
+  std::vector<float> logits(given.logits.end() - std::ptrdiff_t(vocab), given.logits.end());
+  logits.insert(logits.end(), given.decode_logits.begin(), given.decode_logits.end());
+  const bool ended = int64_t(tokens.size()) < limit;
+  if (logits.size() != (tokens.size() + (ended ? 1 : 0)) * vocab) return false;
+  for (size_t step = 0; step * vocab < logits.size(); ++step) {
+    const auto row = logits.begin() + std::ptrdiff_t(step * vocab), end = row + std::ptrdiff_t(vocab);
+    if (std::any_of(row, end, [](float x) { return std::isnan(x); })) return false;
+    const int64_t best = std::max_element(row, end) - row;
+    if (step < tokens.size() ? best != tokens[step] : std::find(eos.begin(), eos.end(), best) == eos.end()) return false;
+  }
+  return true;
+}
+
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   require(!options.samples.empty(), "verify: no samples");
   ensure(options.max_new_tokens > 0, "a text of at least one token");
@@ -107,58 +136,64 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   Place<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
   Place<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
 
+  // What samples go through the layers together. The engine is asked once: it may be there for this alone.
+  std::vector<size_t> counts;
+  torch.with([&](const TorchEngine& engine) {
+    for (size_t first = 0; first < inputs.size(); first += counts.back())
+      counts.push_back(chunk_size(engine, inputs, first, memory));
+  });
+
   double worst_logits = 0, worst_hidden = 0, worst_dense = 0, different_texts = 0;
   Account prefill, decode, kv, dense_prefill;
   double dense_kv = 0;
   Progress progress("verifying", int64_t(options.samples.size()), "samples");
-  for (size_t first = 0; first < inputs.size();) {
-    TraceOptions rows;  // all logits, all hidden rows
-    std::vector<Trace> expected;
-    std::vector<ModelInput> chunk;
-    torch.with([&](const TorchEngine& engine) {
-      const size_t count = chunk_size(engine, inputs, first, memory);
-      chunk.assign(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
-      TraceOptions with_text = rows;
-      with_text.generate = options.max_new_tokens;
-      expected = engine.traces(chunk, plan, std::vector<TraceOptions>(count, with_text));
-    });
+  size_t first = 0;
+  for (const size_t count : counts) {
+    const std::vector<ModelInput> chunk(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
+    first += count;
+    TraceOptions with_text;  // all logits, all hidden rows
+    with_text.generate = options.max_new_tokens;
+    std::vector<Trace> actual, expected;
     runtime.with([&](const runtime::Engine& engine) {
       runtime::Counters& counters = engine.counters();
       counters = {};
-      const std::vector<Trace> actual = engine.traces(chunk, rows);
-      kv.counted += double(counters.kv_bytes);
-      for (size_t i = 0; i < chunk.size(); ++i) {
-        worst_logits = std::max(worst_logits, relative_difference(actual[i].logits, expected[i].logits));
-        worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
+      actual = engine.traces(chunk, with_text);
+      kv.counted += double(counters.kv_prompt_bytes);
+      prefill.counted += counters.prefill.flops();
+      decode.counted += counters.decode.flops();
+      for (size_t i = 0; i < count; ++i) {
         const PromptShape shape = shape_of(chunk[i]);
         kv.promised += double(kv_bytes(plan, spec, shape, 0, int64_t(size_of(engine.dtype()))));
         dense_kv += double(kv_bytes(dense, spec, shape, 0, int64_t(size_of(engine.dtype()))));
-        prefill.promised += prefill_cost(plan, spec, shape).flops();
-        dense_prefill.promised += prefill_cost(dense, spec, shape).flops();
-      }
-      counters = {};
-      const std::vector<runtime::Generated> generated = engine.generate(chunk, options.max_new_tokens);
-      prefill.counted += counters.prefill.flops();
-      decode.counted += counters.decode.flops();
-      for (size_t i = 0; i < chunk.size(); ++i) {
-        if (generated[i].tokens != expected[i].generated) ++different_texts;
-        // The last token of a text that ends at the limit is chosen, not decoded.
-        const int64_t steps = int64_t(generated[i].tokens.size()) - (generated[i].stopped ? 0 : 1);
-        for (int64_t step = 0; step < steps; ++step)
-          decode.promised += decode_cost(plan, spec, shape_of(chunk[i]), step).flops();
+        prefill.promised += prefill_cost(plan, spec, shape, shape.length).flops();
+        dense_prefill.promised += prefill_cost(dense, spec, shape, shape.length).flops();
+        for (int64_t step = 0; step < int64_t(decoded_tokens(actual[i], options.max_new_tokens).size()); ++step)
+          decode.promised += decode_cost(plan, spec, shape, step).flops();
       }
     });
+    torch.with([&](const TorchEngine& engine) {
+      // The runtime's tokens are given to Torch, which then needs one walk through the layers instead of one a token. Its own
+      // greedy text is the same if it would choose the same token behind every prefix of it.
+      std::vector<TraceOptions> forced(count);
+      for (size_t i = 0; i < count; ++i) forced[i].decode = decoded_tokens(actual[i], options.max_new_tokens);
+      expected = engine.traces(chunk, plan, forced);
+    });
+    for (size_t i = 0; i < count; ++i) {
+      worst_logits = std::max({worst_logits, relative_difference(actual[i].logits, expected[i].logits),
+                               difference_of_decoded(actual[i], expected[i])});
+      worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
+      if (!would_choose(expected[i], actual[i].generated, options.max_new_tokens, pruned.spec.eos_token_ids)) ++different_texts;
+    }
     if (original) {
       TraceOptions last;
       last.hidden = false;
       std::vector<Trace> before, after;
       original_dense.with([&](const runtime::Engine& engine) { before = engine.traces(chunk, last); });
       reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(chunk, last); });
-      for (size_t i = 0; i < chunk.size(); ++i)
+      for (size_t i = 0; i < count; ++i)
         worst_dense = std::max(worst_dense, relative_difference(after[i].logits, before[i].logits));
     }
-    progress.tick(int64_t(chunk.size()));
-    first += chunk.size();
+    progress.tick(int64_t(count));
   }
   progress.finish();
 

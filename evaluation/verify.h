@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "datasets/sample.h"
 #include "models/prompt.h"
+#include "models/trace.h"
 
 namespace yopo {
 
@@ -26,10 +27,14 @@ struct VerifyOptions {
   std::string device = "cpu";     // of the runtime; the masking forward runs on the CPU
   int64_t max_new_tokens = 16;
 };
-/// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4),
-/// `skip_text` (share of samples whose greedy text differs, 0), `dense_logits` (the reordered checkpoint run dense against
-/// the original, <= 1e-4), `flops_counted` and `kv_counted` (|counted - promised|, 0). A NaN fails every comparison.
+/// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4; the prompt's
+/// rows and the decoded ones), `skip_hidden` (the same of every layer's rows), `skip_text` (share of samples whose greedy text
+/// differs, 0), `dense_logits` (the reordered checkpoint run dense against the original, <= 1e-4), `flops_counted` and `kv_counted`
+/// (|counted - promised|, 0). A NaN fails every comparison.
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options);
+/// Whether an engine that was given `tokens` to decode would have chosen them: behind the prompt and each of them its largest
+/// logit (the first among equals) is that of the next, and behind a text shorter than `limit` that of one in `eos`.
+bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit, const std::vector<int64_t>& eos);
 Json verify_to_json(const VerifyResult& result);
 
 }  // namespace yopo

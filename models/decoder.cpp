@@ -56,9 +56,11 @@ at::Tensor self_attention(int64_t layer, const DecoderSpec& spec, const LayerWei
   if (pass.cache) {
     auto& [keys, values] = *pass.cache;
     if (int64_t(keys.size()) > layer) {
+      ensure(keys[size_t(layer)].size(2) == pass.past, "passes go through a layer in order");
       k = keys[size_t(layer)] = at::cat({keys[size_t(layer)], k}, 2);
       v = values[size_t(layer)] = at::cat({values[size_t(layer)], v}, 2);
     } else {
+      ensure(pass.past == 0 && int64_t(keys.size()) == layer, "passes go through a layer in order");
       keys.push_back(k);
       values.push_back(v);
     }
@@ -96,10 +98,11 @@ std::vector<LayerRule> layer_rules(const DecoderSpec& spec, const Plan& plan, co
 }
 
 DecoderPass::DecoderPass(const DecoderSpec& spec, const at::Tensor& embeds, const Pass& pass)
-    : spec_(spec), pass_(pass), past_(pass.cache ? pass.cache->length() : 0), x_(embeds) {
+    : spec_(spec), pass_(pass), past_(pass.past), x_(embeds) {
   const int64_t batch = embeds.size(0), rows = embeds.size(1);
   ensure(embeds.dim() == 3 && batch == int64_t(pass.samples.size()), "one layout a sample");
   ensure(batch == int64_t(pass.positions.size()), "the positions of every sample");
+  ensure(past_ == 0 || pass.cache, "earlier rows lie in a cache");
   rotation_ = batch_rotation(spec, pass, past_, rows);
   visual_ = visual_tokens(pass.samples, past_ + rows);
   own_visual_ = visual_.slice(1, past_).unsqueeze(2);

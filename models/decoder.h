@@ -56,12 +56,13 @@ struct NewPositions {
   int64_t axes = 1;          // as ModelInput::position_axes
 };
 
-/// One pass over new rows: prefill with an empty cache, or decoding with the cache of earlier passes.
+/// One pass over new rows: prefill, or decoding behind earlier passes, each of which goes through a layer before this one does.
 struct Pass {
   const std::vector<SampleLayout>& samples;    // [B]
   const std::vector<NewPositions>& positions;  // [B]
   KvCache* cache = nullptr;                    // read and extended; null: a prefill that keeps nothing
   const Observer* observer = nullptr;
+  int64_t past = 0;                            // rows of the passes before it: the cache's length in a layer they have left
 };
 
 /// A pass that goes from layer to layer, so that several passes can share a layer's weights while they are there. Attention

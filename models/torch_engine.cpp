@@ -128,7 +128,7 @@ std::vector<std::vector<int64_t>> TorchEngine::generate(const std::vector<ModelI
   std::vector<uint8_t> finished(inputs.size(), 0);
   for (int64_t step = 0; step < max_new_tokens; ++step) {
     std::vector<DecoderPass> pass;
-    pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions, &cache});
+    pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions, &cache, nullptr, cache.length()});
     run_layers(*state_, layers, pass);
     const at::Tensor& hidden = pass[0].hidden();
     const at::Tensor logits =

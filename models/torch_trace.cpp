@@ -1,5 +1,6 @@
 // Samples traced and observed: the forward with somebody looking.
 #include <algorithm>
+#include <deque>
 #include <memory>
 
 #include <ATen/ATen.h>
@@ -15,14 +16,13 @@ using namespace torch_steps;
 
 namespace {
 
-// Copies blocks of attention weights into [L, H, rows, keys] at the right rows; later keys stay 0.
-void keep_attention(std::vector<float>& out, const AttentionBlock& seen, int64_t heads, int64_t first_row, int64_t rows,
-                    int64_t keys) {
+// Copies a block of attention weights into [L, H, rows, keys] from row `first_row` on; later keys stay 0.
+void keep_attention(float* out, const AttentionBlock& seen, int64_t heads, int64_t first_row, int64_t rows, int64_t keys) {
   const std::vector<float> weights = floats_of(seen.weights[0]);
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t r = 0; r < seen.block.rows; ++r) {
       const float* from = weights.data() + (h * seen.block.rows + r) * seen.block.keys;
-      float* to = out.data() + ((seen.layer * heads + h) * rows + first_row + r) * keys;
+      float* to = out + ((seen.layer * heads + h) * rows + first_row + r) * keys;
       std::copy(from, from + seen.block.keys, to);
     }
 }
@@ -32,11 +32,13 @@ void append(std::vector<float>& to, const at::Tensor& tensor) {
   to.insert(to.end(), values.begin(), values.end());
 }
 
-// One sample of traces(): what its observers write to must not move.
-struct Tracing {
-  Tracing(const DecoderSpec& text, const ModelInput& given, const TraceOptions& wanted)
-      : input(given), options(wanted), samples{layout_of(given.spans, 0)}, positions{positions_of(given)},
-        sums(text, samples.front()), counted(sums.callbacks()) {
+// One sample of traces(): what its passes read and its observers write to must not move.
+class Tracing {
+ public:
+  /// `decodes`: rows follow the prompt's.
+  Tracing(const DecoderSpec& spec, const ModelInput& given, const TraceOptions& wanted, bool decodes)
+      : text(spec), input(given), options(wanted), samples{layout_of(given.spans, 0)}, sums(spec, samples.front()),
+        counted(sums.callbacks()), cached(decodes) {
     const int64_t length = input.length(), heads = text.num_attention_heads, steps = int64_t(options.decode.size());
     trace.layers = text.num_hidden_layers;
     trace.length = length;
@@ -44,39 +46,21 @@ struct Tracing {
     trace.vocab_size = text.vocab_size;
     trace.heads = heads;
     trace.intermediate_size = text.intermediate_size;
-    if (options.hidden)
-      observer.hidden = [this](int64_t, const at::Tensor& output) { append(decoding ? trace.decode_hidden : trace.hidden, output); };
-    if (options.statistics) observer.activation = counted.activation;
-    if (options.attention) {
-      trace.attention.assign(size_t(trace.layers * heads * length * length), 0.0f);
-      trace.decode_attention.assign(size_t(steps * trace.layers * heads * (length + steps)), 0.0f);
-    }
-    if (options.statistics || options.attention)
-      observer.attention = [this, heads, length, steps](const AttentionBlock& seen) {
-        if (options.statistics) counted.attention(seen);
-        if (!options.attention) return;
-        if (seen.block.past == 0) return keep_attention(trace.attention, seen, heads, seen.block.first, length, length);
-        keep_attention(step_attention, seen, heads, 0, 1, length + steps);
-      };
+    if (!options.attention) return;
+    trace.attention.assign(size_t(trace.layers * heads * length * length), 0.0f);
+    trace.decode_attention.assign(size_t(steps * trace.layers * heads * (length + steps)), 0.0f);
   }
   Tracing(const Tracing&) = delete;
   Tracing& operator=(const Tracing&) = delete;
 
-  /// Takes the best token of the last row of logits, if tokens are to be chosen.
-  void choose(const std::vector<float>& logits, const std::vector<int64_t>& ends) {
-    if (ended || int64_t(trace.generated.size()) >= options.generate) return;
-    const int64_t vocab = trace.vocab_size;
-    const int64_t token =
-        best_token(at::from_blob(const_cast<float*>(logits.data()) + logits.size() - size_t(vocab), {vocab}, at::kFloat));
-    ended = std::find(ends.begin(), ends.end(), token) != ends.end();
-    if (!ended) trace.generated.push_back(token);
+  /// The pass of the prompt.
+  DecoderPass prompt(const at::Tensor& embeds) { return pass(-1, embeds, 0, positions_of(input)); }
+  /// The pass of the token decoded in `step`.
+  DecoderPass decoded(int64_t step, const at::Tensor& embeds) {
+    return pass(step, embeds, input.length() + step, {{input.next_position() + step}});
   }
-  bool has_next(size_t step) const {
-    if (options.generate == 0) return step < options.decode.size();
-    return !ended && int64_t(step) + 1 < options.generate;
-  }
-  int64_t next_token(size_t step) const { return options.generate == 0 ? options.decode[step] : trace.generated[step]; }
 
+  SampleStatistics statistics() const { return sums.statistics(); }
   void finish_statistics() {
     if (!options.statistics) return;
     SampleStatistics seen = sums.statistics();
@@ -88,16 +72,54 @@ struct Tracing {
     for (double& value : trace.ffn_abs_mean) value /= rows;
   }
 
+  const DecoderSpec& text;
   const ModelInput& input;
   const TraceOptions& options;
-  std::vector<SampleLayout> samples;
-  std::vector<NewPositions> positions;
-  SampleObserver sums;
-  Observer counted, observer;
-  KvCache cache;
-  bool decoding = false, ended = false;
-  std::vector<float> step_attention;
   Trace trace;
+
+ private:
+  struct Watched {
+    std::vector<NewPositions> positions;
+    Observer observer;
+  };
+
+  DecoderPass pass(int64_t step, const at::Tensor& embeds, int64_t past, NewPositions positions) {
+    Watched& own = watched.emplace_back();
+    own.positions.push_back(std::move(positions));
+    if (options.hidden) {
+      keep_hidden(step, 0, embeds);
+      own.observer.hidden = [this, step](int64_t layer, const at::Tensor& output) { keep_hidden(step, layer + 1, output); };
+    }
+    if (options.statistics) own.observer.activation = counted.activation;
+    if (options.statistics || options.attention)
+      own.observer.attention = [this, step](const AttentionBlock& seen) {
+        if (options.statistics) counted.attention(seen);
+        if (options.attention) keep_weights(step, seen);
+      };
+    return DecoderPass(text, embeds.unsqueeze(0), Pass{samples, own.positions, cached ? &cache : nullptr, &own.observer, past});
+  }
+  /// The rows that enter layer `layer`, or leave the last.
+  void keep_hidden(int64_t step, int64_t layer, const at::Tensor& rows) {
+    const std::vector<float> values = floats_of(rows);
+    std::vector<float>& to = step < 0 ? trace.hidden : trace.decode_hidden;
+    const size_t all = size_t((trace.layers + 1) * (step < 0 ? trace.length : 1) * trace.hidden_size);
+    const size_t first = step < 0 ? 0 : size_t(step) * all;
+    if (to.size() < first + all) to.resize(first + all);
+    std::copy(values.begin(), values.end(), to.begin() + std::ptrdiff_t(first + size_t(layer) * values.size()));
+  }
+  void keep_weights(int64_t step, const AttentionBlock& seen) {
+    if (step < 0)
+      return keep_attention(trace.attention.data(), seen, trace.heads, seen.block.first, trace.length, trace.length);
+    const int64_t keys = trace.length + int64_t(options.decode.size());
+    keep_attention(trace.decode_attention.data() + step * trace.layers * trace.heads * keys, seen, trace.heads, 0, 1, keys);
+  }
+
+  std::vector<SampleLayout> samples;
+  SampleObserver sums;
+  Observer counted;
+  bool cached;
+  KvCache cache;
+  std::deque<Watched> watched;
 };
 
 }  // namespace
@@ -113,53 +135,33 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
   const State& state = *state_;
   const DecoderSpec& text = state.spec.text;
   ensure(inputs.size() == options.size(), "options of every sample");
+  for (const TraceOptions& of : options) require(of.generate == 0, "trace: a text of its own comes from the runtime");
   const std::vector<LayerRule> layers = rules_for(state, plan, rules);
   std::vector<VisionOutput> seen;
   const std::vector<at::Tensor> embeds = embed_inputs(state, inputs, &seen);
   std::vector<std::unique_ptr<Tracing>> all;
   std::vector<DecoderPass> passes;
-  size_t steps = 0;
+  std::vector<size_t> prompts;  // a sample's first pass
   for (size_t i = 0; i < inputs.size(); ++i) {
-    Tracing& one = *all.emplace_back(std::make_unique<Tracing>(text, inputs[i], options[i]));
+    const std::vector<int64_t>& forced = options[i].decode;
+    Tracing& one = *all.emplace_back(std::make_unique<Tracing>(text, inputs[i], options[i], !forced.empty()));
     if (seen[i].hidden.defined()) {
       one.trace.vision_hidden = floats_of(seen[i].hidden);
       one.trace.vision_features = floats_of(seen[i].features);
     }
-    if (one.options.hidden) append(one.trace.hidden, embeds[i]);
-    passes.emplace_back(text, embeds[i].unsqueeze(0), Pass{one.samples, one.positions, &one.cache, &one.observer});
-    ensure(one.options.decode.empty() || one.options.generate == 0, "tokens are forced or chosen");
-    // The last token chosen is not decoded.
-    steps = std::max(steps, one.options.decode.size() + size_t(std::max<int64_t>(one.options.generate - 1, 0)));
+    prompts.push_back(passes.size());
+    passes.push_back(one.prompt(embeds[i]));
+    // What is known beforehand goes through the layers right behind the prompt: weights that come and go come once.
+    for (size_t step = 0; step < forced.size(); ++step)
+      passes.push_back(one.decoded(int64_t(step), embed_tokens(state, {forced[step]})));
   }
   run_layers(state, layers, passes);
   for (size_t i = 0; i < all.size(); ++i) {
-    const at::Tensor& hidden = passes[i].hidden();
+    const at::Tensor& hidden = passes[prompts[i]].hidden();
     all[i]->trace.logits = floats_of(run_head(
-        text, state.weights.decoder, all[i]->options.all_logits ? hidden : hidden.slice(1, inputs[i].length() - 1)));
-    all[i]->decoding = true;
-    all[i]->choose(all[i]->trace.logits, state.spec.eos_token_ids);
-  }
-  for (size_t step = 0; step < steps; ++step) {
-    std::vector<Tracing*> live;
-    for (const auto& one : all)
-      if (one->has_next(step)) live.push_back(one.get());
-    if (live.empty()) break;
-    passes.clear();
-    for (Tracing* one : live) {
-      const at::Tensor next = embed_tokens(state, {one->next_token(step)}).unsqueeze(0);
-      if (one->options.hidden) append(one->trace.decode_hidden, next);
-      const int64_t keys = one->input.length() + int64_t(one->options.decode.size());
-      one->step_attention.assign(one->options.attention ? size_t(one->trace.layers * one->trace.heads * keys) : 0, 0.0f);
-      one->positions = {{{one->input.next_position() + int64_t(step)}}};
-      passes.emplace_back(text, next, Pass{one->samples, one->positions, &one->cache, &one->observer});
-    }
-    run_layers(state, layers, passes);
-    for (size_t i = 0; i < live.size(); ++i) {
-      append(live[i]->trace.decode_logits, run_head(text, state.weights.decoder, passes[i].hidden()));
-      live[i]->choose(live[i]->trace.decode_logits, state.spec.eos_token_ids);
-      std::copy(live[i]->step_attention.begin(), live[i]->step_attention.end(),
-                live[i]->trace.decode_attention.begin() + std::ptrdiff_t(step * live[i]->step_attention.size()));
-    }
+        text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, inputs[i].length() - 1)));
+    for (size_t step = 0; step < options[i].decode.size(); ++step)
+      append(all[i]->trace.decode_logits, run_head(text, state.weights.decoder, passes[prompts[i] + 1 + step].hidden()));
   }
   std::vector<Trace> traces;
   for (const auto& one : all) {
@@ -180,26 +182,22 @@ std::vector<SampleStatistics> TorchEngine::observe(const std::vector<ModelInput>
   {
     const std::vector<at::Tensor> embeds = embed_inputs(state, inputs);
     for (size_t i = 0; i < inputs.size(); ++i) {
-      Tracing& one = *all.emplace_back(std::make_unique<Tracing>(text, inputs[i], options));
-      passes.emplace_back(text, embeds[i].unsqueeze(0),
-                          Pass{one.samples, one.positions, decode_row ? &one.cache : nullptr, &one.observer});
+      all.push_back(std::make_unique<Tracing>(text, inputs[i], options, decode_row));
+      passes.push_back(all.back()->prompt(embeds[i]));
     }
   }
   run_layers(state, layers, passes);
   if (decode_row) {
     std::vector<DecoderPass> steps;
     for (size_t i = 0; i < inputs.size(); ++i) {
-      Tracing& one = *all[i];
       const at::Tensor& hidden = passes[i].hidden();
       const at::Tensor logits = run_head(text, state.weights.decoder, hidden.slice(1, hidden.size(1) - 1));
-      one.positions = {{{inputs[i].next_position()}}};
-      steps.emplace_back(text, embed_tokens(state, {best_token(logits[0][0])}).unsqueeze(0),
-                         Pass{one.samples, one.positions, &one.cache, &one.observer});
+      steps.push_back(all[i]->decoded(0, embed_tokens(state, {best_token(logits[0][0])})));
     }
     run_layers(state, layers, steps);
   }
   std::vector<SampleStatistics> statistics;
-  for (const auto& one : all) statistics.push_back(one->sums.statistics());
+  for (const auto& one : all) statistics.push_back(one->statistics());
   return statistics;
 }
 

@@ -8,7 +8,7 @@ namespace yopo {
 
 struct TraceOptions {
   std::vector<int64_t> decode;    // forced tokens decoded one by one after the prefill
-  int64_t generate = 0;           // or: at most so many tokens chosen greedily, until one ends the text (Torch engine)
+  int64_t generate = 0;           // or: at most so many tokens chosen greedily, until one ends the text (runtime)
   bool hidden = true;             // keep all hidden rows
   bool all_logits = true;         // logits of all rows, or of the last only
   bool statistics = false;        // what calibration sees (Torch engine)
@@ -20,7 +20,7 @@ struct Trace {
   std::vector<float> hidden;         // [L+1, T, C]; [0] = input embeddings, [l+1] = output of layer l before the final norm
   std::vector<float> logits;         // [T, V], or [1, V] without all_logits
   std::vector<float> decode_logits;  // [n, V]
-  std::vector<int64_t> generated;    // the tokens chosen, without the one that ends the text
+  std::vector<int64_t> generated;    // the tokens chosen, without the one that ends the text (runtime)
   std::vector<float> decode_hidden;  // [n, L+1, C] (Torch engine)
   std::vector<float> vision_hidden;     // [images * tokens, vision hidden]: tower output before the projector
   std::vector<float> vision_features;   // [images * tokens, C]: after it

@@ -181,25 +181,23 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(inputs[i].text_tokens());
 
   session.logits.resize(inputs.size() * size_t(spec.vocab_size));
-  if (!traces.empty() && options.all_logits) {
-    for (size_t i = 0; i < traces.size(); ++i) {
-      std::vector<float>& logits = traces[i].logits;
-      logits.resize(layout.requests[i].row_of.size() * size_t(spec.vocab_size));
-      download_logits(state, decoder, layout.requests[i].row_of, logits.data());
-      std::copy(logits.end() - spec.vocab_size, logits.end(), session.logits.begin() + int64_t(i) * spec.vocab_size);
+  std::vector<int64_t> last;
+  for (const RequestRows& rows : layout.requests) last.push_back(rows.row_of.back());
+  download_logits(state, decoder, last, session.logits.data());
+  for (size_t i = 0; i < traces.size(); ++i) {
+    std::vector<float>& logits = traces[i].logits;
+    const std::vector<int64_t>& rows = layout.requests[i].row_of;
+    if (options.all_logits) {
+      logits.resize((rows.size() - 1) * size_t(spec.vocab_size));
+      download_logits(state, decoder, std::span(rows).first(rows.size() - 1), logits.data());
     }
-  } else {
-    std::vector<int64_t> last;
-    for (const RequestRows& rows : layout.requests) last.push_back(rows.row_of.back());
-    download_logits(state, decoder, last, session.logits.data());
-    for (size_t i = 0; i < traces.size(); ++i) {
-      const auto first = session.logits.begin() + int64_t(i) * spec.vocab_size;
-      traces[i].logits.assign(first, first + spec.vocab_size);
-    }
+    const auto first = session.logits.begin() + int64_t(i) * spec.vocab_size;
+    logits.insert(logits.end(), first, first + spec.vocab_size);
   }
   state.counters.prefill.attention += decoder.take_attention_macs();
   state.counters.prefill_tokens += layout.rows();
   count_kv(state, session);
+  state.counters.kv_prompt_bytes = state.counters.kv_bytes;
 }
 
 }  // namespace
@@ -308,15 +306,23 @@ std::vector<Trace> Engine::traces(const std::vector<ModelInput>& inputs, const T
   const ThreadCount threads(state_->threads);
   std::vector<Trace> traces(inputs.size());
   Session session;
-  run_prefill(*state_, session, inputs, int64_t(options.decode.size()), traces, options);
+  ensure(options.decode.empty() || options.generate == 0, "tokens are forced or chosen");
+  const int64_t more = options.generate > 0 ? options.generate - 1 : int64_t(options.decode.size());
+  run_prefill(*state_, session, inputs, more, traces, options);
+  const auto keep_logits = [&](int64_t request) {
+    std::vector<float>& kept = traces[size_t(request)].decode_logits;
+    const auto first = session.logits.begin() + request * state_->spec.text.vocab_size;
+    kept.insert(kept.end(), first, first + state_->spec.text.vocab_size);
+  };
+  if (options.generate > 0) {
+    std::vector<Generated> texts = decode_greedily(session, int64_t(inputs.size()), options.generate, keep_logits);
+    for (size_t i = 0; i < traces.size(); ++i) traces[i].generated = std::move(texts[i].tokens);
+  }
   std::vector<int64_t> requests(inputs.size());
   std::iota(requests.begin(), requests.end(), int64_t(0));
   for (const int64_t token : options.decode) {
     decode(session, requests, std::vector<int64_t>(inputs.size(), token));
-    for (size_t i = 0; i < traces.size(); ++i) {
-      const auto first = session.logits.begin() + int64_t(i) * state_->spec.text.vocab_size;
-      traces[i].decode_logits.insert(traces[i].decode_logits.end(), first, first + state_->spec.text.vocab_size);
-    }
+    for (const int64_t request : requests) keep_logits(request);
   }
   return traces;
 }

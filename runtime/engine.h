@@ -31,6 +31,7 @@ struct Counters {
   Cost prefill, decode;    // language model, multiply-adds
   double vision_macs = 0;  // tower and projector
   int64_t kv_bytes = 0;    // bytes of KV entries in use at the end of the last call, all live requests
+  int64_t kv_prompt_bytes = 0;  // at the end of the last prefill
   int64_t kv_peak_bytes = 0;
   double prefill_seconds = 0, decode_seconds = 0, vision_seconds = 0;
   double attention_seconds = 0;  // of these, attention itself; only where operations run when they are issued (the CPU)
@@ -85,10 +86,15 @@ class Engine {
 
   /// One sample with forced decoding.
   Trace trace(const ModelInput& input, const TraceOptions& options) const;
-  /// A batch of them with the same forced tokens; what the vision tower gave is kept of a single sample only.
+  /// A batch of them, with the same forced tokens or each with its own text; what the vision tower gave is kept of a single
+  /// sample only.
   std::vector<Trace> traces(const std::vector<ModelInput>& inputs, const TraceOptions& options) const;
-  /// Greedy decoding of a batch; finished requests leave the batch.
+  /// Greedy decoding of a batch; finished requests leave it.
   std::vector<Generated> generate(const std::vector<ModelInput>& inputs, int64_t max_new_tokens) const;
+  /// The same of a session just prefilled with `requests` requests and room for `max_new_tokens` - 1 more rows each. After
+  /// every decoded row, when its logits are there, `decoded` hears of its request.
+  std::vector<Generated> decode_greedily(Session& session, int64_t requests, int64_t max_new_tokens,
+                                         const std::function<void(int64_t request)>& decoded = {}) const;
 
  private:
   struct State;

@@ -14,11 +14,14 @@ void PackedSegment::pack(const Kernels& set, const void* keys, const void* value
   count_ = count;
   padded_ = (count + set.width - 1) / set.width * set.width;
   keys_.resize(size_t(padded_ * dim));
-  values_.resize(size_t(count * width));
   if (count == 0) return;
   set.pack_keys(keys, bf16, count, dim, stride, keys_.data());
-  if (width != dim) std::fill(values_.begin(), values_.end(), 0.0f);
-  set.widen(values, bf16, count, dim, stride, 1.0f, values_.data(), width);
+  values_ = static_cast<const float*>(values);
+  if (!bf16 && width == dim && stride == dim) return;
+  own_values_.resize(size_t(count * width));
+  values_ = own_values_.data();
+  if (width != dim) std::fill(own_values_.begin(), own_values_.end(), 0.0f);
+  set.widen(values, bf16, count, dim, stride, 1.0f, own_values_.data(), width);
 }
 
 QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
@@ -38,25 +41,16 @@ int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, in
   set_.scores(q_.data(), rows, dim_, dim_, steady.keys(), steady_keys, scores_.data(), row_width);
   set_.scores(q_.data(), rows, dim_, dim_, growing.keys(), growing_keys, scores_.data() + steady_width, row_width);
 
-  float scale[block_rows];
+  float sums[block_rows];
+  set_.softmax(scores_.data(), rows, row_width, steady_limit, steady_width, growing_limit, sums);
   int64_t pairs = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    float* scores = scores_.data() + row * row_width;
-    const int64_t own_width = steady_width + padded(growing_limit[row]);
-    // Keys that the row does not read weigh exp(-inf) = 0: whole vectors, and nothing left over at the end of a part.
-    std::fill(scores + steady_limit[row], scores + steady_width, -INFINITY);
-    std::fill(scores + steady_width + growing_limit[row], scores + own_width, -INFINITY);
-    const float top = set_.largest(scores, own_width);
-    scale[row] = 1.0f / set_.exponentials(scores, own_width, top);
-    std::fill(scores + own_width, scores + row_width, 0.0f);
-    pairs += steady_limit[row] + growing_limit[row];
-  }
+  for (int64_t row = 0; row < rows; ++row) pairs += steady_limit[row] + growing_limit[row];
 
   std::fill_n(out_.begin(), rows * width_, 0.0f);
   set_.weigh(scores_.data(), rows, steady_keys, row_width, steady.values(), width_, out_.data(), width_);
   set_.weigh(scores_.data() + steady_width, rows, growing_keys, row_width, growing.values(), width_, out_.data(), width_);
   for (int64_t row = 0; row < rows; ++row)
-    set_.narrow(out_.data() + row * width_, dim_, scale[row], bf16, offset(out, type, row * stride));
+    set_.narrow(out_.data() + row * width_, dim_, 1.0f / sums[row], bf16, offset(out, type, row * stride));
   return pairs;
 }
 

@@ -11,16 +11,18 @@ namespace yopo::runtime::cpu {
 /// Keys as transposed tiles and values as padded rows, fp32: one head of one segment, packed once and read by every block.
 class PackedSegment {
  public:
-  /// keys, values [count, dim] of `type`, rows `stride` elements apart.
+  /// keys, values [count, dim] of `type`, rows `stride` elements apart. Values that already lie as they should are not copied:
+  /// they must stay.
   void pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count, int64_t dim, int64_t stride);
   int64_t count() const { return count_; }
   int64_t padded() const { return padded_; }                   // count rounded up to a tile
   const float* keys() const { return keys_.data(); }           // [padded / width][dim][width]
-  const float* values() const { return values_.data(); }       // [count][padded_width(dim)]
+  const float* values() const { return values_; }              // [count][padded_width(dim)]
 
  private:
   int64_t count_ = 0, padded_ = 0;
-  std::vector<float> keys_, values_;
+  const float* values_ = nullptr;
+  std::vector<float> keys_, own_values_;
 };
 
 inline int64_t padded_width(int64_t dim) { return (dim + 15) / 16 * 16; }

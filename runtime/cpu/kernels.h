@@ -21,6 +21,10 @@ struct Kernels {
   /// out [rows, dim] += p [rows, keys] x values [keys, dim]; dim is a multiple of 16.
   void (*weigh)(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
                 int64_t out_stride);
+  /// Scores [rows, stride] of keys in two parts, the second from column `at` on; of row r the first `first[r]` and `second[r]`
+  /// are read, neither descending from row to row. They become exp(score - the row's largest), everything else 0 (what lay there
+  /// does not matter), and sums[r] their sum. `at` and `stride` are multiples of the width.
+  void (*softmax)(float* scores, int64_t rows, int64_t stride, const int64_t* first, int64_t at, const int64_t* second, float* sums);
   /// Largest of `count` floats (-inf for none).
   float (*largest)(const float* x, int64_t count);
   /// x = exp(x - shift); returns the sum.

@@ -133,6 +133,39 @@ inline float exponential(float x) {
   return lanes[0];
 }
 
+#if YOPO_WIDTH == 16
+/// Swaps the blocks of S x S beside the diagonal of every block of 2 S x 2 S.
+template <int S>
+inline void swap_blocks(Vec* rows) {
+#define YOPO_LOW(lane) ((lane) & S ? W + (lane) - S : (lane))
+#define YOPO_HIGH(lane) ((lane) & S ? W + (lane) : (lane) + S)
+#define YOPO_LANES(of) of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7), of(8), of(9), of(10), of(11), of(12), of(13), of(14), of(15)
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) {
+    if (i & S) continue;
+    const Vec a = rows[i], b = rows[i + S];
+    rows[i] = __builtin_shufflevector(a, b, YOPO_LANES(YOPO_LOW));
+    rows[i + S] = __builtin_shufflevector(a, b, YOPO_LANES(YOPO_HIGH));
+  }
+#undef YOPO_LOW
+#undef YOPO_HIGH
+#undef YOPO_LANES
+}
+/// packed [W][W] = the transpose of W rows of W numbers.
+template <typename T>
+inline void transpose(const T* rows, int64_t stride, float* packed) {
+  Vec x[W];
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) x[i] = load(rows + i * stride);
+  swap_blocks<1>(x);
+  swap_blocks<2>(x);
+  swap_blocks<4>(x);
+  swap_blocks<8>(x);
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) store(packed + i * W, x[i]);
+}
+#endif
+
 template <typename T>
 void pack_keys_of(const T* keys, int64_t count, int64_t dim, int64_t stride, float* packed) {
   for (int64_t first = 0; first < count; first += W, packed += dim * W) {
@@ -141,7 +174,12 @@ void pack_keys_of(const T* keys, int64_t count, int64_t dim, int64_t stride, flo
     if (here < W) {
       for (int64_t i = 0; i < dim * W; ++i) packed[i] = 0;
     }
-    for (int64_t d = 0; d < dim; ++d)
+    int64_t d = 0;
+#if YOPO_WIDTH == 16
+    if (here == W)
+      for (; d + W <= dim; d += W) transpose(rows + d, stride, packed + d * W);
+#endif
+    for (; d < dim; ++d)
       for (int64_t j = 0; j < here; ++j) packed[d * W + j] = scalar(rows[j * stride + d]);
   }
 }
@@ -172,6 +210,11 @@ inline void over_rest(int64_t rest, Block block) {
   }
 }
 
+/// Rows of a block that is V vectors wide. Of one vector the wide sets take twice as many: fewer sums than an addition takes
+/// cycles would wait for one another.
+template <int V>
+constexpr int rows_of_block = V == 1 && W == 16 ? 2 * YOPO_ROWS : YOPO_ROWS;
+
 /// R rows x V tiles of keys.
 template <int R, int V>
 inline void score_block(const float* q, int64_t dim, int64_t q_stride, const float* packed, float* out, int64_t out_stride) {
@@ -195,10 +238,11 @@ inline void score_block(const float* q, int64_t dim, int64_t q_stride, const flo
 template <int V>
 inline void score_rows(const float* q, int64_t rows, int64_t dim, int64_t q_stride, const float* packed, float* out,
                        int64_t out_stride) {
+  constexpr int B = rows_of_block<V>;
   int64_t r = 0;
-  for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
-    score_block<YOPO_ROWS, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
-  over_rest<YOPO_ROWS - 1>(rows - r, [&]<int R>() {
+  for (; r + B <= rows; r += B)
+    score_block<B, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
+  over_rest<B - 1>(rows - r, [&]<int R>() {
     score_block<R, V>(q + r * q_stride, dim, q_stride, packed, out + r * out_stride, out_stride);
   });
 }
@@ -237,10 +281,11 @@ inline void weigh_block(const float* p, int64_t keys, int64_t p_stride, const fl
 template <int V>
 inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
                        int64_t out_stride) {
+  constexpr int B = rows_of_block<V>;
   int64_t r = 0;
-  for (; r + YOPO_ROWS <= rows; r += YOPO_ROWS)
-    weigh_block<YOPO_ROWS, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
-  over_rest<YOPO_ROWS - 1>(rows - r, [&]<int R>() {
+  for (; r + B <= rows; r += B)
+    weigh_block<B, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
+  over_rest<B - 1>(rows - r, [&]<int R>() {
     weigh_block<R, V>(p + r * p_stride, keys, p_stride, values, dim, out + r * out_stride, out_stride);
   });
 }
@@ -297,6 +342,84 @@ float exponentials(float* x, int64_t count, float shift) {
   return total(sums) + rest;
 }
 
+inline IntVec lane_numbers() {
+  IntVec lanes{};
+#pragma GCC unroll 16
+  for (int lane = 0; lane < W; ++lane) lanes[lane] = lane;
+  return lanes;
+}
+
+/// Calls visit(row, place, scores) for every vector of R rows up to the longest's end; scores past a row's own are -inf.
+template <int R, typename Visit>
+inline void over_keys(float* scores, int64_t stride, const int64_t* limit, Visit visit) {
+  const int64_t whole = limit[0] / W, vectors = (limit[R - 1] + W - 1) / W;
+  for (int64_t i = 0; i < whole; ++i)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) visit(r, scores + r * stride + i * W, load(scores + r * stride + i * W));
+  const IntVec lanes = lane_numbers();
+  for (int64_t i = whole; i < vectors; ++i)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Vec own = load(scores + r * stride + i * W);
+      visit(r, scores + r * stride + i * W, lanes < int32_t(limit[r] - i * W) ? own : splat(-__builtin_inff()));
+    }
+}
+inline void clear_from(float* scores, int64_t limit, int64_t end) {
+  for (int64_t i = (limit + W - 1) / W * W; i < end; i += W) store(scores + i, Vec{});
+}
+template <int R>
+inline void softmax_rows(float* scores, int64_t stride, const int64_t* first, int64_t at, const int64_t* second, float* sums) {
+  Vec top[R], sum[R] = {};
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) top[r] = splat(-__builtin_inff());
+  const auto see = [&](int r, float*, Vec x) { top[r] = x > top[r] ? x : top[r]; };
+  over_keys<R>(scores, stride, first, see);
+  over_keys<R>(scores + at, stride, second, see);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) top[r] = splat(top_lane(top[r]));
+  const auto weigh = [&](int r, float* to, Vec x) {
+    const Vec e = exponential(x - top[r]);
+    store(to, e);
+    sum[r] += e;
+  };
+  over_keys<R>(scores, stride, first, weigh);
+  over_keys<R>(scores + at, stride, second, weigh);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    sums[r] = total(sum[r]);
+    clear_from(scores + r * stride, first[R - 1], at);
+    clear_from(scores + r * stride + at, second[R - 1], stride - at);
+  }
+}
+void softmax(float* scores, int64_t rows, int64_t stride, const int64_t* first, int64_t at, const int64_t* second, float* sums) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) softmax_rows<4>(scores + r * stride, stride, first + r, at, second + r, sums + r);
+  for (; r < rows; ++r) softmax_rows<1>(scores + r * stride, stride, first + r, at, second + r, sums + r);
+}
+
+#if YOPO_WIDTH == 16
+/// Neighbouring lanes added: a's in the even lanes, b's in the odd ones.
+inline Vec add_neighbours(Vec a, Vec b) {
+  return __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+         __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+}
+#endif
+/// out [4] = the sums of four vectors.
+inline void totals(const Vec (&x)[4], float* out) {
+#if YOPO_WIDTH == 16
+  typedef float V8 __attribute__((vector_size(32)));
+  typedef float V4 __attribute__((vector_size(16)));
+  const Vec a = add_neighbours(x[0], x[1]), b = add_neighbours(x[2], x[3]);
+  const Vec c = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+                __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  const V8 d = __builtin_shufflevector(c, c, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(c, c, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V4 e = __builtin_shufflevector(d, d, 0, 1, 2, 3) + __builtin_shufflevector(d, d, 4, 5, 6, 7);
+  __builtin_memcpy(out, &e, sizeof e);
+#else
+  for (int i = 0; i < 4; ++i) out[i] = total(x[i]);
+#endif
+}
+
 template <int R, typename T>
 inline void dot_rows(const float* q, const T* keys, int64_t dim, int64_t stride, float* out) {
   Vec sums[R] = {};
@@ -306,12 +429,10 @@ inline void dot_rows(const float* q, const T* keys, int64_t dim, int64_t stride,
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sums[r] += value * load(keys + r * stride + d);
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-    float sum = total(sums[r]);
-    for (int64_t tail = d; tail < dim; ++tail) sum += q[tail] * scalar(keys[r * stride + tail]);
-    out[r] = sum;
-  }
+  if constexpr (R == 4) totals(sums, out);
+  else out[0] = total(sums[0]);
+  for (; d < dim; ++d)
+    for (int r = 0; r < R; ++r) out[r] += q[d] * scalar(keys[r * stride + d]);
 }
 template <typename T>
 void dots_of(const float* q, const T* keys, int64_t count, int64_t dim, int64_t stride, float* out) {
@@ -521,7 +642,7 @@ void rotate(const void* in, bool bf16, int64_t half, const float* cos, const flo
 }  // namespace
 
 extern const Kernels YOPO_KERNELS;
-const Kernels YOPO_KERNELS = {YOPO_NAME, W,       pack_keys, widen, scores,     weigh, largest,   exponentials, dots,
+const Kernels YOPO_KERNELS = {YOPO_NAME, W,       pack_keys, widen, scores,     weigh, softmax, largest,   exponentials, dots,
                               blend,     narrow,  gemv,      square_sum, sum,   normalise, gated,  rotate};
 
 }  // namespace yopo::runtime::cpu

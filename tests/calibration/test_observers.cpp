@@ -31,7 +31,7 @@ class SampleObserverTest : public ::testing::Test {
     for (int64_t i = 0; i < 2; ++i) {
       const std::vector<NewPositions> next{{{rows + i}}};
       run_decoder(spec, weights.decoder, rules, at::randn({1, 1, spec.hidden_size}),
-                  {samples, next, &cache, &observer});
+                  {samples, next, &cache, &observer, rows + i});
     }
   }
 };

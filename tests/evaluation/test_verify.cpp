@@ -85,6 +85,45 @@ TEST(Verify, WithinLittleMemory) {
   EXPECT_USER_ERROR(verify(pruned, options), "memory");
 }
 
+// Logits of three rows over four tokens, the last row the only one of the prompt that counts.
+Trace given(std::vector<std::vector<float>> rows) {
+  Trace trace;
+  trace.vocab_size = 4;
+  trace.logits = {9, 0, 0, 0};  // of an earlier row
+  trace.logits.insert(trace.logits.end(), rows[0].begin(), rows[0].end());
+  for (size_t i = 1; i < rows.size(); ++i) trace.decode_logits.insert(trace.decode_logits.end(), rows[i].begin(), rows[i].end());
+  return trace;
+}
+
+TEST(Verify, ATextIsTheSameIfEveryTokenWouldBeChosen) {
+  const std::vector<float> zero{5, 1, 1, 1}, one{1, 5, 5, 1}, three{1, 1, 1, 5}, nothing{NAN, 1, 1, 5};
+  const std::vector<int64_t> eos{3};
+  EXPECT_TRUE(would_choose(given({zero, one, three}), {0, 1}, 8, eos));
+  EXPECT_TRUE(would_choose(given({zero, one}), {0, 1}, 2, eos)) << "ends at the limit: nothing is decoded behind it";
+  EXPECT_TRUE(would_choose(given({three}), {}, 8, eos));
+  EXPECT_FALSE(would_choose(given({zero, one, three}), {0, 2}, 8, eos)) << "the first among equals";
+  EXPECT_FALSE(would_choose(given({one, one, three}), {0, 1}, 8, eos));
+  EXPECT_FALSE(would_choose(given({zero, one, zero}), {0, 1}, 8, eos)) << "goes on instead of ending";
+  EXPECT_FALSE(would_choose(given({zero, one}), {0, 1}, 8, eos)) << "a row is missing";
+  EXPECT_FALSE(would_choose(given({zero, one, three}), {0, 1}, 2, eos)) << "a row too many";
+  EXPECT_FALSE(would_choose(given({zero, one, nothing}), {0, 1}, 8, eos));
+}
+
+// Texts that end by themselves, and such as are cut.
+TEST(Verify, ShortTexts) {
+  const testing::TemporaryFolder folder;
+  const OpenModel original = open_model(kDemo / "model");
+  export_checkpoint(original, some_plan(original.spec.text), folder / "pruned", {});
+  VerifyOptions options;
+  options.samples = demo_samples(3);
+  for (const int64_t limit : {1, 2, 16}) {
+    options.max_new_tokens = limit;
+    const VerifyResult result = verify(open_model(folder / "pruned"), options);
+    EXPECT_TRUE(result.passed) << limit;
+    EXPECT_EQ(result.flops["decode"]["counted"].get<double>() > 0, limit > 1);
+  }
+}
+
 TEST(Verify, AChangedWeightFails) {
   const testing::TemporaryFolder folder;
   const OpenModel original = open_model(kDemo / "model");

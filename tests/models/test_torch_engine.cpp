@@ -98,20 +98,32 @@ TEST_F(TorchEngineTest, GreedyDecodingInABatchEqualsForcedDecodingAlone) {
   EXPECT_TRUE(loaded.engine.generate(inputs, dense_plan(spec), 0)[0].empty());
 }
 
-TEST_F(TorchEngineTest, TracedTextEqualsGeneratedText) {
+// Forced tokens go through each layer right behind their prompt; generate() walks through all layers for each token.
+TEST_F(TorchEngineTest, ForcedTokensGiveTheLogitsThatChooseThem) {
   const ModelInput input = testing::input_from_pixels(
       loaded.model.spec, Json::object(), SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
   const Plan plan = dense_plan(loaded.model.spec.text);
-  for (const int64_t limit : {1, 2, 9}) {
-    const std::vector<int64_t> expected = loaded.engine.generate({input}, plan, limit).at(0);
-    TraceOptions options;
-    options.generate = limit;
-    EXPECT_EQ(loaded.engine.trace(input, plan, options).generated, expected) << limit;
-    OpenModel ending = loaded.model;  // the second token ends the text
-    if (expected.size() < 2 || expected[0] == expected[1]) continue;
-    ending.spec.eos_token_ids = {expected[1]};
-    EXPECT_EQ(TorchEngine(ending, {"fp32", 1}).trace(input, plan, options).generated, std::vector<int64_t>{expected[0]});
+  TraceOptions options;
+  options.decode = loaded.engine.generate({input}, plan, 9).at(0);
+  ASSERT_GE(options.decode.size(), 3u);
+  const Trace trace = loaded.engine.trace(input, plan, options);
+  const size_t vocab = size_t(trace.vocab_size), steps = options.decode.size();
+  ASSERT_EQ(trace.decode_logits.size(), steps * vocab);
+  std::vector<float> logits(trace.logits.end() - std::ptrdiff_t(vocab), trace.logits.end());
+  logits.insert(logits.end(), trace.decode_logits.begin(), trace.decode_logits.end());
+  for (size_t step = 0; step < steps; ++step) {
+    const auto row = logits.begin() + std::ptrdiff_t(step * vocab);
+    EXPECT_EQ(std::max_element(row, row + std::ptrdiff_t(vocab)) - row, options.decode[step]) << step;
   }
+  // Rows of fewer tokens are the first of those of more.
+  TraceOptions fewer = options;
+  fewer.decode.resize(2);
+  const Trace begun = loaded.engine.trace(input, plan, fewer);
+  EXPECT_EQ(begun.decode_logits, std::vector<float>(trace.decode_logits.begin(), trace.decode_logits.begin() + std::ptrdiff_t(2 * vocab)));
+  EXPECT_EQ(begun.decode_hidden.size(), size_t(2 * (trace.layers + 1) * trace.hidden_size));
+  EXPECT_EQ(begun.decode_hidden, std::vector<float>(trace.decode_hidden.begin(), trace.decode_hidden.begin() + std::ptrdiff_t(begun.decode_hidden.size())));
+  options.generate = 2;
+  EXPECT_USER_ERROR(loaded.engine.trace(input, plan, options), "runtime");
 }
 
 TEST_F(TorchEngineTest, DecodingStopsAtTheEndTokenAndLeavesItOut) {

@@ -58,6 +58,44 @@ TEST(Batch, EachRequestAsIfAlone) {
   }
 }
 
+// A traced batch: the same texts, the logits that choose them, and everything counted.
+TEST(Batch, TracedTexts) {
+  std::mt19937 random(26);
+  ModelSpec spec = testing::small_spec();
+  const Plan plan = testing::drawn_plan(spec.text, random);
+  std::vector<ModelInput> inputs;
+  for (int64_t i = 0; i < 4; ++i) inputs.push_back(testing::drawn_input(spec.text, random, i % 3));
+  constexpr int64_t limit = 6;
+  spec.eos_token_ids = {Engine(spec, plan, testing::on_device(), 6).generate(inputs, limit)[1].tokens.at(3)};
+  const Engine engine(spec, plan, testing::on_device(), 6);
+  const std::vector<runtime::Generated> texts = engine.generate(inputs, limit);
+  const double decode = engine.counters().decode.flops();
+  ASSERT_TRUE(texts[1].stopped);
+  engine.counters() = {};
+  TraceOptions options;
+  options.generate = limit;
+  const std::vector<Trace> traces = engine.traces(inputs, options);
+  Cost promised;
+  for (const ModelInput& input : inputs) promised += prefill_cost(plan, spec.text, shape_of(input), input.length());
+  EXPECT_EQ(engine.counters().prefill, promised);
+  EXPECT_EQ(engine.counters().decode.flops(), decode);
+  EXPECT_GT(engine.counters().kv_prompt_bytes, 0);
+  EXPECT_EQ(engine.counters().kv_bytes, 0) << "every text has ended";
+  const size_t vocab = size_t(spec.text.vocab_size);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(traces[i].generated, texts[i].tokens);
+    EXPECT_EQ(traces[i].logits.size(), size_t(inputs[i].length()) * vocab);
+    TraceOptions forced;
+    forced.decode = texts[i].tokens;
+    if (!texts[i].stopped) forced.decode.pop_back();
+    const Trace alone = engine.trace(inputs[i], forced);
+    EXPECT_TRUE(close_relative(traces[i].logits, alone.logits, 1e-5));
+    EXPECT_TRUE(close_relative(traces[i].decode_logits, alone.decode_logits, 1e-5));
+    EXPECT_EQ(traces[i].decode_logits.size(), forced.decode.size() * vocab);
+  }
+}
+
 // Sixteen requests of different lengths, image counts and answer lengths: logits after the prefill and after every
 // step, and the texts, are those of each request alone.
 TEST(Batch, SixteenDifferentRequests) {

@@ -135,6 +135,50 @@ TEST_P(Kernel, SoftmaxParts) {
   }
 }
 
+TEST_P(Kernel, SoftmaxOfTwoParts) {
+  const int64_t width = set().width;
+  for (const auto& [rows, first_keys, second_keys] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
+           {1, 1, 0}, {1, 0, 5}, {4, 33, 4}, {7, 16, 40}, {13, 100, 13}, {48, 576, 60}}) {
+    const auto padded = [&](int64_t keys) { return (keys + width - 1) / width * width; };
+    const int64_t at = padded(first_keys), stride = at + padded(second_keys);
+    std::vector<float> scores = draw(rows * stride), expected(scores.size(), 0.0f);
+    std::vector<int64_t> first, second;
+    std::vector<double> sums;
+    for (int64_t r = 0; r < rows; ++r) {
+      // The first part grows in steps, the second by one key a row, and its last row reads them all.
+      first.push_back(r < rows / 2 ? first_keys / 2 + (second_keys == 0) : first_keys);
+      if (first.back() > first_keys) first.back() = first_keys;
+      second.push_back(std::clamp<int64_t>(second_keys - rows + 1 + r, first.back() == 0, second_keys));
+      float* row = scores.data() + r * stride;
+      for (float* x = row; x < row + stride; ++x) *x *= 20;
+      double top = -INFINITY, sum = 0;
+      const auto each = [&](const auto& visit) {
+        for (int64_t i = 0; i < first.back(); ++i) visit(i);
+        for (int64_t i = 0; i < second.back(); ++i) visit(at + i);
+      };
+      each([&](int64_t i) { top = std::max(top, double(row[i])); });
+      each([&](int64_t i) { sum += expected[size_t(r * stride + i)] = float(std::exp(double(row[i]) - top)); });
+      sums.push_back(sum);
+      for (int64_t i = first.back(); i < at; ++i) row[i] = NAN;  // what lies there does not matter
+      for (int64_t i = at + second.back(); i < stride; ++i) row[i] = INFINITY;
+    }
+    std::vector<float> got(static_cast<size_t>(rows));
+    set().softmax(scores.data(), rows, stride, first.data(), at, second.data(), got.data());
+    EXPECT_TRUE(close(scores, expected, 3e-7)) << rows << ' ' << first_keys << ' ' << second_keys;
+    for (int64_t r = 0; r < rows; ++r) {
+      EXPECT_NEAR(got[size_t(r)], sums[size_t(r)], 1e-6 * sums[size_t(r)]);
+      for (int64_t i = 0; i < stride; ++i) {
+        const bool read = i < at ? i < first[size_t(r)] : i - at < second[size_t(r)];
+        EXPECT_TRUE(read || scores[size_t(r * stride + i)] == 0) << r << ' ' << i;
+      }
+    }
+    scores[0] = NAN;
+    if (first[0] == 0) continue;
+    set().softmax(scores.data(), 1, stride, first.data(), at, second.data(), got.data());
+    EXPECT_TRUE(std::isnan(got[0])) << "NaN is not hidden";
+  }
+}
+
 TEST_P(Kernel, NormsGatesAndRotation) {
   for (const int64_t count : {2, 31, 32, 100}) {
     const std::vector<float> x = draw(count), weight = draw(count), bias = draw(count);
