@@ -47,6 +47,16 @@ double difference_of_decoded(const Trace& a, const Trace& b) {
   return a.decode_logits.empty() && b.decode_logits.empty() ? 0 : relative_difference(a.decode_logits, b.decode_logits);
 }
 
+/// The sample from the rows on that its trace went into the layers with: the same checkpoint's tower need not run again.
+ModelInput embedded(const ModelInput& input, const Trace& trace) {
+  ModelInput ready;
+  ready.position_ids = input.position_ids;
+  ready.position_axes = input.position_axes;
+  ready.spans = input.spans;
+  ready.embeds.assign(trace.hidden.begin(), trace.hidden.begin() + std::ptrdiff_t(input.length() * trace.hidden_size));
+  return ready;
+}
+
 struct Account {
   double counted = 0, promised = 0;
   Json json() const { return {{"counted", counted}, {"promised", promised}}; }
@@ -189,7 +199,9 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
       last.hidden = false;
       std::vector<Trace> before, after;
       original_dense.with([&](const runtime::Engine& engine) { before = engine.traces(chunk, last); });
-      reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(chunk, last); });
+      std::vector<ModelInput> ready;
+      for (size_t i = 0; i < count; ++i) ready.push_back(embedded(chunk[i], actual[i]));
+      reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(ready, last); });
       for (size_t i = 0; i < count; ++i)
         worst_dense = std::max(worst_dense, relative_difference(after[i].logits, before[i].logits));
     }

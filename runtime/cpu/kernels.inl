@@ -210,10 +210,10 @@ inline void over_rest(int64_t rest, Block block) {
   }
 }
 
-/// Rows of a block that is V vectors wide. Of one vector the wide sets take twice as many: fewer sums than an addition takes
-/// cycles would wait for one another.
+/// Rows of a block that is V vectors wide. Of one vector the wide set, with its 32 registers, takes more: few sums wait for one
+/// another.
 template <int V>
-constexpr int rows_of_block = V == 1 && W == 16 ? 2 * YOPO_ROWS : YOPO_ROWS;
+constexpr int rows_of_block = V == 1 && W == 16 ? 16 : YOPO_ROWS;
 
 /// R rows x V tiles of keys.
 template <int R, int V>
@@ -292,7 +292,7 @@ inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_str
 void weigh(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
            int64_t out_stride) {
   // Values in slices that stay in the first-level cache while all rows pass over them.
-  constexpr int64_t slice = 64;
+  const int64_t slice = 8192 / dim > 64 ? 8192 / dim : 64;
   for (int64_t first = 0; first < keys; first += slice) {
     const int64_t here = keys - first < slice ? keys - first : slice;
     const float* slab = values + first * dim;
