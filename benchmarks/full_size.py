@@ -123,6 +123,8 @@ class Run:
                 shutil.rmtree(target, ignore_errors=True)
             forget(self.model)
             exports.append(self.yopo("export", "--model", self.model, "--plan", self.plan, "--output", self.pruned))
+            if self.options.no_cp:
+                continue
             forget(self.model)
             self.copy.mkdir()
             copies.append(measure("sh", "-c", 'cp "$0"/* "$1"/ && sync "$1"/*', self.model, self.copy))
@@ -133,10 +135,14 @@ class Run:
             return statistics.median(result[key] for result in results)
 
         for name, results in (("export", exports), ("cp", copies)):
+            if not results:
+                continue
             self.keep(name, {**results[0], "seconds": middle(results, "seconds"), "cpu_seconds": middle(results, "cpu_seconds"),
                              "peak_bytes": max(result["peak_bytes"] for result in results)}, bytes=total,
                       all_seconds=[result["seconds"] for result in results])
         # Of each round's neighbours: what the disk does at the time meets both.
+        if not copies:
+            return
         self.rows["export"]["rate_over_cp"] = statistics.median(
             copy["seconds"] / export["seconds"] for export, copy in zip(exports, copies))
 
@@ -169,6 +175,7 @@ def main():
     parser.add_argument("--memory", default="", help="the command's --memory, such as 8GB")
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--rounds", type=int, default=1, help="alternations of export and cp")
+    parser.add_argument("--no-cp", action="store_true", help="no cp beside the export: a disk that holds the model only twice")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES,
                         help="each needs what those before it left behind (--keep)")
