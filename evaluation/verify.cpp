@@ -156,7 +156,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   double worst_logits = 0, worst_hidden = 0, worst_dense = 0, different_texts = 0;
   Account prefill, decode, kv, dense_prefill;
   double dense_kv = 0;
-  Progress progress("verifying", int64_t(options.samples.size()), "samples");
+  // One pass of a sample is one engine's: with little memory minutes go by between them.
+  Progress progress("verifying", int64_t(options.samples.size()) * (original ? 4 : 2), "passes");
   size_t first = 0;
   for (const size_t count : counts) {
     const std::vector<ModelInput> chunk(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
@@ -181,6 +182,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
           decode.promised += decode_cost(plan, spec, shape, step).flops();
       }
     });
+    progress.tick(int64_t(count));
     torch.with([&](const TorchEngine& engine) {
       // The runtime's tokens are given to Torch, which then needs one walk through the layers instead of one a token. Its own
       // greedy text is the same if it would choose the same token behind every prefix of it.
@@ -188,6 +190,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
       for (size_t i = 0; i < count; ++i) forced[i].decode = decoded_tokens(actual[i], options.max_new_tokens);
       expected = engine.traces(chunk, plan, forced);
     });
+    progress.tick(int64_t(count));
     for (size_t i = 0; i < count; ++i) {
       worst_logits = std::max({worst_logits, relative_difference(actual[i].logits, expected[i].logits),
                                difference_of_decoded(actual[i], expected[i])});
@@ -199,13 +202,14 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
       last.hidden = false;
       std::vector<Trace> before, after;
       original_dense.with([&](const runtime::Engine& engine) { before = engine.traces(chunk, last); });
+      progress.tick(int64_t(count));
       std::vector<ModelInput> ready;
       for (size_t i = 0; i < count; ++i) ready.push_back(embedded(chunk[i], actual[i]));
       reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(ready, last); });
+      progress.tick(int64_t(count));
       for (size_t i = 0; i < count; ++i)
         worst_dense = std::max(worst_dense, relative_difference(after[i].logits, before[i].logits));
     }
-    progress.tick(int64_t(count));
   }
   progress.finish();
 
