@@ -42,11 +42,6 @@ std::vector<int64_t> decoded_tokens(const Trace& trace, int64_t limit) {
   return tokens;
 }
 
-/// Of the decoded rows' logits; none on both sides is no difference.
-double difference_of_decoded(const Trace& a, const Trace& b) {
-  return a.decode_logits.empty() && b.decode_logits.empty() ? 0 : relative_difference(a.decode_logits, b.decode_logits);
-}
-
 /// The sample from the rows on that its trace went into the layers with: the same checkpoint's tower need not run again.
 ModelInput embedded(const ModelInput& input, const Trace& trace) {
   ModelInput ready;
@@ -101,6 +96,12 @@ size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& input
 }
 
 }  // namespace
+
+double logits_difference(const Trace& a, const Trace& b) {
+  const double prompt = relative_difference(a.logits, b.logits);
+  if (a.decode_logits.empty() && b.decode_logits.empty()) return prompt;  // a text of one token at most
+  return std::max(prompt, relative_difference(a.decode_logits, b.decode_logits));
+}
 
 bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit, const std::vector<int64_t>& eos) {
   const size_t vocab = size_t(given.vocab_size);
@@ -192,8 +193,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     });
     progress.tick(int64_t(count));
     for (size_t i = 0; i < count; ++i) {
-      worst_logits = std::max({worst_logits, relative_difference(actual[i].logits, expected[i].logits),
-                               difference_of_decoded(actual[i], expected[i])});
+      worst_logits = std::max(worst_logits, logits_difference(actual[i], expected[i]));
       worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
       if (!would_choose(expected[i], actual[i].generated, options.max_new_tokens, pruned.spec.eos_token_ids)) ++different_texts;
     }

@@ -32,6 +32,9 @@ struct VerifyOptions {
 /// differs, 0), `dense_logits` (the reordered checkpoint run dense against the original, <= 1e-4), `flops_counted` and `kv_counted`
 /// (|counted - promised|, 0). A NaN fails every comparison.
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options);
+/// The largest difference of two traces' logits, of the prompt's rows and the decoded ones, relative to the largest of `b` among
+/// its kind; infinite where one has other rows or a value is no number.
+double logits_difference(const Trace& a, const Trace& b);
 /// Whether an engine that was given `tokens` to decode would have chosen them: behind the prompt and each of them its largest
 /// logit (the first among equals) is that of the next, and behind a text shorter than `limit` that of one in `eos`.
 bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit, const std::vector<int64_t>& eos);

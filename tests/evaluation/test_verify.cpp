@@ -109,6 +109,26 @@ TEST(Verify, ATextIsTheSameIfEveryTokenWouldBeChosen) {
   EXPECT_FALSE(would_choose(given({zero, one, nothing}), {0, 1}, 8, eos));
 }
 
+TEST(Verify, DecodedRowsAreCompared) {
+  const Trace trace = given({{5, 1, 1, 1}, {1, 4, 1, 1}, {1, 1, 8, 1}});
+  EXPECT_EQ(logits_difference(trace, trace), 0);
+  Trace other = trace;
+  other.decode_logits[7] = 3;
+  EXPECT_DOUBLE_EQ(logits_difference(other, trace), 0.25);
+  other.decode_logits.resize(4);
+  EXPECT_EQ(logits_difference(other, trace), INFINITY) << "a row is missing";
+  other.decode_logits.clear();
+  EXPECT_EQ(logits_difference(other, trace), INFINITY);
+  Trace short_text = trace;
+  short_text.decode_logits.clear();
+  EXPECT_EQ(logits_difference(other, short_text), 0) << "nothing was decoded";
+  other = trace;
+  other.logits[0] = 0;
+  EXPECT_DOUBLE_EQ(logits_difference(other, trace), 1);
+  other.logits[0] = NAN;
+  EXPECT_EQ(logits_difference(other, trace), INFINITY);
+}
+
 // Texts that end by themselves, and such as are cut.
 TEST(Verify, ShortTexts) {
   const testing::TemporaryFolder folder;
