@@ -181,7 +181,8 @@ void remove_leftovers(const fs::path& path) {
 
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {
-  const TorchEngine engine(model, {run.dtype, run.threads, run.memory});
+  std::function<void(double)> passing;  // of the samples that are in the engine
+  const TorchEngine engine(model, {run.dtype, run.threads, run.memory, [&](double share) { if (passing) passing(share); }});
   const Processor processor(model);
   if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
   check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
@@ -203,6 +204,7 @@ void observe_samples(const OpenModel& model, const CalibrationRun& run, const st
         largest = std::min(largest, engine.samples_at_once(inputs.back(), decode));
         if (int64_t(inputs.size()) >= largest) break;
       }
+      passing = [&](double share) { progress.part(share * double(inputs.size())); };
       for (const SampleStatistics& seen : engine.observe(inputs, decode)) {
         add_sample(sums, seen, samples[sums.ids.size()]);
         progress.tick();

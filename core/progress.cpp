@@ -100,6 +100,16 @@ Progress::~Progress() {
 
 void Progress::tick(int64_t units) {
   done_ += units;
+  part_ = std::max(part_ - double(units), 0.0);
+  look();
+}
+
+void Progress::part(double units) {
+  part_ = units;
+  look();
+}
+
+void Progress::look() {
   check_interrupt();
   if (g_quiet || finished_) return;
   const auto now = Clock::now();
@@ -119,13 +129,13 @@ void Progress::finish() {
 void Progress::show(bool last) {
   const double seconds = std::max(Seconds(Clock::now() - start_).count(), 1e-9);
   // A resumed run's earlier units took none of this run's time.
-  const double rate = double(done_ - first_) / seconds;
+  const double done = double(done_) + part_, rate = (done - double(first_)) / seconds;
   std::string line = total_ > 0 && !last ? fmt::format("{}: {}/{} {} ({:.0f}%)", what_, done_, total_, unit_,
-                                                       100.0 * double(done_) / double(total_))
+                                                       100.0 * done / double(total_))
                                          : fmt::format("{}: {} {}", what_, done_, unit_);
   if (last) line += fmt::format(" in {}", clock_text(seconds));
   line += fmt::format(", {} {}/s", rate_text(rate), unit_);
-  if (!last && total_ > done_ && rate > 0) line += fmt::format(", {} left", clock_text(double(total_ - done_) / rate));
+  if (!last && double(total_) > done && rate > 0) line += fmt::format(", {} left", clock_text((double(total_) - done) / rate));
   if (last || !terminal_) {
     write_line(line);
     return;

@@ -21,13 +21,18 @@ class Progress {
   Progress(std::string what, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();
   void tick(int64_t units = 1);
+  /// Of the units that the next ticks will count so many are done, a fraction where one takes long. Shows them and throws as
+  /// tick() does.
+  void part(double units);
   /// Ends the live line with a summary (count, seconds, rate).
   void finish();
 
  private:
+  void look();
   void show(bool last);
   std::string what_, unit_;
   int64_t total_, done_, first_;
+  double part_ = 0;
   std::chrono::steady_clock::time_point start_, shown_;
   bool finished_ = false, terminal_;
 };

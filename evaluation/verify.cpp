@@ -135,6 +135,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   run.memory = memory / 4 * 3;  // the rest is for what the engines say, to be compared
   run.device = options.device;
   run.share_prefixes = false;  // how many samples meet in a batch follows from the memory; the accounts must not
+  std::function<void(double)> passing;  // of the samples that are in an engine
+  run.passing = [&](double share) { if (passing) passing(share); };
   const bool keep = memory == 0;
   const Processor processor(pruned);
   std::vector<ModelInput> inputs;
@@ -142,7 +144,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
 
   std::optional<OpenModel> original;
   if (!options.original.empty()) original.emplace(open_model(options.original));
-  Place<TorchEngine> torch([&] { return TorchEngine(pruned, {"fp32", options.threads, run.memory}); }, keep);
+  Place<TorchEngine> torch([&] { return TorchEngine(pruned, {"fp32", options.threads, run.memory, run.passing}); }, keep);
   Place<runtime::Engine> runtime([&] { return runtime::Engine(pruned, plan, run); }, keep);
   Place<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
   Place<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
@@ -163,6 +165,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   for (const size_t count : counts) {
     const std::vector<ModelInput> chunk(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
     first += count;
+    passing = [&](double share) { progress.part(share * double(count)); };
     TraceOptions with_text;  // all logits, all hidden rows
     with_text.generate = options.max_new_tokens;
     std::vector<Trace> actual, expected;

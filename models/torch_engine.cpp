@@ -65,7 +65,7 @@ TorchEngine::TorchEngine(const OpenModel& model, const TorchOptions& options) {
   const bool streaming = memory > 0 && bytes.all > memory / 4 * 3;
   state_ = std::make_unique<State>(State{model.spec, dtype, source,
                                          streaming ? source.ends() : load_weights(model.checkpoint, model.spec, dtype),
-                                         memory, streaming, {}});
+                                         memory, streaming, {}, Walk(options.passing)});
   require(!streaming || bytes.ends + 2 * bytes.largest_layer < memory,
           "memory: {:.2f} GB are too little: a layer and what is held beside it take {:.2f} GB", double(memory) / 1e9,
           double(bytes.ends + 2 * bytes.largest_layer) / 1e9);
@@ -105,6 +105,7 @@ std::vector<std::vector<float>> TorchEngine::batch_logits(const std::vector<Mode
   std::vector<std::vector<float>> logits;
   if (inputs.empty()) return logits;
   const std::vector<LayerRule> layers = rules_for(*state_, plan, nullptr);
+  state_->walk.begin(text.num_hidden_layers);
   const Batch batch = batch_of(*state_, inputs);
   std::vector<DecoderPass> pass;
   pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions});
@@ -123,6 +124,7 @@ std::vector<std::vector<int64_t>> TorchEngine::generate(const std::vector<ModelI
   if (inputs.empty() || max_new_tokens <= 0) return tokens;
   const std::vector<LayerRule> layers = rules_for(*state_, plan, nullptr);
   const std::vector<int64_t>& ends = state_->spec.eos_token_ids;
+  state_->walk.begin(text.num_hidden_layers * max_new_tokens);
   Batch batch = batch_of(*state_, inputs);
   KvCache cache;
   std::vector<uint8_t> finished(inputs.size(), 0);
@@ -152,6 +154,7 @@ std::vector<double> TorchEngine::down_column_norms() const {
   const int64_t neurons = state_->spec.text.intermediate_size;
   std::vector<double> norms;
   std::vector<float> row(static_cast<size_t>(neurons));
+  state_->walk.begin(int64_t(state_->down.size()));
   for (size_t layer = 0; layer < state_->down.size(); ++layer) {
     const TensorView& down = state_->down[layer];
     std::vector<double> squares(size_t(neurons), 0.0);
@@ -162,6 +165,7 @@ std::vector<double> TorchEngine::down_column_norms() const {
     }
     for (const double square : squares) norms.push_back(std::sqrt(square));
     if (state_->streaming) state_->source.drop_decoder_layer(int64_t(layer));
+    state_->walk.step();
   }
   return norms;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/plan.h"
+#include "core/walk.h"
 #include "models/input.h"
 #include "models/trace.h"
 
@@ -32,6 +33,7 @@ struct TorchOptions {
   /// Bytes for weights, activations and caches; 0: what the machine has. Where the weights do not fit, layers are brought in one at a
   /// time, and all samples of a call go through one before the next comes. Numbers are the same whatever the limit.
   int64_t memory = 0;
+  Walk::Listener passing = {};  // hears after every layer how far a call has come (core/walk.h)
 };
 
 /// What the engine computes in for an option: F32 or BF16. UserError for a dtype the CPU does not compute in.

@@ -23,9 +23,13 @@ void with_layer(const State& state, int64_t layer, const Use& use) {
 
 VisionLayers vision_layers(const State& state) {
   return [&state](int64_t layer, const std::function<void(const VisionLayerWeights&)>& use) {
-    if (!state.streaming) return use(state.weights.vision.layers[size_t(layer)]);
-    use(state.source.vision_layer(layer));
-    state.source.drop_vision_layer(layer);
+    if (state.streaming) {
+      use(state.source.vision_layer(layer));
+      state.source.drop_vision_layer(layer);
+    } else {
+      use(state.weights.vision.layers[size_t(layer)]);
+    }
+    state.walk.step();
   };
 }
 
@@ -56,6 +60,7 @@ void run_layers(const State& state, const std::vector<LayerRule>& rules, std::ve
   for (int64_t l = 0; l < state.spec.text.num_hidden_layers; ++l)
     with_layer(state, l, [&](const LayerWeights& weights) {
       for (DecoderPass& pass : passes) pass.layer(l, weights, rules[size_t(l)]);
+      state.walk.step();
     });
 }
 
@@ -97,6 +102,7 @@ std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<Model
   }
   if (seen) seen->resize(inputs.size());
   if (grids.empty()) return embeds;
+  state.walk.expect(state.spec.vision.layers_run);
   const VisionOutput all = run_vision(state.spec, state.weights, vision_layers(state), grids, at::cat(pixels));
   int64_t token = 0, patch = 0;
   const int64_t merged = state.spec.vision.merge_size * state.spec.vision.merge_size;

@@ -18,6 +18,7 @@ struct TorchEngine::State {
   int64_t memory = 0;
   bool streaming = false;
   std::vector<TensorView> down;  // [L] as stored: [C, F]
+  mutable Walk walk = Walk();
 };
 
 namespace torch_steps {

@@ -137,6 +137,7 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
   ensure(inputs.size() == options.size(), "options of every sample");
   for (const TraceOptions& of : options) require(of.generate == 0, "trace: a text of its own comes from the runtime");
   const std::vector<LayerRule> layers = rules_for(state, plan, rules);
+  state.walk.begin(text.num_hidden_layers);
   std::vector<VisionOutput> seen;
   const std::vector<at::Tensor> embeds = embed_inputs(state, inputs, &seen);
   std::vector<std::unique_ptr<Tracing>> all;
@@ -177,6 +178,7 @@ std::vector<SampleStatistics> TorchEngine::observe(const std::vector<ModelInput>
   const DecoderSpec& text = state.spec.text;
   const std::vector<LayerRule> layers = rules_for(state, dense_plan(text), nullptr);
   const TraceOptions options{.hidden = false, .statistics = true};
+  state.walk.begin(text.num_hidden_layers * (decode_row ? 2 : 1));
   std::vector<std::unique_ptr<Tracing>> all;
   std::vector<DecoderPass> passes;
   {

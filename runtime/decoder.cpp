@@ -129,6 +129,7 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
     attention();
     ffn();
     if (hidden_after) hidden_after(l);
+    s_.step();
   }
 }
 

@@ -62,6 +62,7 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
   state.ops = &device_ops(options);
   state.threads = options.threads;
   state.share_prefixes = options.share_prefixes;
+  state.walk = Walk(options.passing);
   const int64_t dim = spec.text.head_dim;
   require(state.ops->host_memory || (dim % 8 == 0 && dim <= 256),
           "head_dim {}: the GPU's attention needs a multiple of 8 up to 256; use --device cpu", dim);
@@ -268,6 +269,7 @@ std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<M
                                                              Trace* trace) const {
   const ThreadCount threads(state_->threads);
   std::unique_ptr<Session, void (*)(Session*)> session(new Session, [](Session* owned) { delete owned; });
+  state_->walk.begin(state_->spec.text.num_hidden_layers);
   run_prefill(*state_, *session, inputs, capacity, trace ? std::span(trace, 1) : std::span<Trace>(), {});
   return session;
 }
@@ -308,6 +310,7 @@ std::vector<Trace> Engine::traces(const std::vector<ModelInput>& inputs, const T
   Session session;
   ensure(options.decode.empty() || options.generate == 0, "tokens are forced or chosen");
   const int64_t more = options.generate > 0 ? options.generate - 1 : int64_t(options.decode.size());
+  state_->walk.begin(state_->spec.text.num_hidden_layers * (1 + more));
   run_prefill(*state_, session, inputs, more, traces, options);
   const auto keep_logits = [&](int64_t request) {
     std::vector<float>& kept = traces[size_t(request)].decode_logits;

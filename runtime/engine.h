@@ -9,6 +9,7 @@
 
 #include "compress/cost.h"
 #include "compress/plan.h"
+#include "core/walk.h"
 #include "models/input.h"
 #include "models/trace.h"
 
@@ -23,6 +24,7 @@ struct Options {
   int threads = 0;             // 0: all
   int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
   bool share_prefixes = true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
+  Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h)
   const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
 };
 

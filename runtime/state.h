@@ -27,6 +27,12 @@ struct EngineState {
   bool share_prefixes = true;
   mutable Counters counters;
   mutable MemoryUse memory;  // activations and KV caches
+  mutable Walk walk;
+
+  /// A layer's work is done. What a device was only told to do, perhaps in a recording, counts for nothing.
+  void step() const {
+    if (ops->host_memory) walk.step();
+  }
 
   DType type() const { return weights->type; }
   Buffer buffer(int64_t elements, DType dtype) const {

@@ -49,7 +49,11 @@ class Tower {
       normed_ = s_.buffer(rows_ * width, type_);
       scratch_ = s_.buffer(rows_ * inner, type_);
       if (v_.qk_norm || v_.layer_scale) wide_ = s_.buffer(rows_ * width, DType::F32);
-      for (int64_t l = 0; l < v_.layers_run; ++l) block(s_.weights->vision_layers->at(l), x);
+      s_.walk.expect(v_.layers_run);
+      for (int64_t l = 0; l < v_.layers_run; ++l) {
+        block(s_.weights->vision_layers->at(l), x);
+        s_.step();
+      }
       normed_ = {}, scratch_ = {}, wide_ = {}, cos_ = {}, sin_ = {};
     }
     project(x, out, trace);

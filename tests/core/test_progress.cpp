@@ -116,6 +116,29 @@ TEST(Progress, TerminalRewritesItsLine) {
   EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1);
 }
 
+// A unit that takes long: what is done of it counts for the share, the rate and the time left.
+TEST(Progress, PartsOfAUnit) {
+  const Outcome outcome = in_child(true, [] {
+    Progress progress("calibrating", 4, "samples");
+    std::this_thread::sleep_for(Milliseconds(1100));
+    progress.part(0.5);
+    std::this_thread::sleep_for(Milliseconds(150));
+    progress.part(1.5);  // two go together
+    progress.tick();
+    std::this_thread::sleep_for(Milliseconds(150));
+    progress.tick();
+    std::this_thread::sleep_for(Milliseconds(150));
+    progress.part(1);
+    return 0;
+  });
+  std::vector<std::string> lines;
+  for (size_t at = 0; (at = outcome.text.find("calibrating: ", at)) != std::string::npos; ++at)
+    lines.push_back(outcome.text.substr(at, outcome.text.find(')', at) + 1 - at));
+  EXPECT_EQ(lines, (std::vector<std::string>{"calibrating: 0/4 samples (12%)", "calibrating: 0/4 samples (38%)",
+                                             "calibrating: 2/4 samples (50%)", "calibrating: 2/4 samples (75%)"}));
+  EXPECT_TRUE(matches(outcome.text, "[^%]*12%\\), 0\\.4[0-9]* samples/s, 0:0[789] left(.|\r|\n)*")) << outcome.text;
+}
+
 TEST(Progress, TerminalLineNeverWraps) {
   const Outcome outcome = in_child(true, [] {
     Progress progress(std::string(200, 'x'), 100, "u");

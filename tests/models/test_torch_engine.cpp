@@ -126,6 +126,43 @@ TEST_F(TorchEngineTest, ForcedTokensGiveTheLogitsThatChooseThem) {
   EXPECT_USER_ERROR(loaded.engine.trace(input, plan, options), "runtime");
 }
 
+// Every layer is told of, the tower's too, and a listener may end the call; the next one is as if nothing had been.
+TEST_F(TorchEngineTest, CallsTellHowFarTheyAreAndMayBeEnded) {
+  const ModelInput input = testing::input_from_pixels(
+      loaded.model.spec, Json::object(), SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
+  const int64_t tower = loaded.model.spec.vision.layers_run, layers = loaded.model.spec.text.num_hidden_layers;
+  std::vector<double> shares;
+  int64_t last = -1;  // step at which the call is ended
+  const TorchEngine engine(loaded.model, {"fp32", 0, 0, [&](double share) {
+                                            shares.push_back(share);
+                                            if (int64_t(shares.size()) == last) throw UserError("enough");
+                                          }});
+  const auto told = [&](int64_t steps) {
+    EXPECT_EQ(int64_t(shares.size()), steps);
+    EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
+    EXPECT_DOUBLE_EQ(shares.back(), 1);
+    EXPECT_GT(shares.front(), 0);
+    shares.clear();
+  };
+  TraceOptions options;
+  options.decode = {1, 2};
+  const Plan plan = dense_plan(loaded.model.spec.text);
+  const Trace trace = engine.trace(input, plan, options);
+  told(tower + layers);  // forced tokens go along
+  const SampleStatistics seen = engine.observe({input, input}, true)[0];
+  told(tower + 2 * layers);
+  engine.generate({input}, plan, 1);
+  told(tower + layers);
+  for (last = 1; last <= tower + layers; ++last) {
+    shares.clear();
+    EXPECT_THROW(engine.observe({input}, false), UserError);
+  }
+  last = -1;
+  shares.clear();
+  EXPECT_EQ(engine.trace(input, plan, options).decode_logits, trace.decode_logits);
+  EXPECT_EQ(engine.observe({input}, true)[0].ratio_decode, seen.ratio_decode);
+}
+
 TEST_F(TorchEngineTest, DecodingStopsAtTheEndTokenAndLeavesItOut) {
   const ModelInput input = random_input(spec, 40, {{4, 5, 5}}, 6);
   const std::vector<int64_t> free = loaded.engine.generate({input}, dense_plan(spec), 8)[0];

@@ -96,6 +96,39 @@ TEST(Batch, TracedTexts) {
   }
 }
 
+// Every layer of every walk is told of where the host computes, and a listener may end the call.
+TEST(Batch, CallsTellHowFarTheyAreAndMayBeEnded) {
+  std::mt19937 random(27);
+  const ModelSpec spec = testing::small_spec();
+  const std::vector<ModelInput> inputs{testing::drawn_input(spec.text, random, 1), testing::drawn_input(spec.text, random, 0)};
+  runtime::Options given = testing::on_device();
+  std::vector<double> shares;
+  size_t last = 0;
+  given.passing = [&](double share) {
+    shares.push_back(share);
+    if (shares.size() == last) throw UserError("enough");
+  };
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), given, 6);
+  TraceOptions options;
+  options.decode = {1, 2};
+  const std::vector<Trace> expected = engine.traces(inputs, options);
+  const bool host = engine.counters().attention_seconds > 0;  // a device is only told what to do
+  const size_t steps = host ? size_t(3 * spec.text.num_hidden_layers) : 0;
+  ASSERT_EQ(shares.size(), steps);
+  for (size_t i = 0; i < steps; ++i) EXPECT_DOUBLE_EQ(shares[i], double(i + 1) / double(steps));
+  for (last = 1; last <= steps; ++last) {
+    shares.clear();
+    EXPECT_THROW(engine.traces(inputs, options), UserError) << last;
+  }
+  last = 0;
+  engine.take_peak_bytes();
+  const std::vector<Trace> again = engine.traces(inputs, options);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    EXPECT_EQ(again[i].logits, expected[i].logits);
+    EXPECT_EQ(again[i].decode_logits, expected[i].decode_logits);
+  }
+}
+
 // Sixteen requests of different lengths, image counts and answer lengths: logits after the prefill and after every
 // step, and the texts, are those of each request alone.
 TEST(Batch, SixteenDifferentRequests) {
