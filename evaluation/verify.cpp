@@ -82,7 +82,8 @@ class Place {
 
 /// Samples that go through the layers together where these are brought in one at a time: as many as the engine takes and
 /// as leave a quarter of the memory to their traces, which both engines keep.
-size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& inputs, size_t first, int64_t memory) {
+size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& inputs, size_t first, int64_t decoded,
+                  int64_t memory) {
   if (!torch.streaming()) return 1;
   const DecoderSpec& spec = torch.spec().text;
   int64_t most = std::numeric_limits<int64_t>::max(), bytes = 0;
@@ -90,6 +91,7 @@ size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& input
   for (size_t i = first; i < inputs.size(); ++i, ++count) {
     most = std::min(most, torch.samples_at_once(inputs[i], true));
     bytes += 2 * inputs[i].length() * ((spec.num_hidden_layers + 1) * spec.hidden_size + spec.vocab_size) * 4;
+    bytes += 2 * decoded * spec.vocab_size * 4;
     if (count > 0 && (int64_t(count) >= most || bytes > memory / 4)) break;
   }
   return count;
@@ -153,7 +155,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   std::vector<size_t> counts;
   torch.with([&](const TorchEngine& engine) {
     for (size_t first = 0; first < inputs.size(); first += counts.back())
-      counts.push_back(chunk_size(engine, inputs, first, memory));
+      counts.push_back(chunk_size(engine, inputs, first, options.max_new_tokens, memory));
   });
 
   double worst_logits = 0, worst_hidden = 0, worst_dense = 0, different_texts = 0;
@@ -191,7 +193,10 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
       // The runtime's tokens are given to Torch, which then needs one walk through the layers instead of one a token. Its own
       // greedy text is the same if it would choose the same token behind every prefix of it.
       std::vector<TraceOptions> forced(count);
-      for (size_t i = 0; i < count; ++i) forced[i].decode = decoded_tokens(actual[i], options.max_new_tokens);
+      for (size_t i = 0; i < count; ++i) {
+        forced[i].decode = decoded_tokens(actual[i], options.max_new_tokens);
+        forced[i].decode_hidden = false;
+      }
       expected = engine.traces(chunk, plan, forced);
     });
     progress.tick(int64_t(count));
@@ -200,14 +205,16 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
       worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
       if (!would_choose(expected[i], actual[i].generated, options.max_new_tokens, pruned.spec.eos_token_ids)) ++different_texts;
     }
+    std::vector<ModelInput> ready;
+    if (original)
+      for (size_t i = 0; i < count; ++i) ready.push_back(embedded(chunk[i], actual[i]));
+    actual.clear(), expected.clear();  // their memory is needed for what comes
     if (original) {
       TraceOptions last;
       last.hidden = false;
       std::vector<Trace> before, after;
       original_dense.with([&](const runtime::Engine& engine) { before = engine.traces(chunk, last); });
       progress.tick(int64_t(count));
-      std::vector<ModelInput> ready;
-      for (size_t i = 0; i < count; ++i) ready.push_back(embedded(chunk[i], actual[i]));
       reordered_dense.with([&](const runtime::Engine& engine) { after = engine.traces(ready, last); });
       progress.tick(int64_t(count));
       for (size_t i = 0; i < count; ++i)

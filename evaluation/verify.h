@@ -28,7 +28,7 @@ struct VerifyOptions {
   int64_t max_new_tokens = 16;
 };
 /// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4; the prompt's
-/// rows and the decoded ones), `skip_hidden` (the same of every layer's rows), `skip_text` (share of samples whose greedy text
+/// rows and the decoded ones), `skip_hidden` (the same of every layer's rows of the prompt), `skip_text` (share of samples whose greedy text
 /// differs, 0), `dense_logits` (the reordered checkpoint run dense against the original, <= 1e-4), `flops_counted` and `kv_counted`
 /// (|counted - promised|, 0). A NaN fails every comparison.
 VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options);

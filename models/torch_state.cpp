@@ -57,11 +57,12 @@ at::Tensor patches_of(const State& state, const ModelInput& input) {
 }  // namespace
 
 void run_layers(const State& state, const std::vector<LayerRule>& rules, std::vector<DecoderPass>& passes) {
-  for (int64_t l = 0; l < state.spec.text.num_hidden_layers; ++l)
+  for (int64_t l = 0; l < state.spec.text.num_hidden_layers; ++l) {
     with_layer(state, l, [&](const LayerWeights& weights) {
       for (DecoderPass& pass : passes) pass.layer(l, weights, rules[size_t(l)]);
-      state.walk.step();
     });
+    state.walk.step();
+  }
 }
 
 std::vector<float> floats_of(const at::Tensor& tensor) {

@@ -86,7 +86,7 @@ class Tracing {
   DecoderPass pass(int64_t step, const at::Tensor& embeds, int64_t past, NewPositions positions) {
     Watched& own = watched.emplace_back();
     own.positions.push_back(std::move(positions));
-    if (options.hidden) {
+    if (options.hidden && (step < 0 || options.decode_hidden)) {
       keep_hidden(step, 0, embeds);
       own.observer.hidden = [this, step](int64_t layer, const at::Tensor& output) { keep_hidden(step, layer + 1, output); };
     }

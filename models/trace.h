@@ -9,7 +9,8 @@ namespace yopo {
 struct TraceOptions {
   std::vector<int64_t> decode;    // forced tokens decoded one by one after the prefill
   int64_t generate = 0;           // or: at most so many tokens chosen greedily, until one ends the text (runtime)
-  bool hidden = true;             // keep all hidden rows
+  bool hidden = true;             // keep all hidden rows of the prompt
+  bool decode_hidden = true;      // and, with these, of the decoded rows (Torch engine)
   bool all_logits = true;         // logits of all rows, or of the last only
   bool statistics = false;        // what calibration sees (Torch engine)
   bool attention = false;         // attention weights (Torch engine; small models)

@@ -247,6 +247,7 @@ Engine Engine::dense() const {
   twin->ops = state_->ops;
   twin->threads = state_->threads;
   twin->share_prefixes = state_->share_prefixes;
+  twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
   set_layers(*twin);
   return Engine(std::move(twin));
@@ -269,7 +270,7 @@ std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<M
                                                              Trace* trace) const {
   const ThreadCount threads(state_->threads);
   std::unique_ptr<Session, void (*)(Session*)> session(new Session, [](Session* owned) { delete owned; });
-  state_->walk.begin(state_->spec.text.num_hidden_layers);
+  state_->walk.begin(state_->spec.text.num_hidden_layers * (1 + std::max<int64_t>(capacity, 0)));
   run_prefill(*state_, *session, inputs, capacity, trace ? std::span(trace, 1) : std::span<Trace>(), {});
   return session;
 }
@@ -285,7 +286,12 @@ void Engine::decode(Session& session, const std::vector<int64_t>& requests, cons
     session.step.reset();  // its memory first
     session.step = std::make_unique<DecodeStep>(*state_, session, requests);
   }
-  session.step->run(session, tokens);
+  try {
+    session.step->run(session, tokens);
+  } catch (...) {
+    session.step.reset();  // it has counted what was not finished
+    throw;
+  }
   state_->counters.decode_tokens += int64_t(requests.size());
   count_kv(*state_, session);
 }

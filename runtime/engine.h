@@ -24,7 +24,8 @@ struct Options {
   int threads = 0;             // 0: all
   int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
   bool share_prefixes = true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
-  Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h)
+  Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h); of a prefill
+                                // with room for more tokens, these included, and decode() goes on there
   const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
 };
 

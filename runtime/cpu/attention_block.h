@@ -33,8 +33,7 @@ class QueryBlock {
  public:
   QueryBlock(const Kernels& set, int64_t dim);
   /// q, out: first row of the block at its head's column; rows `stride` elements apart. steady_limit, growing_limit [rows]:
-  /// how many keys each row reads, not descending. Less is computed when those of `growing` differ more from row to row.
-  /// Returns the pairs.
+  /// how many keys each row reads, not descending. Returns the pairs.
   int64_t run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
               const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit);
 

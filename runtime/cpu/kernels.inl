@@ -1,5 +1,5 @@
 // The bodies of every instruction set's kernels. The including file sets the target, YOPO_KERNELS (the table's name),
-// YOPO_WIDTH (floats a vector) and the register blocks: YOPO_ROWS x YOPO_VECTORS accumulators.
+// YOPO_WIDTH (floats a vector) and the register blocks: YOPO_ROWS x YOPO_VECTORS accumulators (of one vector more: rows_of_block).
 // Nothing from the standard library here: a template instantiated under a wider target could be the one the linker keeps.
 
 namespace yopo::runtime::cpu {
@@ -15,7 +15,8 @@ typedef uint32_t LooseBitVec __attribute__((vector_size(W * 4), aligned(2)));
 typedef uint16_t HalfVec __attribute__((vector_size(W * 2)));
 typedef uint16_t LooseHalfVec __attribute__((vector_size(W * 2), aligned(2)));
 
-inline Vec splat(float x) { return Vec{} + x; }
+// x - 0 is x for every x, so that this is a broadcast and nothing else; 0 + x would be an addition (of -0).
+inline Vec splat(float x) { return x - Vec{}; }
 inline Vec load(const float* p) { return Vec(*reinterpret_cast<const LooseVec*>(p)); }
 inline Vec load(const uint16_t* p) {
   return Vec(__builtin_convertvector(HalfVec(*reinterpret_cast<const LooseHalfVec*>(p)), BitVec) << 16);
@@ -211,7 +212,7 @@ inline void over_rest(int64_t rest, Block block) {
 }
 
 /// Rows of a block that is V vectors wide. Of one vector the wide set, with its 32 registers, takes more: few sums wait for one
-/// another.
+/// another. (Every loop over a block's rows is unrolled whole; rolled, it would keep the sums in memory.)
 template <int V>
 constexpr int rows_of_block = V == 1 && W == 16 ? 16 : YOPO_ROWS;
 
@@ -223,14 +224,14 @@ inline void score_block(const float* q, int64_t dim, int64_t q_stride, const flo
     Vec keys[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) keys[v] = load(packed + (v * dim + d) * W);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Vec value = splat(q[r * q_stride + d]);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sums[r][v] += value * keys[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) store(out + r * out_stride + v * W, sums[r][v]);
@@ -258,7 +259,7 @@ template <int R, int V>
 inline void weigh_block(const float* p, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
                         int64_t out_stride) {
   Vec sums[R][V];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sums[r][v] = load(out + r * out_stride + v * W);
@@ -266,14 +267,14 @@ inline void weigh_block(const float* p, int64_t keys, int64_t p_stride, const fl
     Vec rows[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) rows[v] = load(values + key * dim + v * W);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Vec weight = splat(p[r * p_stride + key]);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sums[r][v] += weight * rows[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) store(out + r * out_stride + v * W, sums[r][v]);

@@ -112,6 +112,10 @@ TEST(Batch, CallsTellHowFarTheyAreAndMayBeEnded) {
   TraceOptions options;
   options.decode = {1, 2};
   const std::vector<Trace> expected = engine.traces(inputs, options);
+  engine.take_peak_bytes();
+  engine.traces(inputs, options);
+  const int64_t peak = engine.take_peak_bytes();
+  shares.erase(shares.begin(), shares.begin() + std::ptrdiff_t(shares.size() / 2));
   const bool host = engine.counters().attention_seconds > 0;  // a device is only told what to do
   const size_t steps = host ? size_t(3 * spec.text.num_hidden_layers) : 0;
   ASSERT_EQ(shares.size(), steps);
@@ -127,6 +131,20 @@ TEST(Batch, CallsTellHowFarTheyAreAndMayBeEnded) {
     EXPECT_EQ(again[i].logits, expected[i].logits);
     EXPECT_EQ(again[i].decode_logits, expected[i].decode_logits);
   }
+  EXPECT_EQ(engine.take_peak_bytes(), peak) << "calls that ended early gave their memory back";
+
+  // A step that was ended is taken again, and counts once.
+  if (!host) return;
+  const auto session = engine.prefill(inputs, 1);
+  engine.counters() = {};
+  shares.clear();
+  last = 2;
+  EXPECT_THROW(engine.decode(*session, {0, 1}, {1, 1}), UserError);
+  last = 0;
+  engine.decode(*session, {0, 1}, {1, 1});
+  Cost promised;
+  for (const ModelInput& input : inputs) promised += decode_cost(engine.plan(), spec.text, shape_of(input), 0);
+  EXPECT_EQ(engine.counters().decode, promised);
 }
 
 // Sixteen requests of different lengths, image counts and answer lengths: logits after the prefill and after every
