@@ -140,11 +140,9 @@ class Run:
             self.keep(name, {**results[0], "seconds": middle(results, "seconds"), "cpu_seconds": middle(results, "cpu_seconds"),
                              "peak_bytes": max(result["peak_bytes"] for result in results)}, bytes=total,
                       all_seconds=[result["seconds"] for result in results])
-        # Of each round's neighbours: what the disk does at the time meets both.
-        if not copies:
-            return
-        self.rows["export"]["rate_over_cp"] = statistics.median(
-            copy["seconds"] / export["seconds"] for export, copy in zip(exports, copies))
+        if copies:  # of each round's neighbours: what the disk does at the time meets both
+            self.rows["export"]["rate_over_cp"] = statistics.median(
+                copy["seconds"] / export["seconds"] for export, copy in zip(exports, copies))
 
     def verify(self):
         result = self.yopo("verify", "--model", self.pruned, "--original", self.model, *self.data, "--output",

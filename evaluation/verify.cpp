@@ -58,10 +58,6 @@ struct Account {
   double difference() const { return std::abs(counted - promised); }
 };
 
-}  // namespace
-
-namespace {
-
 /// An engine that is there while it is used: kept between uses, unless memory is limited.
 template <typename Engine>
 class Place {

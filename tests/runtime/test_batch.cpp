@@ -20,6 +20,13 @@ std::vector<float> row(const std::vector<float>& logits, int64_t request, int64_
   return {logits.begin() + request * vocab, logits.begin() + (request + 1) * vocab};
 }
 
+/// `count` requests with none to `kinds` - 1 images by turns.
+std::vector<ModelInput> drawn_inputs(const DecoderSpec& spec, std::mt19937& random, int64_t count, int64_t kinds) {
+  std::vector<ModelInput> inputs;
+  for (int64_t i = 0; i < count; ++i) inputs.push_back(testing::drawn_input(spec, random, i % kinds));
+  return inputs;
+}
+
 TEST(Batch, EachRequestAsIfAlone) {
   std::mt19937 random(21);
   const ModelSpec spec = testing::small_spec();
@@ -63,8 +70,7 @@ TEST(Batch, TracedTexts) {
   std::mt19937 random(26);
   ModelSpec spec = testing::small_spec();
   const Plan plan = testing::drawn_plan(spec.text, random);
-  std::vector<ModelInput> inputs;
-  for (int64_t i = 0; i < 4; ++i) inputs.push_back(testing::drawn_input(spec.text, random, i % 3));
+  const std::vector<ModelInput> inputs = drawn_inputs(spec.text, random, 4, 3);
   constexpr int64_t limit = 6;
   spec.eos_token_ids = {Engine(spec, plan, testing::on_device(), 6).generate(inputs, limit)[1].tokens.at(3)};
   const Engine engine(spec, plan, testing::on_device(), 6);
@@ -153,8 +159,7 @@ TEST(Batch, SixteenDifferentRequests) {
   std::mt19937 random(25);
   ModelSpec spec = testing::small_spec();
   const Plan plan = testing::drawn_plan(spec.text, random);
-  std::vector<ModelInput> inputs;
-  for (int64_t i = 0; i < 16; ++i) inputs.push_back(testing::drawn_input(spec.text, random, i % 4));
+  const std::vector<ModelInput> inputs = drawn_inputs(spec.text, random, 16, 4);
   constexpr int64_t limit = 12;
   {  // the end of sequence is a token that some answers reach early, some late and some never
     const Engine engine(spec, plan, testing::on_device(), 6);
