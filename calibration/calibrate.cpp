@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
-#include "datasets/image.h"
+#include "images/image.h"
 #include "models/prompt.h"
 
 namespace yopo {

@@ -5,7 +5,7 @@
 #include "calibration/statistics.h"
 #include "datasets/sample.h"
 #include "models/spec.h"
-#include "models/torch_engine.h"
+#include "reference/engine.h"
 
 namespace yopo {
 

@@ -6,7 +6,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
-#include "core/hdf5.h"
+#include "formats/hdf5.h"
 #include "core/version.h"
 
 namespace yopo {

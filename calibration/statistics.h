@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "calibration/queries.h"
 #include "core/file.h"
-#include "core/recipe.h"
 
 namespace yopo {
 

@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 #include "cli/table.h"
 
 namespace yopo::cli {
@@ -37,7 +37,7 @@ void add_bench(CLI::App& app, Context& context) {
       options.model = paths->model;
       options.config = paths->config;
       options.plan = paths->plan;
-      options.run = engine_options(context, options.run.dtype, options.run.device);
+      options.run = engine_options(context.settings(), options.run.dtype, options.run.device);
       const runtime::BenchResult result = runtime::bench(options);
       if (context.json) {
         print_json(runtime::bench_to_json(result));

@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 #include "core/progress.h"
 
 namespace yopo::cli {
@@ -37,14 +37,14 @@ int calibrate_command(const Flags& flags, const Context& context) {
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
     const OutputFolder folder(recipe);
     if (output.empty()) output = folder.files().statistics;
-    statistics = calibrate_stage(recipe, open_model(recipe.model), context, output);
+    statistics = calibrate_stage(recipe, open_model(recipe.model), context.settings(), output);
   } else {
     need(!flags.model.empty() && !flags.dataset.questions.empty() && !output.empty(), "calibrate",
          "give a recipe, or --model, --questions, --images and --output");
     CalibrationRun run;
     run.dtype = flags.dtype;
     run.threads = context.threads;
-    run.memory = memory_limit(context);
+    run.memory = context.settings().memory;
     run.seed = flags.seed;
     run.options.queries = parse_queries(flags.queries, "--queries");
     run.options.dataset = dataset_of(flags.dataset);

@@ -2,7 +2,13 @@
 
 #include <cstdio>
 
+#include "core/values.h"
+
 namespace yopo::cli {
+
+RunSettings Context::settings() const {
+  return {threads, memory.empty() ? 0 : int64_t(parse_size(memory, "--memory"))};
+}
 
 CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, const std::string& description,
                       const std::string& example) {

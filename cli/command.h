@@ -7,7 +7,8 @@
 #include <CLI/CLI.hpp>
 
 #include "core/json.h"
-#include "core/recipe.h"
+#include "pipeline/recipe.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -19,6 +20,7 @@ struct Context {
   int threads = 0;      // --threads: 0 is all
   std::string memory;   // --memory: a size; empty is no limit
   std::function<int()> run;
+  RunSettings settings() const;
 };
 
 void add_run(CLI::App& app, Context& context);

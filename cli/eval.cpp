@@ -1,7 +1,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 #include "cli/table.h"
 #include "evaluation/flips.h"
 #include "evaluation/lmms_files.h"
@@ -86,7 +86,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
     made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model,
-                               engine_options(context, flags.dtype, flags.device), into, shard);
+                               engine_options(context.settings(), flags.dtype, flags.device), into, shard);
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
   } else {
     made.result = score_answers(open_benchmark(options, false), answers);
@@ -132,7 +132,7 @@ int eval_command(const Flags& flags, const Context& context) {
          "eval", "--submission, --lmms, --compare, --merge, --reference and --shard go with flags, not with a recipe");
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
     const OutputFolder folder(recipe);
-    results = evaluate_stage(recipe, context, folder.files());
+    results = evaluate_stage(recipe, context.settings(), folder.files());
   } else {
     made = evaluate_flags(flags, context);
     results = {made.result};

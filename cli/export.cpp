@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 

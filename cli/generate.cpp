@@ -1,7 +1,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -29,7 +29,7 @@ void add_generate(CLI::App& app, Context& context) {
     context.run = [flags, &context] {
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
-      const runtime::Engine engine(model, plan, engine_options(context, flags->dtype, flags->device));
+      const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       const Processor processor(model, flags->form);
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");

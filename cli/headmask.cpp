@@ -4,7 +4,7 @@
 #include "calibration/statistics.h"
 #include "cli/command.h"
 #include "compress/make_plan.h"
-#include "core/npy.h"
+#include "formats/npy.h"
 
 namespace yopo::cli {
 

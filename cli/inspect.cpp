@@ -4,7 +4,7 @@
 
 #include "calibration/statistics.h"
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 #include "cli/table.h"
 #include "exporters/report.h"
 

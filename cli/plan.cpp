@@ -1,9 +1,9 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/dry_run.h"
-#include "cli/stages.h"
-#include "compress/cost.h"
+#include "pipeline/dry_run.h"
+#include "pipeline/stages.h"
+#include "plans/cost.h"
 #include "compress/make_plan.h"
 #include "exporters/report.h"
 

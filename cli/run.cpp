@@ -1,8 +1,8 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/dry_run.h"
-#include "cli/stages.h"
+#include "pipeline/dry_run.h"
+#include "pipeline/stages.h"
 #include "cli/table.h"
 #include "core/progress.h"
 #include "evaluation/compare.h"
@@ -33,7 +33,7 @@ int run(const Recipe& recipe, const Context& context) {
   note(fmt::format("model: {} ({}, {} decoder layers, {} visual tokens an image)", recipe.model.string(), model.spec.layout,
                    model.spec.text.num_hidden_layers,
                    model.spec.image_tokens() > 0 ? std::to_string(model.spec.image_tokens()) : "a varying number of"));
-  const Statistics statistics = calibrate_stage(recipe, model, context, files.statistics);
+  const Statistics statistics = calibrate_stage(recipe, model, context.settings(), files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
   const Plan plan = plan_stage(recipe, model, statistics, files);
   note(fmt::format("plan: {}", files.plan.string()));
@@ -41,7 +41,7 @@ int run(const Recipe& recipe, const Context& context) {
   options.shard_size = recipe.shard_size;
   export_checkpoint(model, plan, files.pruned, options);
   note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
-  const VerifyResult proof = verify_stage(recipe, context, files);
+  const VerifyResult proof = verify_stage(recipe, context.settings(), files);
   for (const VerifyCheck& check : proof.checks)
     note(fmt::format("verify: {} {} {:.3g} (limit {:.3g})", check.passed ? "passed" : "FAILED", check.name, check.value, check.limit));
   if (!proof.passed) {
@@ -49,8 +49,8 @@ int run(const Recipe& recipe, const Context& context) {
     if (context.json) print_json({{"verify", verify_to_json(proof)}});
     return 1;
   }
-  const std::vector<EvaluationResult> results = evaluate_stage(recipe, context, files);
-  const runtime::Options settings = engine_options(context, recipe.dtype, recipe.device);
+  const std::vector<EvaluationResult> results = evaluate_stage(recipe, context.settings(), files);
+  const runtime::Options settings = engine_options(context.settings(), recipe.dtype, recipe.device);
   const OpenModel pruned_model = open_model(files.pruned);
   const runtime::Engine dense(model, dense_plan(model.spec.text), settings);
   const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), settings);
@@ -84,7 +84,11 @@ void add_run(CLI::App& app, Context& context) {
       const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
       require(recipe.plan.has_value() && recipe.calibration.has_value(),
               "{}: `yopo run` needs the sections calibration and plan", flags->recipe);
-      return flags->dry_run ? dry_run(recipe, context) : run(recipe, context);
+      if (!flags->dry_run) return run(recipe, context);
+      const Json result = dry_run(recipe);
+      if (context.json) print_json(result);
+      else std::printf("%s", dry_run_text(result).c_str());
+      return 0;
     };
   });
 }

@@ -1,8 +1,8 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
-#include "models/torch_engine.h"
+#include "pipeline/stages.h"
+#include "reference/engine.h"
 
 namespace yopo::cli {
 
@@ -31,9 +31,9 @@ int trace_command(const Flags& flags, const Context& context) {
   if (flags.engine == "torch") {
     require(flags.device == "cpu", "--device: the torch engine runs on cpu, found '{}'", flags.device);
     options.statistics = true;
-    trace = TorchEngine(model, {flags.dtype, context.threads, memory_limit(context)}).trace(input, plan, options);
+    trace = TorchEngine(model, {flags.dtype, context.threads, context.settings().memory}).trace(input, plan, options);
   } else {
-    trace = runtime::Engine(model, plan, engine_options(context, flags.dtype, flags.device)).trace(input, options);
+    trace = runtime::Engine(model, plan, engine_options(context.settings(), flags.dtype, flags.device)).trace(input, options);
   }
   const int64_t L = trace.layers, T = trace.length, V = trace.vocab_size, C = trace.hidden_size, n = int64_t(flags.decode.size());
   std::map<std::string, OwnedTensor> tensors;

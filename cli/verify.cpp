@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/stages.h"
+#include "pipeline/stages.h"
 #include "cli/table.h"
 
 namespace yopo::cli {
@@ -37,13 +37,13 @@ void add_verify(CLI::App& app, Context& context) {
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
         const OutputFolder folder(recipe);
-        result = verify_stage(recipe, context, folder.files());
+        result = verify_stage(recipe, context.settings(), folder.files());
       } else {
         need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
              "give a recipe, or --model, --questions and --images");
         VerifyOptions options;
         options.original = flags->original;
-        const runtime::Options run = engine_options(context, "fp32", "cpu");
+        const runtime::Options run = engine_options(context.settings(), "fp32", "cpu");
         options.threads = run.threads;
         options.memory = run.memory;
         options.max_new_tokens = flags->max_new_tokens;

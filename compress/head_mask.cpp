@@ -1,8 +1,8 @@
 // Head masks as they are published: .npy arrays and files of torch.save.
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "core/npy.h"
-#include "core/torch_file.h"
+#include "formats/npy.h"
+#include "formats/torch_file.h"
 
 namespace yopo {
 namespace {

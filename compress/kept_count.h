@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/recipe.h"
+#include "plans/options.h"
 
 namespace yopo {
 

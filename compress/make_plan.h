@@ -2,8 +2,8 @@
 #pragma once
 
 #include "calibration/statistics.h"
-#include "compress/plan.h"
-#include "core/recipe.h"
+#include "plans/plan.h"
+#include "plans/options.h"
 
 namespace yopo {
 

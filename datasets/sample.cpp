@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/progress.h"
-#include "datasets/unicode.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

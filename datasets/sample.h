@@ -5,10 +5,18 @@
 #include <string>
 #include <vector>
 
-#include "core/recipe.h"
-#include "datasets/image.h"
+#include "core/file.h"
+#include "images/image.h"
 
 namespace yopo {
+
+struct DatasetOptions {
+  std::string format = "llava";  // llava | conversations
+  fs::path questions;            // .jsonl question file or .json conversation file
+  fs::path images;               // folder the image names are in
+  fs::path annotations;          // answers; default: answers.jsonl beside the questions if there
+  int64_t samples = 0;           // how many to use; 0: all
+};
 
 struct Sample {
   std::string id;                     // question_id as text

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "compress/cost.h"
+#include "plans/cost.h"
 #include "core/progress.h"
 
 namespace yopo {

@@ -9,7 +9,7 @@
 #include "evaluation/ask.h"
 #include "evaluation/by_images.h"
 #include "evaluation/journal.h"
-#include "evaluation/metrics/plain.h"
+#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/prepare_ahead.h"
 
 namespace yopo {

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "core/json.h"
-#include "core/recipe.h"
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 #include "evaluation/shard.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"

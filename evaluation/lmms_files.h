@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/json.h"
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 
 namespace yopo {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "datasets/benchmarks/mme.h"
-#include "datasets/unicode.h"
-#include "evaluation/metrics/pope.h"
+#include "evaluation/benchmarks/mme/read.h"
+#include "text/unicode.h"
+#include "evaluation/benchmarks/pope/score.h"
 
 namespace yopo {
 

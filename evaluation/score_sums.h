@@ -1,7 +1,7 @@
 // A benchmark's scores as functions of sums over its units, so that any sample of the units can be scored.
 #pragma once
 
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 #include "evaluation/bootstrap.h"
 
 namespace yopo {

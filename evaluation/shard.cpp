@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "datasets/unicode.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 
 namespace yopo {
 

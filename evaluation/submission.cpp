@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 
-#include "datasets/tsv.h"
-#include "datasets/unicode.h"
-#include "evaluation/vqa.h"
-#include "evaluation/xlsx.h"
+#include "formats/tsv.h"
+#include "text/unicode.h"
+#include "evaluation/benchmarks/vqa_text.h"
+#include "formats/xlsx.h"
 
 namespace yopo {
 

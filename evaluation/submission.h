@@ -1,7 +1,7 @@
 // The file that a benchmark's own server or script takes.
 #pragma once
 
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 
 namespace yopo {
 

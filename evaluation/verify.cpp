@@ -6,12 +6,12 @@
 #include <limits>
 #include <optional>
 
-#include "compress/cost.h"
-#include "compress/pruned_config.h"
+#include "plans/cost.h"
+#include "plans/pruned_config.h"
 #include "core/memory.h"
 #include "core/progress.h"
 #include "models/tensors.h"
-#include "models/torch_engine.h"
+#include "reference/engine.h"
 #include "runtime/engine.h"
 
 namespace yopo {

@@ -4,8 +4,8 @@
 #include <map>
 #include <numeric>
 
-#include "compress/layered_json.h"
-#include "compress/pruned_config.h"
+#include "plans/layered_json.h"
+#include "plans/pruned_config.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/version.h"

@@ -2,7 +2,7 @@
 // checkpoint.
 #pragma once
 
-#include "compress/plan.h"
+#include "plans/plan.h"
 #include "models/spec.h"
 
 namespace yopo {

@@ -6,7 +6,7 @@
 #include <span>
 #include <thread>
 
-#include "core/checkpoint.h"
+#include "formats/checkpoint.h"
 #include "core/error.h"
 
 namespace yopo {

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/random.h"
-#include "core/safetensors.h"
+#include "formats/safetensors.h"
 #include "exporters/edit_config.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "compress/cost.h"
+#include "plans/cost.h"
 
 namespace yopo {
 
@@ -13,7 +13,7 @@ PromptShape typical_prompt(const ModelSpec& spec);
 /// {"semantics", "window", "visual_layers", "layers": [{"layer", "heads", "updates", "kv_heads", "neurons"}...],
 ///  "prompt": {"text", "visual"}, "flops": {"paper_visual" | "exact_visual" | "exact_prefill" | "exact_decode":
 ///  {"dense", "plan", "kept"}}, "kv_bytes": {"dense", "plan", "kept"}}.
-/// FLOPs by compress/cost.h; `paper_visual` is the convention for one image, the prompt's first. `exact_decode` is the
+/// FLOPs by plans/cost.h; `paper_visual` is the convention for one image, the prompt's first. `exact_decode` is the
 /// first generated token. KV bytes are after the prefill, at the width of the checkpoint's type. `kept` is plan /
 /// dense, null where dense is nothing. Per layer: query heads read and updated, KV heads held and FFN neurons used by
 /// visual tokens; zero past visual_layers. The prompt defaults to typical_prompt.

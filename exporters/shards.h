@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
+#include "formats/checkpoint.h"
 
 namespace yopo {
 

@@ -3,7 +3,7 @@
 #include <cctype>
 
 #include "core/json.h"
-#include "datasets/unicode.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/safetensors.h"
+#include "formats/safetensors.h"
 #include "models/spec.h"
 
 namespace yopo {

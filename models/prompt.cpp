@@ -4,8 +4,8 @@
 
 #include "core/error.h"
 #include "datasets/sample.h"
-#include "datasets/unicode.h"
-#include "models/image_processor.h"
+#include "text/unicode.h"
+#include "images/processor.h"
 
 namespace yopo {
 

@@ -3,9 +3,9 @@
 
 #include "models/input.h"
 #include "models/prompt_template.h"
-#include "models/recent_pixels.h"
+#include "images/recent_pixels.h"
 #include "models/spec.h"
-#include "models/tokenizer.h"
+#include "text/tokenizer.h"
 
 namespace yopo {
 

@@ -1,8 +1,8 @@
 #include "models/spec.h"
 
-#include "models/family_internvl2.h"
-#include "models/family_llava.h"
-#include "models/family_qwen2_vl.h"
+#include "models/families/internvl2.h"
+#include "models/families/llava.h"
+#include "models/families/qwen2_vl.h"
 #include "models/tensors.h"
 
 namespace yopo {

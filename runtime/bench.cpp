@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "compress/pruned_config.h"
+#include "plans/pruned_config.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "runtime/device.h"

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "compress/cost.h"
-#include "compress/plan.h"
+#include "plans/cost.h"
+#include "plans/plan.h"
 #include "core/walk.h"
 #include "models/input.h"
 #include "models/trace.h"

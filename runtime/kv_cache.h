@@ -31,7 +31,7 @@ class KvCache {
   /// The segments of a layer with `text_rows` text rows in use.
   KvSegment visual(int64_t layer) const;
   KvSegment text(int64_t layer, int64_t text_rows) const;
-  /// Bytes of entries in use, together compress/cost.h's kv_bytes; of the visual ones for all who read them.
+  /// Bytes of entries in use, together plans/cost.h's kv_bytes; of the visual ones for all who read them.
   int64_t text_bytes_in_use() const;
   int64_t visual_bytes_in_use() const;
   /// The same for caches that read one visual part.

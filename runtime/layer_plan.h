@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "compress/plan.h"
+#include "plans/plan.h"
 
 namespace yopo::runtime {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/pruned_config.h"
+#include "plans/pruned_config.h"
 #include "models/spec.h"
 #include "models/tensors.h"
 #include "runtime/layer_store.h"

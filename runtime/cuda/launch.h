@@ -8,7 +8,7 @@
 #include "runtime/cuda/context.h"
 
 #if defined(YOPO_CUDA_SHIM)
-#include "runtime/cuda/shim/launch.h"  // shim::launch, YOPO_DYNAMIC_SHARED
+#include <cuda_emulated_launch.h>  // shim::launch, YOPO_DYNAMIC_SHARED
 #else
 /// Declares `name`, the block's dynamic shared memory, aligned for any vector type.
 #define YOPO_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]

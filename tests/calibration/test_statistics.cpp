@@ -10,7 +10,7 @@
 
 #include "calibration/statistics.h"
 #include "core/error.h"
-#include "core/hdf5.h"
+#include "formats/hdf5.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {

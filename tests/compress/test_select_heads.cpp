@@ -4,9 +4,9 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "core/npy.h"
-#include "core/safetensors.h"
-#include "tests/core/torch_bytes.h"
+#include "formats/npy.h"
+#include "formats/safetensors.h"
+#include "tests/formats/torch_bytes.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {

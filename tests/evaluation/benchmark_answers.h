@@ -3,7 +3,7 @@
 
 #include <initializer_list>
 
-#include "evaluation/metrics/score.h"
+#include "evaluation/benchmarks/score.h"
 
 namespace yopo::testing {
 

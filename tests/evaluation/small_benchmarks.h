@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/error.h"
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 #include "tests/support/temporary.h"
 
 namespace yopo::testing {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "models/family_llava.h"
+#include "models/families/llava.h"
 
 namespace yopo {
 namespace {

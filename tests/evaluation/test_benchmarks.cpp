@@ -1,4 +1,4 @@
-#include "evaluation/benchmarks.h"
+#include "evaluation/benchmarks/registry.h"
 
 #include <gtest/gtest.h>
 

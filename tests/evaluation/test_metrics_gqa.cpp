@@ -1,4 +1,4 @@
-#include "evaluation/metrics/gqa.h"
+#include "evaluation/benchmarks/gqa/score.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "evaluation/metrics/mmbench.h"
+#include "evaluation/benchmarks/mmbench/score.h"
 
 #include <gtest/gtest.h>
 

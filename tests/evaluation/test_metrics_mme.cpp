@@ -1,4 +1,4 @@
-#include "evaluation/metrics/mme.h"
+#include "evaluation/benchmarks/mme/score.h"
 
 #include <gtest/gtest.h>
 

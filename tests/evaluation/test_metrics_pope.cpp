@@ -1,4 +1,4 @@
-#include "evaluation/metrics/pope.h"
+#include "evaluation/benchmarks/pope/score.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "evaluation/metrics/scienceqa.h"
+#include "evaluation/benchmarks/scienceqa/score.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "evaluation/metrics/textvqa.h"
+#include "evaluation/benchmarks/textvqa/score.h"
 
 #include <gtest/gtest.h>
 

@@ -1,9 +1,9 @@
-#include "evaluation/metrics/vqav2.h"
+#include "evaluation/benchmarks/vqav2/score.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "evaluation/vqa.h"
+#include "evaluation/benchmarks/vqa_text.h"
 #include "tests/evaluation/benchmark_answers.h"
 #include "tests/support/temporary.h"
 

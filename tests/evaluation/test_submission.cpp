@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
-#include "evaluation/xlsx.h"
+#include "formats/xlsx.h"
 #include "tests/evaluation/small_benchmarks.h"
 
 namespace yopo {

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "compress/make_plan.h"
-#include "compress/pruned_config.h"
+#include "plans/pruned_config.h"
 #include "exporters/export.h"
 #include "tests/support/temporary.h"
 

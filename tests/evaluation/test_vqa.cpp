@@ -1,4 +1,4 @@
-#include "evaluation/vqa.h"
+#include "evaluation/benchmarks/vqa_text.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/plan.h"
+#include "plans/plan.h"
 #include "models/spec.h"
 #include "tests/support/temporary.h"
 

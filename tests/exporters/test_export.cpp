@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "compress/pruned_config.h"
+#include "plans/pruned_config.h"
 #include "core/error.h"
 #include "tests/exporters/export_support.h"
 #include "tests/exporters/layer_reference.h"

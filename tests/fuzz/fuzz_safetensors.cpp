@@ -1,7 +1,7 @@
 // Any bytes as a safetensors file: either a UserError or tensors whose every byte can be read.
 #include <cstdlib>
 
-#include "core/checkpoint.h"
+#include "formats/checkpoint.h"
 #include "core/error.h"
 
 namespace {

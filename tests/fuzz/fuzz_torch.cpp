@@ -3,8 +3,8 @@
 #include <cstdlib>
 
 #include "core/error.h"
-#include "core/torch_file.h"
-#include "tests/core/torch_bytes.h"
+#include "formats/torch_file.h"
+#include "tests/formats/torch_bytes.h"
 
 namespace {
 

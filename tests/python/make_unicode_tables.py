@@ -1,8 +1,8 @@
 """Writes the Unicode facts behind Python's str methods and the tokenizers library as C++ tables.
 
 Run with Python 3.11 and `tokenizers` 0.22.2:
-    python make_unicode_tables.py > datasets/unicode_tables.cpp
-    python make_unicode_tables.py tokenizers > datasets/unicode_tokenizers_tables.cpp
+    python make_unicode_tables.py > text/unicode_tables.cpp
+    python make_unicode_tables.py tokenizers > text/unicode_tokenizers_tables.cpp
 """
 import sys
 import unicodedata
@@ -116,7 +116,7 @@ def write_python_tables():
     cased = lambda c: sigma_final(c)
     ignorable = lambda c: sigma_final("A" + c) and not sigma_final(c)
     print("// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode 14.0 but for word characters.")
-    print('#include "datasets/unicode_tables.h"\n\nnamespace yopo::unicode {')
+    print('#include "text/unicode_tables.h"\n\nnamespace yopo::unicode {')
     table("LowerRun", "lower_runs", lower_runs(), "// Lower case of one code point.")
     table("Range", "cased", ranges(cased), "// Cased and not case-ignorable: decides the final sigma.")
     table("Range", "case_ignorable", ranges(ignorable), "// Skipped when looking for the letters around a sigma.")
@@ -128,7 +128,7 @@ def write_python_tables():
 def write_tokenizers_tables():
     print("// Written by tests/python/make_unicode_tables.py; not edited by hand. Unicode as tokenizers 0.22.2 knows")
     print("// it: 16.0 in regular expressions, 9.0 in normalization.")
-    print('#include "datasets/unicode_tables.h"\n\nnamespace yopo::unicode {')
+    print('#include "text/unicode_tables.h"\n\nnamespace yopo::unicode {')
     table("Range", "letters", category_ranges("L"), "// General category L.")
     table("Range", "marks", category_ranges("M"), "// General category M.")
     table("Range", "numbers", category_ranges("N"), "// General category N.")

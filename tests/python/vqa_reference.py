@@ -1,8 +1,8 @@
 """The EvalAI answer normaliser and the soft accuracy as BENCHMARKS describes them, written down plainly: what
 tests/data/text/vqa_cases.json was made with.
 
-python vqa_reference.py make vqa_cases.json evaluation/vqa.cpp    frozen cases (the contraction table is read from the source)
-python vqa_reference.py random COUNT SEED evaluation/vqa.cpp      JSON lines {"answer", "expected"} on stdout
+python vqa_reference.py make vqa_cases.json evaluation/benchmarks/vqa_text.cpp    frozen cases (the contraction table is read from the source)
+python vqa_reference.py random COUNT SEED evaluation/benchmarks/vqa_text.cpp      JSON lines {"answer", "expected"} on stdout
 """
 import json
 import random

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/cuda/shim/launch.h"
-#include "runtime/cuda/shim/machine.h"
+#include "tests/support/cuda_emulator/include/cuda_emulated_launch.h"
+#include "tests/support/cuda_emulator/machine.h"
 
 namespace shim_test {
 

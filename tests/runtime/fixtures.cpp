@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "models/family_llava.h"
+#include "models/families/llava.h"
 #include "runtime/weights.h"
 #include "tests/support/reference_case.h"
 #include "tests/support/role_values.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "compress/cost.h"
-#include "compress/plan.h"
+#include "plans/cost.h"
+#include "plans/plan.h"
 #include "models/input.h"
 #include "runtime/engine.h"
 #include "tests/runtime/reference_decoder.h"

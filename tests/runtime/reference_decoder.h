@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "compress/plan.h"
+#include "plans/plan.h"
 #include "models/input.h"
 #include "models/tensors.h"
 

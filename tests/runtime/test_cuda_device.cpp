@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "runtime/cuda/ops.h"
-#include "runtime/cuda/shim/machine.h"
+#include "tests/support/cuda_emulator/machine.h"
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
 

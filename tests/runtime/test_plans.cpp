@@ -1,5 +1,5 @@
 // The runtime against an independent decoder in double precision, under random plans: grouped-query attention, biases, odd
-// sizes, several images, windows, empty and full sets. Counters and KV bytes against compress/cost.h.
+// sizes, several images, windows, empty and full sets. Counters and KV bytes against plans/cost.h.
 #include <gtest/gtest.h>
 
 #include "tests/runtime/fixtures.h"

@@ -4,7 +4,7 @@
 #include "tests/runtime/tested_device.h"
 
 #if defined(YOPO_CUDA_SHIM)
-#include "runtime/cuda/shim/machine.h"
+#include "tests/support/cuda_emulator/machine.h"
 #endif
 
 namespace yopo::testing {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "core/safetensors.h"
+#include "formats/safetensors.h"
 #include "models/input.h"
 #include "models/spec.h"
 #include "tests/support/temporary.h"

@@ -1,0 +1,20 @@
+// The two decoders behind images/image.h.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "images/image.h"
+
+namespace yopo {
+
+/// `place` stands in front of every message.
+Image decode_png(std::span<const std::byte> file, const std::string& place);
+Image decode_jpeg(std::span<const std::byte> file, const std::string& place);
+
+/// An image of that size with its pixels allocated and black. UserError past kLargestImage pixels, before any
+/// allocation.
+Image blank_image(int64_t width, int64_t height, const std::string& place);
+
+}  // namespace yopo

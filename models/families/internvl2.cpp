@@ -1,0 +1,253 @@
+#include "models/families/internvl2.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "text/added_tokens.h"
+#include "models/families/parts.h"
+#include "images/spec.h"
+
+namespace yopo {
+
+namespace {
+
+std::vector<TensorName> with_vision(std::vector<TensorName> names) {
+  const std::vector<TensorName> vision = {
+      {Role::ClassEmbed, "embeddings.class_embedding", Fused::No, 2},
+      {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
+      {Role::PatchBias, "embeddings.patch_embedding.bias"},
+      {Role::PositionEmbed, "embeddings.position_embedding", Fused::No, 1},
+      {Role::Norm1, "encoder.layers.{}.norm1.weight"},
+      {Role::Norm1Bias, "encoder.layers.{}.norm1.bias"},
+      {Role::VisionQ, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+      {Role::VisionK, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+      {Role::VisionV, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+      {Role::VisionQBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+      {Role::VisionKBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+      {Role::VisionVBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+      {Role::QNorm, "encoder.layers.{}.attn.q_norm.weight"},
+      {Role::KNorm, "encoder.layers.{}.attn.k_norm.weight"},
+      {Role::VisionO, "encoder.layers.{}.attn.proj.weight"},
+      {Role::VisionOBias, "encoder.layers.{}.attn.proj.bias"},
+      {Role::Scale1, "encoder.layers.{}.ls1"},
+      {Role::Norm2, "encoder.layers.{}.norm2.weight"},
+      {Role::Norm2Bias, "encoder.layers.{}.norm2.bias"},
+      {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
+      {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
+      {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
+      {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
+      {Role::Scale2, "encoder.layers.{}.ls2"},
+      {Role::ProjectNorm, "0.weight"},
+      {Role::ProjectNormBias, "0.bias"},
+      {Role::Project1, "1.weight"},
+      {Role::Project1Bias, "1.bias"},
+      {Role::Project2, "3.weight"},
+      {Role::Project2Bias, "3.bias"}};
+  names.insert(names.end(), vision.begin(), vision.end());
+  return names;
+}
+
+DecoderSpec internlm2_spec(const Json& config, const std::string& where) {
+  DecoderSpec defaults;  // the published InternLM2Config
+  defaults.num_hidden_layers = 32;
+  defaults.hidden_size = 4096;
+  defaults.num_attention_heads = 32;
+  defaults.intermediate_size = 11008;
+  defaults.vocab_size = 103168;
+  defaults.max_position_embeddings = 2048;
+  defaults.rms_norm_eps = 1e-6;
+  DecoderSpec text = read_decoder(config, where, defaults);
+  require(!get_bool_or(config, "bias", where, true), "{}: bias: InternLM2 with biases is not supported", where);
+  if (!has(config, "rope_scaling")) return text;
+  const Json& scaling = get_object(config, "rope_scaling", where);
+  const std::string scaling_where = where + ": rope_scaling";
+  const std::string type = get_string(scaling, "type", scaling_where);
+  require(type == "dynamic", "{}: type: expected dynamic, found {}", scaling_where, type);
+  text.rope.scaling = RopeSpec::Scaling::DynamicNtk;
+  text.rope.factor = get_number(scaling, "factor", scaling_where);
+  require(text.rope.factor >= 1 && text.rope.factor <= 1e6, "{}: factor: expected 1 or more, found {}", scaling_where,
+          text.rope.factor);
+  text.rope.original_positions = text.max_position_embeddings;
+  require(text.head_dim > 2, "{}: head_dim {} is too small for a dynamic base", where, text.head_dim);
+  return text;
+}
+
+std::vector<float> factors_of(const Json& scaling, const char* key, const std::string& where, int64_t count) {
+  const Json& list = get_array(scaling, key, where);
+  require(int64_t(list.size()) == count, "{}: {}: expected {} numbers (half of head_dim), found {}", where, key, count,
+          list.size());
+  std::vector<float> factors;
+  for (const Json& value : list) {
+    require(value.is_number(), "{}: {}: expected numbers, found {}", where, key, value.dump());
+    factors.push_back(value.get<float>());
+    require(factors.back() > 0 && factors.back() < 1e6f, "{}: {}: {} is no divisor of a frequency", where, key,
+            factors.back());
+  }
+  return factors;
+}
+
+DecoderSpec phi3_spec(const Json& config, const std::string& where) {
+  DecoderSpec defaults;  // transformers' Phi3Config
+  defaults.num_hidden_layers = 32;
+  defaults.hidden_size = 3072;
+  defaults.num_attention_heads = 32;
+  defaults.intermediate_size = 8192;
+  defaults.vocab_size = 32064;
+  defaults.max_position_embeddings = 4096;
+  DecoderSpec text = read_decoder(config, where, defaults);
+  require(!get_bool_or(config, "attention_bias", where, false), "{}: attention_bias is not supported for Phi-3", where);
+  require(get_number_or(config, "partial_rotary_factor", where, 1.0) == 1.0, "{}: partial_rotary_factor is not supported",
+          where);
+  const int64_t sliding = get_int_or(config, "sliding_window", where, 1, int64_t(1) << 40, int64_t(1) << 40);
+  require(sliding >= text.max_position_embeddings, "{}: sliding_window {} within max_position_embeddings {} is not supported",
+          where, sliding, text.max_position_embeddings);
+  if (!has(config, "rope_scaling")) return text;
+  const Json& scaling = get_object(config, "rope_scaling", where);
+  const std::string scaling_where = where + ": rope_scaling";
+  const std::string type = get_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", scaling_where, "");
+  require(type == "su" || type == "longrope", "{}: type: expected su or longrope, found '{}'", scaling_where, type);
+  RopeSpec& rope = text.rope;
+  rope.scaling = RopeSpec::Scaling::LongRope;
+  rope.original_positions = get_int_or(config, "original_max_position_embeddings", where, 2, int64_t(1) << 40, 4096);
+  rope.short_factor = factors_of(scaling, "short_factor", scaling_where, text.head_dim / 2);
+  rope.long_factor = factors_of(scaling, "long_factor", scaling_where, text.head_dim / 2);
+  const double stretch = double(text.max_position_embeddings) / double(rope.original_positions);
+  if (stretch > 1) rope.attention_factor = std::sqrt(1 + std::log(stretch) / std::log(double(rope.original_positions)));
+  return text;
+}
+
+/// A language model InternVL2 comes with.
+struct Language {
+  std::string architecture;
+  DecoderSpec (*read)(const Json& config, const std::string& where);
+  std::vector<TensorName> names;
+};
+
+const std::vector<Language>& languages() {
+  static const std::vector<Language> all = {
+      {"InternLM2ForCausalLM", internlm2_spec,
+       with_vision({{Role::EmbedTokens, "model.tok_embeddings.weight"},
+                    {Role::InputNorm, "model.layers.{}.attention_norm.weight"},
+                    {Role::Q, "model.layers.{}.attention.wqkv.weight", Fused::KvGroups},
+                    {Role::K, "model.layers.{}.attention.wqkv.weight", Fused::KvGroups},
+                    {Role::V, "model.layers.{}.attention.wqkv.weight", Fused::KvGroups},
+                    {Role::O, "model.layers.{}.attention.wo.weight"},
+                    {Role::PostNorm, "model.layers.{}.ffn_norm.weight"},
+                    {Role::Gate, "model.layers.{}.feed_forward.w1.weight"},
+                    {Role::Up, "model.layers.{}.feed_forward.w3.weight"},
+                    {Role::Down, "model.layers.{}.feed_forward.w2.weight"},
+                    {Role::FinalNorm, "model.norm.weight"},
+                    {Role::LmHead, "output.weight"}})},
+      {"Phi3ForCausalLM", phi3_spec,
+       with_vision({{Role::EmbedTokens, "model.embed_tokens.weight"},
+                    {Role::InputNorm, "model.layers.{}.input_layernorm.weight"},
+                    {Role::Q, "model.layers.{}.self_attn.qkv_proj.weight", Fused::Blocks},
+                    {Role::K, "model.layers.{}.self_attn.qkv_proj.weight", Fused::Blocks},
+                    {Role::V, "model.layers.{}.self_attn.qkv_proj.weight", Fused::Blocks},
+                    {Role::O, "model.layers.{}.self_attn.o_proj.weight"},
+                    {Role::PostNorm, "model.layers.{}.post_attention_layernorm.weight"},
+                    {Role::Gate, "model.layers.{}.mlp.gate_up_proj.weight", Fused::Blocks},
+                    {Role::Up, "model.layers.{}.mlp.gate_up_proj.weight", Fused::Blocks},
+                    {Role::Down, "model.layers.{}.mlp.down_proj.weight"},
+                    {Role::FinalNorm, "model.norm.weight"},
+                    {Role::LmHead, "lm_head.weight"}})},
+  };
+  return all;
+}
+
+const Language& language_of(const Json& config, const std::string& where) {
+  const Json& names = get_array(config, "architectures", where);
+  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}", where,
+          names.dump());
+  const std::string name = names[0].get<std::string>();
+  std::vector<std::string> known;
+  for (const Language& language : languages()) {
+    if (language.architecture == name) return language;
+    known.push_back(language.architecture);
+  }
+  fail("{}: architectures: '{}' is not one we know inside InternVL2 ({}){}", where, name, fmt::join(known, ", "),
+       did_you_mean(name, known));
+}
+
+/// Defaults are those of the published InternVisionConfig.
+VisionSpec vision_spec(const Json& config, const std::string& where, int64_t select_layer) {
+  VisionSpec defaults;
+  defaults.hidden_size = 3200;
+  defaults.intermediate_size = 12800;
+  defaults.num_hidden_layers = 48;
+  defaults.num_attention_heads = 25;
+  defaults.image_size = 224;
+  defaults.patch_size = 14;
+  defaults.layer_norm_eps = 1e-6;
+  defaults.hidden_act = Activation::Gelu;
+  VisionSpec vision = read_square_vision(config, where, defaults);
+  const std::string norm = get_string_or(config, "norm_type", where, "rms_norm");
+  require(norm == "rms_norm" || norm == "layer_norm", "{}: norm_type: expected rms_norm or layer_norm, found {}{}", where,
+          norm, did_you_mean(norm, {"rms_norm", "layer_norm"}));
+  vision.norm = norm == "rms_norm" ? NormKind::Rms : NormKind::Layer;
+  vision.pre_norm = false;
+  vision.patch_bias = true;
+  vision.qkv_bias = get_bool_or(config, "qkv_bias", where, false);
+  vision.qk_norm = get_bool_or(config, "qk_normalization", where, true);
+  vision.layer_scale = true;
+  vision.layers_run = blocks_until(select_layer, vision.num_hidden_layers, "select_layer", where);
+  return vision;
+}
+
+/// The token that ends a turn in each of the published conversation templates.
+const char* stop_token(const std::string& chat_template) {
+  return chat_template == "phi3-chat" ? "<|end|>" : "<|im_end|>";
+}
+
+}  // namespace
+
+ModelSpec internvl2_spec(const Json& config, const std::string& where) {
+  ModelSpec spec;
+  spec.family = "internvl2";
+  spec.decoder_prefix = spec.head_prefix = "language_model.";
+  spec.vision_prefix = "vision_model.";
+  spec.projector_prefix = "mlp1.";
+  const std::string text_where = where + ": llm_config", vision_where = where + ": vision_config";
+  const Json& llm = get_object(config, "llm_config", where);
+  const Language& language = language_of(llm, text_where);
+  spec.layout = "internvl2-" + language.architecture;
+  spec.names = &language.names;
+  spec.text = language.read(llm, text_where);
+  spec.text.tie_word_embeddings = false;  // the published class never ties
+
+  spec.vision = vision_spec(get_object(config, "vision_config", where), vision_where,
+                            get_int_or(config, "select_layer", where, -4096, 4096, -1));
+  const double ratio = get_number_or(config, "downsample_ratio", where, 0.5);
+  require(ratio == 0.5 || ratio == 1.0, "{}: downsample_ratio: expected 0.5 or 1, found {}", where, ratio);
+  spec.vision.merge_size = ratio == 0.5 ? 2 : 1;
+  const std::string shuffle = get_string_or(config, "ps_version", where, "v1");
+  require(shuffle == "v2", "{}: ps_version: expected v2 (InternVL2), found {}", where, shuffle);
+  check_vision(spec.vision, vision_where);
+  const int64_t side = get_int_or(config, "force_image_size", where, 1, 16384, spec.vision.image_size);
+  require(side == spec.vision.image_size,
+          "{}: force_image_size {} differs from the tower's image_size {}: resized position embeddings are not supported",
+          where, side, spec.vision.image_size);
+  spec.projector.norm_merged = true;
+  spec.projector.inner_size = spec.text.hidden_size;
+  spec.image = internvl_image_spec(config, where);
+  spec.image.patch_size = spec.vision.patch_size;
+  spec.image_token_id = -1;
+  spec.chat_template = get_string_or(config, "template", where, "");
+  return spec;
+}
+
+void locate_internvl2_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
+  const std::vector<TensorSlot> table = tensor_table(spec);
+  spec.dtype = checkpoint.at(find_slot(table, Role::EmbedTokens).name).dtype;
+  read_special_ids(checkpoint, "llm_config", spec);
+  const std::string stop = stop_token(spec.chat_template);
+  for (const AddedToken& token : read_tokenizer_config(checkpoint.folder(), "").added) {
+    if (token.content == "<IMG_CONTEXT>") spec.image_token_id = token.id;
+    if (token.content == stop && std::count(spec.eos_token_ids.begin(), spec.eos_token_ids.end(), token.id) == 0)
+      spec.eos_token_ids.push_back(token.id);
+  }
+  require(spec.image_token_id < spec.text.vocab_size, "{}: <IMG_CONTEXT> has id {}, outside the vocabulary of {}",
+          checkpoint.folder().string(), spec.image_token_id, spec.text.vocab_size);
+}
+
+}  // namespace yopo

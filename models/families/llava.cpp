@@ -1,0 +1,245 @@
+#include "models/families/llava.h"
+
+#include <algorithm>
+
+#include "models/families/parts.h"
+#include "images/spec.h"
+
+namespace yopo {
+
+namespace {
+
+std::vector<TensorName> layout_names(const char* project1, const char* project1_bias, const char* project2,
+                                     const char* project2_bias) {
+  std::vector<TensorName> names = llama_names();
+  const std::vector<TensorName> vision = {
+      {Role::ClassEmbed, "embeddings.class_embedding"},
+      {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
+      {Role::PositionEmbed, "embeddings.position_embedding.weight"},
+      {Role::PreNorm, "pre_layrnorm.weight"},  // spelt so in every CLIP checkpoint
+      {Role::PreNormBias, "pre_layrnorm.bias"},
+      {Role::Norm1, "encoder.layers.{}.layer_norm1.weight"},
+      {Role::Norm1Bias, "encoder.layers.{}.layer_norm1.bias"},
+      {Role::VisionQ, "encoder.layers.{}.self_attn.q_proj.weight"},
+      {Role::VisionK, "encoder.layers.{}.self_attn.k_proj.weight"},
+      {Role::VisionV, "encoder.layers.{}.self_attn.v_proj.weight"},
+      {Role::VisionQBias, "encoder.layers.{}.self_attn.q_proj.bias"},
+      {Role::VisionKBias, "encoder.layers.{}.self_attn.k_proj.bias"},
+      {Role::VisionVBias, "encoder.layers.{}.self_attn.v_proj.bias"},
+      {Role::VisionO, "encoder.layers.{}.self_attn.out_proj.weight"},
+      {Role::VisionOBias, "encoder.layers.{}.self_attn.out_proj.bias"},
+      {Role::Norm2, "encoder.layers.{}.layer_norm2.weight"},
+      {Role::Norm2Bias, "encoder.layers.{}.layer_norm2.bias"},
+      {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
+      {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
+      {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
+      {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
+      {Role::Project1, project1},
+      {Role::Project1Bias, project1_bias},
+      {Role::Project2, project2},
+      {Role::Project2Bias, project2_bias}};
+  names.insert(names.end(), vision.begin(), vision.end());
+  return names;
+}
+
+const std::vector<TensorName>& original_names() {
+  static const std::vector<TensorName> names = layout_names("0.weight", "0.bias", "2.weight", "2.bias");
+  return names;
+}
+
+/// A LLaMA config; defaults are those of transformers' LlamaConfig.
+DecoderSpec llama_spec(const Json& config, const std::string& where) {
+  DecoderSpec defaults;
+  defaults.num_hidden_layers = 32;
+  defaults.hidden_size = 4096;
+  defaults.num_attention_heads = 32;
+  defaults.intermediate_size = 11008;
+  defaults.vocab_size = 32000;
+  defaults.max_position_embeddings = 2048;
+  defaults.rms_norm_eps = 1e-6;
+  DecoderSpec text = read_decoder(config, where, defaults);
+  text.attention_bias = get_bool_or(config, "attention_bias", where, false);
+  require(!get_bool_or(config, "mlp_bias", where, false), "{}: mlp_bias: a LLaMA FFN with biases is not supported", where);
+  require(!has(config, "rope_scaling"), "{}: rope_scaling {} is not supported for LLaMA", where,
+          has(config, "rope_scaling") ? config["rope_scaling"].dump() : "");
+  return text;
+}
+
+/// A CLIP vision config; defaults are those of transformers' CLIPVisionConfig (hidden_act quick_gelu, eps 1e-5).
+VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer) {
+  VisionSpec defaults;
+  defaults.hidden_size = 768;
+  defaults.intermediate_size = 3072;
+  defaults.num_hidden_layers = 12;
+  defaults.num_attention_heads = 12;
+  defaults.image_size = 224;
+  defaults.patch_size = 32;
+  defaults.layer_norm_eps = 1e-5;
+  defaults.hidden_act = Activation::QuickGelu;
+  VisionSpec vision = read_square_vision(config, where, defaults);
+  vision.layers_run = blocks_until(feature_layer, vision.num_hidden_layers, "feature layer", where);
+  check_vision(vision, where);
+  return vision;
+}
+
+ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
+  ModelSpec spec;
+  spec.family = "llava";
+  spec.layout = "llava-hf";
+  spec.names = &llava_hf_names();
+  spec.decoder_prefix = "language_model.model.";
+  spec.head_prefix = "language_model.";
+  spec.vision_prefix = "vision_tower.vision_model.";
+  spec.projector_prefix = "multi_modal_projector.";
+  spec.text = llama_spec(get_object(config, "text_config", where), where + ": text_config");
+  const std::string text_type = get_string_or(config["text_config"], "model_type", where, "llama");
+  require(text_type == "llama", "{}: text_config.model_type: expected llama, found {}", where, text_type);
+  spec.text.tie_word_embeddings =
+      get_bool_or(config, "tie_word_embeddings", where, false) || spec.text.tie_word_embeddings;
+
+  require(!has(config, "vision_feature_layer") || config["vision_feature_layer"].is_number_integer(),
+          "{}: vision_feature_layer: expected one layer, found {}", where,
+          has(config, "vision_feature_layer") ? config["vision_feature_layer"].dump() : "");
+  const int64_t feature_layer = get_int_or(config, "vision_feature_layer", where, -4096, 4096, -2);
+  const std::string strategy = get_string_or(config, "vision_feature_select_strategy", where, "default");
+  require(strategy == "default",
+          "{}: vision_feature_select_strategy: expected default, found {}{}; a class token has no place on the image's grid",
+          where, strategy, did_you_mean(strategy, {"default"}));
+  const Json& vision = get_object(config, "vision_config", where);
+  const std::string vision_type = get_string_or(vision, "model_type", where, "clip_vision_model");
+  require(vision_type == "clip_vision_model", "{}: vision_config.model_type: expected clip_vision_model, found {}", where,
+          vision_type);
+  spec.vision = clip_spec(vision, where + ": vision_config", feature_layer);
+
+  spec.projector.hidden_act =
+      activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
+  spec.projector.inner_size = spec.text.hidden_size;
+  spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
+  const std::string id_key = has(config, "image_token_index") ? "image_token_index" : "image_token_id";
+  spec.image_token_id = read_image_token(config, id_key, where, spec.text.vocab_size, 32000);
+  if (has(config, "image_seq_length")) {
+    const int64_t declared = get_int(config, "image_seq_length", where, 1, kMaxSize);
+    require(declared == spec.image_tokens(), "{}: image_seq_length {} contradicts the tower's {} visual tokens", where,
+            declared, spec.image_tokens());
+  }
+  return spec;
+}
+
+ModelSpec llava_original_spec(const Json& config, const std::string& where) {
+  ModelSpec spec;
+  spec.family = "llava";
+  spec.layout = "llava-original";
+  spec.names = &original_names();
+  spec.decoder_prefix = "model.";
+  spec.projector_prefix = "model.mm_projector.";
+  spec.vision_prefix = "model.vision_tower.vision_tower.vision_model.";
+  spec.text = llama_spec(config, where);
+  spec.image_token_id = -200;  // IMAGE_TOKEN_INDEX of the original code
+  spec.expanded_placeholders = false;
+  spec.projector.inner_size = spec.text.hidden_size;
+  const std::string projector = get_string_or(config, "mm_projector_type", where, "linear");
+  require(projector == "mlp2x_gelu", "{}: mm_projector_type: expected mlp2x_gelu (LLaVA-1.5), found {}", where, projector);
+  const std::string feature = get_string_or(config, "mm_vision_select_feature", where, "patch");
+  require(feature == "patch", "{}: mm_vision_select_feature: expected patch, found {}{}", where, feature,
+          did_you_mean(feature, {"patch"}));
+  for (const char* key : {"mm_use_im_start_end", "mm_use_im_patch_token"})
+    require(!get_bool_or(config, key, where, false), "{}: {} is not supported", where, key);
+  // CLIP-ViT-L/14-336, the tower of LLaVA-1.5, until the tower's own config is read (dry runs and bench have only this one).
+  spec.vision = clip_spec(Json{{"hidden_size", get_int_or(config, "mm_hidden_size", where, 1, kMaxSize, 1024)},
+                               {"intermediate_size", 4096}, {"num_hidden_layers", 24}, {"num_attention_heads", 16},
+                               {"image_size", 336}, {"patch_size", 14}},
+                          where, get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2));
+  return spec;
+}
+
+/// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside the
+/// checkpoint or beside it are opened.
+fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
+  const std::string where = (checkpoint.folder() / "config.json").string() + ": mm_vision_tower";
+  require(!name.empty(), "{}: missing, and the checkpoint holds no vision tower", where);
+  const fs::path last = fs::path(name).filename();
+  std::vector<fs::path> tried;
+  for (const fs::path& base : {checkpoint.folder(), fs::absolute(checkpoint.folder()).lexically_normal().parent_path()}) {
+    std::vector<fs::path> names{last};
+    if (fs::path(name).is_relative()) names.insert(names.begin(), name);
+    for (const fs::path& candidate : names) {
+      const fs::path folder = inside(base, candidate.string(), where);
+      if (fs::exists(folder / "config.json")) return folder;
+      tried.push_back(folder);
+    }
+  }
+  std::vector<std::string> shown;
+  for (const fs::path& folder : tried)
+    if (std::find(shown.begin(), shown.end(), folder.string()) == shown.end()) shown.push_back(folder.string());
+  fail("{}: the vision tower '{}' is not here; put its checkpoint at one of: {}", where, name, fmt::join(shown, ", "));
+}
+
+void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
+  const std::string where = (checkpoint.folder() / "config.json").string();
+  const Json& config = checkpoint.config();
+  const int64_t layer = get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2);
+  const bool embedded = checkpoint.contains(spec.vision_prefix + "embeddings.class_embedding");
+  fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
+  const std::string tower_name = get_string_or(config, "mm_vision_tower", where, "");
+  if (!embedded || !tower_name.empty()) {
+    try {
+      const fs::path folder = tower_folder(checkpoint, tower_name);
+      const Json tower = read_json(folder / "config.json");
+      const std::string tower_where = (folder / "config.json").string();
+      const bool nested = has(tower, "vision_config");  // a whole CLIP checkpoint keeps both towers' sizes
+      spec.vision = clip_spec(nested ? tower["vision_config"] : tower, tower_where, layer);
+      if (!embedded) spec.vision_folder = folder;
+      if (!fs::exists(preprocessor)) preprocessor = folder / "preprocessor_config.json";
+    } catch (const UserError&) {
+      if (!embedded) throw;
+    }
+  }
+  if (has(config, "mm_hidden_size")) {
+    const int64_t declared = get_int(config, "mm_hidden_size", where, 1, kMaxSize);
+    require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}", where,
+            declared, spec.vision.hidden_size);
+  }
+  spec.image = clip_image_spec(preprocessor, spec.vision.image_size);
+  spec.image.patch_size = spec.vision.patch_size;
+  const std::string aspect = get_string_or(config, "image_aspect_ratio", where, "square");
+  require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where, aspect,
+          did_you_mean(aspect, {"pad", "square"}));
+  if (aspect == "pad") spec.image.fit = ImageSpec::Fit::PadToSquare;
+}
+
+void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
+  if (checkpoint.contains("model.language_model.embed_tokens.weight")) {
+    spec.layout = "llava-hf-4.52";
+    spec.decoder_prefix = "model.language_model.";
+    spec.head_prefix = "";
+    spec.vision_prefix = "model.vision_tower.vision_model.";
+    spec.projector_prefix = "model.multi_modal_projector.";
+  }
+  spec.image = clip_image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
+  spec.image.patch_size = spec.vision.patch_size;
+}
+
+}  // namespace
+
+const std::vector<TensorName>& llava_hf_names() {
+  static const std::vector<TensorName> names = layout_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
+  return names;
+}
+
+ModelSpec llava_spec(const Json& config, const std::string& where) {
+  const std::string architecture = config["architectures"][0].get<std::string>();
+  return architecture == "LlavaLlamaForCausalLM" ? llava_original_spec(config, where) : llava_hf_spec(config, where);
+}
+
+void locate_llava_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
+  if (spec.layout == "llava-original") {
+    locate_original(checkpoint, spec);
+  } else {
+    locate_hf(checkpoint, spec);
+  }
+  const std::string embedding = spec.decoder_prefix + "embed_tokens.weight";
+  spec.dtype = checkpoint.at(embedding).dtype;
+  read_special_ids(checkpoint, "text_config", spec);
+}
+
+}  // namespace yopo

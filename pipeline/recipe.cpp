@@ -1,0 +1,225 @@
+#include "pipeline/recipe.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/values.h"
+#include "core/yaml.h"
+
+namespace yopo {
+
+namespace {
+
+constexpr int64_t kMostSamples = 1'000'000'000;
+constexpr int64_t kMostLayers = 100'000;
+
+/// "place: key", what the shared value parsers name in their messages.
+std::string at(const YamlNode& node, std::string_view key) { return fmt::format("{}: {}", node.place, key); }
+
+const YamlNode& need(const YamlNode& map, std::string_view key, std::string_view name) {
+  const YamlNode* node = map.find(key);
+  if (node == nullptr) fail("{}: '{}' is missing in {}", map.place, key, name);
+  return *node;
+}
+
+std::string choice(const YamlNode& node, std::string_view key, const std::vector<std::string>& known) {
+  const std::string text = yaml_string(node, key);
+  if (std::find(known.begin(), known.end(), text) == known.end())
+    fail("{}: {} should be one of {}; found '{}'{}", node.place, key, fmt::join(known, ", "), printable(text),
+         did_you_mean(text, known));
+  return text;
+}
+
+Scope scope_of(const YamlNode& node) {
+  return choice(node, "scope", {"layer", "model"}) == "model" ? Scope::Model : Scope::Layer;
+}
+
+Keep keep_of(const YamlNode& node) {
+  require(!node.quoted, "{}: keep should be a number, found text", node.place);
+  return parse_keep(yaml_string(node, "keep"), at(node, "keep"));
+}
+
+CalibrationOptions calibration_of(const YamlNode& node) {
+  check_keys(node, "calibration", {"dataset", "queries"});
+  CalibrationOptions options;
+  const YamlNode& dataset = need(node, "dataset", "calibration");
+  check_keys(dataset, "calibration.dataset", {"format", "questions", "images", "samples"});
+  if (const auto* format = dataset.find("format"))
+    options.dataset.format = choice(*format, "format", {"llava", "conversations"});
+  options.dataset.questions = yaml_string(need(dataset, "questions", "calibration.dataset"), "questions");
+  if (const auto* images = dataset.find("images")) options.dataset.images = yaml_string(*images, "images");
+  if (const auto* samples = dataset.find("samples"))
+    options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
+  if (const auto* queries = node.find("queries"))
+    options.queries = parse_queries(yaml_string(*queries, "queries"), at(*queries, "queries"));
+  return options;
+}
+
+WindowOptions window_of(const YamlNode& node) {
+  check_keys(node, "plan.window", {"size", "causal"});
+  WindowOptions options;
+  const YamlNode& size = need(node, "size", "plan.window");
+  options.size = yaml_int(size, "size", 1, 65'535);
+  require(options.size % 2 == 1, "{}: size should be odd (the same number of rows on both sides), found {}", size.place,
+          options.size);
+  if (const auto* causal = node.find("causal")) options.causal = yaml_bool(*causal, "causal");
+  return options;
+}
+
+HeadOptions heads_of(const YamlNode& node, const std::string& name) {
+  check_keys(node, name, {"keep", "scope", "exempt_layers", "threshold", "vote", "mask"});
+  const YamlNode *keep = node.find("keep"), *threshold = node.find("threshold"), *mask = node.find("mask");
+  require((keep != nullptr) + (threshold != nullptr) + (mask != nullptr) == 1,
+          "{}: {} needs exactly one of keep, threshold and mask", node.place, name);
+  const std::string_view way = keep ? "keep" : threshold ? "threshold" : "mask";
+  // A key that would be ignored is a misunderstanding: say so.
+  const auto only_with = [&](std::string_view key, bool fits, std::string_view other) {
+    if (const auto* found = node.find(key); found && !fits)
+      fail("{}: {} goes with {}, this {} is chosen by {}", found->place, key, other, name, way);
+  };
+  only_with("scope", keep != nullptr, "keep");
+  only_with("vote", threshold != nullptr, "threshold");
+  only_with("exempt_layers", mask == nullptr, "keep or threshold");
+  HeadOptions options;
+  if (keep) options.keep = keep_of(*keep);
+  if (threshold) options.threshold = yaml_number(*threshold, "threshold", 0, 1e9);
+  if (mask) options.mask = yaml_string(*mask, "mask");
+  if (const auto* scope = node.find("scope")) options.scope = scope_of(*scope);
+  if (const auto* vote = node.find("vote")) options.vote = yaml_number(*vote, "vote", 0, 1);
+  if (const auto* exempt = node.find("exempt_layers")) {
+    options.exempt_layers = yaml_int(*exempt, "exempt_layers", 0, kMostLayers);
+  } else if (!mask) {
+    options.exempt_layers = threshold ? 2 : 0;
+  }
+  return options;
+}
+
+FfnOptions ffn_of(const YamlNode& node) {
+  check_keys(node, "plan.ffn", {"keep", "score", "scope"});
+  FfnOptions options;
+  options.keep = keep_of(need(node, "keep", "plan.ffn"));
+  if (const auto* score = node.find("score"))
+    options.score = parse_score(yaml_string(*score, "score"), at(*score, "score"));
+  if (const auto* scope = node.find("scope")) options.scope = scope_of(*scope);
+  return options;
+}
+
+PlanOptions plan_of(const YamlNode& node) {
+  check_keys(node, "plan", {"window", "heads", "updates", "ffn", "visual_layers", "semantics", "budget"});
+  if (const auto* budget = node.find("budget"))
+    fail("{}: plan.budget is not supported yet; give heads, ffn, window and visual_layers", budget->place);
+  PlanOptions options;
+  if (const auto* window = node.find("window"))
+    if (window->kind != YamlNode::Kind::Scalar || window->text != "none") options.window = window_of(*window);
+  if (const auto* heads = node.find("heads")) options.heads = heads_of(*heads, "plan.heads");
+  if (const auto* updates = node.find("updates")) options.updates = heads_of(*updates, "plan.updates");
+  if (const auto* ffn = node.find("ffn")) options.ffn = ffn_of(*ffn);
+  if (const auto* layers = node.find("visual_layers"))
+    options.visual_layers = yaml_int(*layers, "visual_layers", 0, kMostLayers);
+  if (const auto* semantics = node.find("semantics"))
+    options.semantics = choice(*semantics, "semantics", {"skip", "llava", "qwen2_vl"});
+  return options;
+}
+
+EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
+  const std::string name = fmt::format("evaluate.{}", index);
+  check_keys(node, name,
+             {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples", "protocol",
+              "rule"});
+  EvaluateOptions options;
+  options.benchmark = choice(need(node, "benchmark", name), "benchmark",
+                             {"vqa", "vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"});
+  const auto path = [&](std::string_view key, fs::path& into) {
+    if (const auto* found = node.find(key)) into = yaml_string(*found, key);
+  };
+  path("questions", options.dataset.questions);
+  path("images", options.dataset.images);
+  path("annotations", options.dataset.annotations);
+  // MME is a folder of categories with images and questions side by side; every other benchmark has a question file.
+  const bool folder =
+      options.benchmark == "mme" && !(options.dataset.images.empty() && options.dataset.annotations.empty());
+  require(!options.dataset.questions.empty() || folder, "{}: 'questions' is missing in {}", node.place, name);
+  if (const auto* batch = node.find("batch_size")) options.batch_size = yaml_int(*batch, "batch_size", 1, 65'536);
+  if (const auto* tokens = node.find("max_new_tokens"))
+    options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
+  if (const auto* samples = node.find("samples"))
+    options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
+  if (const auto* protocol = node.find("protocol")) options.protocol = choice(*protocol, "protocol", {"llava", "lmms", "plain"});
+  if (const auto* rule = node.find("rule")) options.rule = choice(*rule, "rule", {"letter", "vlmevalkit", "lmms"});
+  return options;
+}
+
+/// `model: PATH` is short for `model: {path: PATH}`; written out first, so that overrides of model.dtype keep the path.
+void expand_model(YamlNode& root) {
+  for (YamlEntry& entry : root.entries) {
+    if (entry.key != "model" || entry.value.kind != YamlNode::Kind::Scalar) continue;
+    YamlNode path = std::move(entry.value);
+    entry.value = YamlNode{};
+    entry.value.kind = YamlNode::Kind::Map;
+    entry.value.place = path.place;
+    const std::string place = path.place;
+    entry.value.entries.push_back({"path", place, std::move(path)});
+  }
+}
+
+void read_model(const YamlNode& node, Recipe& recipe) {
+  check_keys(node, "model", {"path", "dtype"});
+  recipe.model = yaml_string(need(node, "path", "model"), "path");
+  if (const auto* dtype = node.find("dtype")) {
+    const std::string name =
+        choice(*dtype, "dtype", {"auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"});
+    recipe.dtype = name == "auto" ? name : std::string(short_name(dtype_from_name(name)));
+  }
+}
+
+}  // namespace
+
+Recipe parse_recipe(std::string_view text, const std::string& where, const std::vector<std::string>& overrides) {
+  YamlNode root = parse_yaml(text, where);
+  if (root.kind == YamlNode::Kind::Null) root.kind = YamlNode::Kind::Map;
+  require(root.kind == YamlNode::Kind::Map, "{}: a recipe should be a map with model and output, found {}", root.place,
+          yaml_kind(root));
+  expand_model(root);
+  for (const std::string& assignment : overrides) {
+    override_yaml(root, assignment);
+    expand_model(root);
+  }
+  check_keys(root, "", {"model", "device", "seed", "output", "calibration", "plan", "export", "verify", "evaluate"});
+
+  Recipe recipe;
+  recipe.file = where;
+  read_model(need(root, "model", "the recipe"), recipe);
+  if (const auto* device = root.find("device")) recipe.device = choice(*device, "device", {"auto", "cpu", "cuda"});
+  if (const auto* seed = root.find("seed"))
+    recipe.seed = uint64_t(yaml_int(*seed, "seed", 0, std::numeric_limits<int64_t>::max()));
+  recipe.output = yaml_string(need(root, "output", "the recipe"), "output");
+  if (const auto* calibration = root.find("calibration")) recipe.calibration = calibration_of(*calibration);
+  if (const auto* plan = root.find("plan")) recipe.plan = plan_of(*plan);
+  if (const auto* exported = root.find("export")) {
+    check_keys(*exported, "export", {"shard_size"});
+    if (const auto* size = exported->find("shard_size"))
+      recipe.shard_size = parse_size(yaml_string(*size, "shard_size"), at(*size, "shard_size"));
+  }
+  if (const auto* verify = root.find("verify")) {
+    check_keys(*verify, "verify", {"samples"});
+    if (const auto* samples = verify->find("samples"))
+      recipe.verify_samples = yaml_int(*samples, "samples", 1, kMostSamples);
+  }
+  if (const auto* evaluate = root.find("evaluate")) {
+    require(evaluate->kind == YamlNode::Kind::List, "{}: evaluate should be a list of benchmarks, found {}",
+            evaluate->place, yaml_kind(*evaluate));
+    for (size_t i = 0; i < evaluate->items.size(); ++i) recipe.evaluate.push_back(evaluate_of(evaluate->items[i], i));
+  }
+  return recipe;
+}
+
+Recipe read_recipe(const fs::path& path, const std::vector<std::string>& overrides) {
+  constexpr uint64_t kLargest = uint64_t(1) << 20;
+  Recipe recipe = parse_recipe(read_text(path, kLargest), path.string(), overrides);
+  recipe.file = path;
+  return recipe;
+}
+
+}  // namespace yopo

@@ -1,0 +1,67 @@
+// The stages of a recipe over one output folder. Every subcommand that takes a recipe, and `yopo run`, call these.
+#pragma once
+
+#include <optional>
+
+#include "calibration/calibrate.h"
+#include "plans/plan.h"
+#include "pipeline/recipe.h"
+#include "evaluation/evaluate.h"
+#include "evaluation/verify.h"
+
+namespace yopo {
+
+/// What of this machine a run may use.
+struct RunSettings {
+  int threads = 0;     // 0: all
+  int64_t memory = 0;  // bytes; 0: no limit
+};
+
+/// What a run leaves in its output folder.
+struct OutputFiles {
+  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers;
+};
+OutputFiles output_files(const fs::path& folder);
+
+/// Makes the output folder and holds it for this process. UserError if another process holds it, or if it belongs to a
+/// recipe whose resolved text differs (naming the first line that does).
+class OutputFolder {
+ public:
+  explicit OutputFolder(const Recipe& recipe);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  const OutputFiles& files() const { return files_; }
+
+ private:
+  OutputFiles files_;
+  int descriptor_ = -1;
+};
+
+/// UserError unless the device of the recipe is there.
+std::string resolve_device(const std::string& device);
+/// How an engine runs under these settings.
+runtime::Options engine_options(const RunSettings& settings, const std::string& dtype, const std::string& device);
+
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings, const fs::path& output);
+/// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
+Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
+VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files);
+/// Dense and pruned on every benchmark of the recipe; eval.json.
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files);
+
+/// The journal of a benchmark's answers in `answers_folder`.
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard = {});
+
+/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
+EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
+                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
+                              const Shard& shard = {});
+
+/// The config.json of a checkpoint folder, or the file itself where `model` is one.
+fs::path config_file(const fs::path& model);
+
+/// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
+Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
+
+}  // namespace yopo

@@ -1,0 +1,64 @@
+// process_images FAMILY FILE OUTPUT IMAGE...: the pixels of image files, for comparison with the reference processors.
+// FAMILY is clip or pad or qwen2_vl (FILE: preprocessor_config.json) or internvl (FILE: config.json). OUTPUT, a
+// safetensors file, gets "pixels.K" and "grids.K" of image K. Exit code 2 and a message where an image or file is
+// refused.
+#include <cstdio>
+#include <exception>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "formats/safetensors.h"
+#include "images/processor.h"
+#include "images/spec.h"
+
+namespace {
+
+using namespace yopo;
+
+ImageSpec rules(const std::string& family, const fs::path& file) {
+  if (family == "qwen2_vl") return qwen2_vl_image_spec(file);
+  if (family == "internvl") return internvl_image_spec(read_json(file), file.string());
+  require(family == "clip" || family == "pad", "no family '{}'", family);
+  const int64_t side = read_json(file).at("crop_size").at("height").get<int64_t>();
+  ImageSpec spec = clip_image_spec(file, side);
+  spec.patch_size = 1;
+  if (family == "pad") spec.fit = ImageSpec::Fit::PadToSquare;
+  return spec;
+}
+
+/// [patches, row], or [pictures, 3, height, width] as the grids say.
+std::vector<int64_t> shape_of(const ImageSpec& spec, const Pixels& pixels) {
+  const auto [rows, columns] = pixels.grids.at(0);
+  if (spec.fit == ImageSpec::Fit::SmartResize)
+    return {rows * columns, int64_t(pixels.values.size()) / (rows * columns)};
+  return {int64_t(pixels.grids.size()), 3, rows * spec.patch_size, columns * spec.patch_size};
+}
+
+void run(const std::vector<std::string>& arguments) {
+  require(arguments.size() >= 4, "usage: process_images FAMILY FILE OUTPUT IMAGE...");
+  const ImageSpec spec = rules(arguments[0], arguments[1]);
+  std::map<std::string, OwnedTensor> tensors;
+  for (size_t k = 3; k < arguments.size(); ++k) {
+    const Pixels pixels = process_pixels(spec, read_image(arguments[k], ""));
+    std::vector<int64_t> grids;
+    for (const auto& [rows, columns] : pixels.grids) grids.insert(grids.end(), {rows, columns});
+    tensors[fmt::format("pixels.{}", k - 3)] = OwnedTensor::of(shape_of(spec, pixels), pixels.values);
+    tensors[fmt::format("grids.{}", k - 3)] = OwnedTensor::of({int64_t(pixels.grids.size()), 2}, grids);
+  }
+  write_safetensors(arguments[2], tensors);
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  try {
+    run({values + 1, values + count});
+  } catch (const UserError& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "internal error: %s\n", error.what());
+    return 3;
+  }
+  return 0;
+}
