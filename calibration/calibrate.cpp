@@ -182,12 +182,14 @@ void remove_leftovers(const fs::path& path) {
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {
   std::function<void(double)> passing;  // of the samples that are in the engine
-  const TorchEngine engine(model, {run.dtype, run.threads, run.memory, [&](double share) { if (passing) passing(share); }});
+  const TorchEngine engine(model, {run.dtype, run.threads, run.memory, [&](double share) {
+                                     if (passing) passing(share);
+                                   }});
   const Processor processor(model);
   if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
   check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
-  // A damaged image is found before the first sample is run, not after an hour of them: mending it makes the samples other
-  // ones, for which that hour would not count.
+  // A damaged image is found before the first sample is run, not after an hour of them: mending it makes the samples
+  // other ones, for which that hour would not count.
   if (sums.ids.empty())
     for (const Sample& sample : samples)
       for (const fs::path& image : sample.images) read_image(image, sample.where);

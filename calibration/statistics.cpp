@@ -6,8 +6,8 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
-#include "formats/hdf5.h"
 #include "core/version.h"
+#include "formats/hdf5.h"
 
 namespace yopo {
 

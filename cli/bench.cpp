@@ -3,8 +3,8 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "pipeline/stages.h"
 #include "cli/table.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -15,14 +15,17 @@ void add_bench(CLI::App& app, Context& context) {
     std::string model, config, plan;
   };
   auto paths = std::make_shared<Paths>();
-  CLI::App* command = add_command(app, context, "bench", "Time dense against pruned, interleaved in one process",
-                                  "yopo bench --config configs/models/llava-1.5-7b.json --layers 2 --plan plan.json \\\n"
-                                  "      --visual 576 --text 64 --dtype bf16 --json");
+  CLI::App* command =
+      add_command(app, context, "bench", "Time dense against pruned, interleaved in one process",
+                  "yopo bench --config configs/models/llava-1.5-7b.json --layers 2 --plan plan.json \\\n"
+                  "      --visual 576 --text 64 --dtype bf16 --json");
   command->add_option("--model", paths->model, "Checkpoint folder");
   command->add_option("--config", paths->config, "A config.json: random weights of that architecture");
-  command->add_option("--layers", flags->layers, "Cut to this many decoder layers (0: all)")->check(CLI::NonNegativeNumber);
+  command->add_option("--layers", flags->layers, "Cut to this many decoder layers (0: all)")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--plan", paths->plan, "Plan of the pruned side (default: the checkpoint's own)");
-  command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")->check(CLI::NonNegativeNumber);
+  command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--text", flags->text, "Text tokens of a prompt")->check(CLI::PositiveNumber);
   command->add_option("--batch", flags->batch, "Prompts at once")->check(CLI::PositiveNumber);
   command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")->check(CLI::NonNegativeNumber);
@@ -44,15 +47,20 @@ void add_bench(CLI::App& app, Context& context) {
         return 0;
       }
       const auto side = [](const std::string& name, const runtime::BenchSide& s) {
-        return std::vector<std::string>{name, fmt::format("{:.2f} +- {:.2f}", s.prefill_ms, s.prefill_spread_ms),
+        return std::vector<std::string>{name,
+                                        fmt::format("{:.2f} +- {:.2f}", s.prefill_ms, s.prefill_spread_ms),
                                         fmt::format("{:.3f} +- {:.3f}", s.decode_ms, s.decode_spread_ms),
-                                        fmt::format("{:.4g}", s.flops), fmt::format("{:.4g}", s.flops_promised),
-                                        std::to_string(s.kv_bytes), std::to_string(s.kv_bytes_promised),
+                                        fmt::format("{:.4g}", s.flops),
+                                        fmt::format("{:.4g}", s.flops_promised),
+                                        std::to_string(s.kv_bytes),
+                                        std::to_string(s.kv_bytes_promised),
                                         fmt::format("{:.1f}", double(s.peak_bytes) / 1e6)};
       };
       std::printf("%s\nspeed-up %.3f, FLOPs ratio %.3f, roofline ratio %.3f, efficiency %.3f\n",
-                  format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted", "promised", "peak MB"},
-                                side("dense", result.dense), side("pruned", result.pruned)})
+                  format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted",
+                                 "promised", "peak MB"},
+                                side("dense", result.dense),
+                                side("pruned", result.pruned)})
                       .c_str(),
                   result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency);
       return 0;

@@ -2,8 +2,8 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "pipeline/stages.h"
 #include "core/progress.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -52,12 +52,16 @@ int calibrate_command(const Flags& flags, const Context& context) {
     statistics = calibrate(open_model(flags.model), run, output);
   }
   if (context.json) {
-    print_json({{"output", output.string()}, {"samples", statistics.samples()}, {"layers", statistics.layers},
-                {"heads", statistics.heads}, {"intermediate_size", statistics.intermediate_size},
+    print_json({{"output", output.string()},
+                {"samples", statistics.samples()},
+                {"layers", statistics.layers},
+                {"heads", statistics.heads},
+                {"intermediate_size", statistics.intermediate_size},
                 {"fingerprint", statistics.fingerprint}});
   } else {
-    std::printf("%s: %ld samples, %ld layers, %ld heads, %ld neurons a layer\n", output.c_str(), long(statistics.samples()),
-                long(statistics.layers), long(statistics.heads), long(statistics.intermediate_size));
+    std::printf("%s: %ld samples, %ld layers, %ld heads, %ld neurons a layer\n", output.c_str(),
+                long(statistics.samples()), long(statistics.layers), long(statistics.heads),
+                long(statistics.intermediate_size));
   }
   return 0;
 }
@@ -79,7 +83,8 @@ void add_calibrate(CLI::App& app, Context& context) {
   command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
   command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
   command->add_option("--output", flags->output, "Statistics file to write");
-  command->callback([flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });
+  command->callback(
+      [flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });
 }
 
 }  // namespace yopo::cli

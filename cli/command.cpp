@@ -17,8 +17,9 @@ CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, 
   command->add_flag("--json", context.json, "Print the result as JSON on standard output");
   command->add_flag("--quiet", context.quiet, "No progress on standard error");
   command->add_option("--threads", context.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
-  command->add_option("--memory", context.memory,
-                      "Most memory for the runtime's weights, KV caches and activations, such as 16GB: layers beyond it are streamed");
+  command->add_option(
+      "--memory", context.memory,
+      "Most memory for the runtime's weights, KV caches and activations, such as 16GB: layers beyond it are streamed");
   return command;
 }
 
@@ -27,7 +28,8 @@ void print_json(const Json& value) { std::puts(value.dump(2).c_str()); }
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required) {
   CLI::Option* questions = command->add_option("--questions", flags.questions, "Question file");
   command->add_option("--images", flags.images, "Folder of the images");
-  command->add_option("--annotations", flags.annotations, "Expected answers: a file, a folder or several, separated by commas");
+  command->add_option("--annotations", flags.annotations,
+                      "Expected answers: a file, a folder or several, separated by commas");
   command->add_option("--format", flags.format, "llava (JSON lines) or conversations (JSON array)");
   command->add_option("--samples", flags.samples, "How many samples to use (0: all)")->check(CLI::NonNegativeNumber);
   if (required) questions->required();

@@ -1,13 +1,13 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "pipeline/stages.h"
 #include "cli/table.h"
 #include "evaluation/flips.h"
 #include "evaluation/lmms_files.h"
 #include "evaluation/merge_answers.h"
 #include "evaluation/reference.h"
 #include "evaluation/submission.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -71,7 +71,8 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   const Shard shard = flags.shard.empty() ? Shard() : parse_shard(flags.shard, "--shard");
   need(shard.whole() || (!flags.model.empty() && flags.answers.empty() && flags.merge.empty()), "eval",
        "--shard asks a model: give --model, without --answers or --merge");
-  need(shard.whole() || (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
+  need(shard.whole() ||
+           (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
        "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
   const EvaluateOptions options = options_of(flags);
   fs::path answers = flags.answers;
@@ -178,7 +179,8 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned");
   command->add_option("--benchmark", flags->benchmark, "vqa, vqav2, gqa, scienceqa, textvqa, pope, mme or mmbench");
-  command->add_option("--protocol", flags->protocol, "llava (default), lmms as lmms-eval, or for mmbench plain: no request for a letter");
+  command->add_option("--protocol", flags->protocol,
+                      "llava (default), lmms as lmms-eval, or for mmbench plain: no request for a letter");
   command->add_option("--rule", flags->rule,
                       "How MMBench answers become letters: letter (default), vlmevalkit or lmms");
   add_dataset_flags(command, flags->dataset, false);

@@ -13,8 +13,9 @@ void add_export(CLI::App& app, Context& context) {
     std::vector<std::string> overrides;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "export", "Write the pruned checkpoint: reordered, still a plain dense one",
-                                  "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
+  CLI::App* command =
+      add_command(app, context, "export", "Write the pruned checkpoint: reordered, still a plain dense one",
+                  "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Dense checkpoint folder");
@@ -34,12 +35,15 @@ void add_export(CLI::App& app, Context& context) {
         if (output.empty()) output = folder->files().pruned;
         options.shard_size = recipe.shard_size;
       } else {
-        need(!model.empty() && !plan.empty() && !output.empty(), "export", "give a recipe, or --model, --plan and --output");
+        need(!model.empty() && !plan.empty() && !output.empty(), "export",
+             "give a recipe, or --model, --plan and --output");
         options.shard_size = parse_size(flags->shard_size, "--shard-size");
       }
       export_checkpoint(open_model(model), read_plan(plan), output, options);
-      if (context.json) print_json({{"output", output.string()}});
-      else std::printf("%s\n", output.c_str());
+      if (context.json)
+        print_json({{"output", output.string()}});
+      else
+        std::printf("%s\n", output.c_str());
       return 0;
     };
   });

@@ -13,14 +13,16 @@ void add_generate(CLI::App& app, Context& context) {
     bool dense = false;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "generate", "Answer one question about images (greedy)",
-                                  "yopo generate --model out/demo/pruned --image examples/digitgrid/data/test/images/0000.png \\\n"
-                                  "      --prompt \"How many digits are there?\"");
+  CLI::App* command =
+      add_command(app, context, "generate", "Answer one question about images (greedy)",
+                  "yopo generate --model out/demo/pruned --image examples/digitgrid/data/test/images/0000.png \\\n"
+                  "      --prompt \"How many digits are there?\"");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned")->required();
   command->add_option("--image", flags->images, "Image file; may be given more than once");
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
   command->add_option("--template", flags->form, "Chat template by name, where the checkpoint's own is not known");
-  command->add_option("--max-new-tokens", flags->max_new_tokens, "At most this many tokens")->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+  command->add_option("--max-new-tokens", flags->max_new_tokens, "At most this many tokens")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
@@ -37,10 +39,15 @@ void add_generate(CLI::App& app, Context& context) {
       const std::string text = processor.text_of(generated.tokens);
       if (context.json) {
         const runtime::Counters& counters = engine.counters();
-        print_json({{"text", text}, {"tokens", generated.tokens}, {"stopped", generated.stopped},
-                    {"input_ids", input.input_ids}, {"visual_tokens", input.visual_tokens()},
-                    {"prefill_flops", counters.prefill.flops()}, {"decode_flops", counters.decode.flops()},
-                    {"kv_peak_bytes", counters.kv_peak_bytes}, {"prefill_ms", counters.prefill_seconds * 1e3},
+        print_json({{"text", text},
+                    {"tokens", generated.tokens},
+                    {"stopped", generated.stopped},
+                    {"input_ids", input.input_ids},
+                    {"visual_tokens", input.visual_tokens()},
+                    {"prefill_flops", counters.prefill.flops()},
+                    {"decode_flops", counters.decode.flops()},
+                    {"kv_peak_bytes", counters.kv_peak_bytes},
+                    {"prefill_ms", counters.prefill_seconds * 1e3},
                     {"decode_ms", counters.decode_seconds * 1e3}});
       } else {
         std::printf("%s\n", text.c_str());

@@ -16,8 +16,9 @@ void add_headmask(CLI::App& app, Context& context) {
     std::string scope = "layer";
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "headmask", "Write a head mask (.npy of bool [layers, heads]) from statistics",
-                                  "yopo headmask --stats stats.h5 --threshold 0.035 --vote 0.4 --output headmask.npy");
+  CLI::App* command =
+      add_command(app, context, "headmask", "Write a head mask (.npy of bool [layers, heads]) from statistics",
+                  "yopo headmask --stats stats.h5 --threshold 0.035 --vote 0.4 --output headmask.npy");
   command->add_option("--stats", flags->stats, "Statistics file")->required();
   command->add_option("--threshold", flags->threshold, "Keep heads whose ratio exceeds this in enough samples");
   command->add_option("--vote", flags->vote, "The share of samples that must be exceeded (0.4)");
@@ -28,8 +29,8 @@ void add_headmask(CLI::App& app, Context& context) {
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       need(flags->threshold.has_value() != !flags->keep.empty(), "headmask", "give either --threshold or --keep");
-      require(flags->scope == "layer" || flags->scope == "model", "--scope: expected layer or model, found '{}'{}", flags->scope,
-              did_you_mean(flags->scope, {"layer", "model"}));
+      require(flags->scope == "layer" || flags->scope == "model", "--scope: expected layer or model, found '{}'{}",
+              flags->scope, did_you_mean(flags->scope, {"layer", "model"}));
       HeadOptions options;
       if (!flags->keep.empty()) options.keep = parse_keep(flags->keep, "--keep");
       options.threshold = flags->threshold;

@@ -4,9 +4,9 @@
 
 #include "calibration/statistics.h"
 #include "cli/command.h"
-#include "pipeline/stages.h"
 #include "cli/table.h"
 #include "exporters/report.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -34,7 +34,8 @@ int inspect_checkpoint(const fs::path& folder, const Context& context) {
     return 0;
   }
   for (const auto& [name, value] : facts.items())
-    std::printf("%-20s %s\n", name.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+    std::printf("%-20s %s\n", name.c_str(),
+                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
   std::printf("\n%s", report_text(summary).c_str());
   return 0;
 }
@@ -46,8 +47,10 @@ int inspect_plan(const fs::path& file, const std::string& model, const Context& 
   const ModelSpec spec = spec_from_config(read_json(config), config.string());
   check_plan(plan, spec.text, file.string());
   const Json summary = report(plan, spec);
-  if (context.json) print_json({{"report", summary}});
-  else std::printf("%s", report_text(summary).c_str());
+  if (context.json)
+    print_json({{"report", summary}});
+  else
+    std::printf("%s", report_text(summary).c_str());
   return 0;
 }
 
@@ -68,17 +71,24 @@ int inspect_statistics(const fs::path& file, const Context& context) {
       heads.push_back(value);
     }
     mean.push_back(heads);
-    rows.push_back({std::to_string(l), fmt::format("{:.4f}", low), fmt::format("{:.4f}", sum), fmt::format("{:.4f}", high)});
+    rows.push_back(
+        {std::to_string(l), fmt::format("{:.4f}", low), fmt::format("{:.4f}", sum), fmt::format("{:.4f}", high)});
   }
-  const Json facts = {{"samples", S}, {"layers", L}, {"heads", H}, {"intermediate_size", statistics.intermediate_size},
-                      {"queries", name_of(statistics.queries)}, {"fingerprint", statistics.fingerprint}};
+  const Json facts = {{"samples", S},
+                      {"layers", L},
+                      {"heads", H},
+                      {"intermediate_size", statistics.intermediate_size},
+                      {"queries", name_of(statistics.queries)},
+                      {"fingerprint", statistics.fingerprint}};
   if (context.json) {
     print_json({{"statistics", facts}, {"mean_ratio", mean}});
     return 0;
   }
   for (const auto& [name, value] : facts.items())
-    std::printf("%-20s %s\n", name.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
-  std::printf("\nVisual attention over text attention, by layer (mean over samples, over heads):\n%s", format_table(rows).c_str());
+    std::printf("%-20s %s\n", name.c_str(),
+                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+  std::printf("\nVisual attention over text attention, by layer (mean over samples, over heads):\n%s",
+              format_table(rows).c_str());
   return 0;
 }
 

@@ -27,8 +27,8 @@ std::string with_hint(const std::string& message, const CLI::App& app) {
   return message + yopo::did_you_mean(word, known);
 }
 
-/// Every batch needs buffers of the same sizes again. By default glibc gives each larger one back to the kernel and takes
-/// new pages, zeroed one fault at a time: a tenth of an evaluation. Now up to 256 MB stay.
+/// Every batch needs buffers of the same sizes again. By default glibc gives each larger one back to the kernel and
+/// takes new pages, zeroed one fault at a time: a tenth of an evaluation. Now up to 256 MB stay.
 void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // glibc's own upper end
@@ -46,7 +46,8 @@ std::string first_line(std::string text) {
 int main(int argc, char** argv) {
   using namespace yopo;
   keep_freed_memory();
-  CLI::App app{"yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
+  CLI::App app{
+      "yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
   app.name("yopo");
   app.set_version_flag("--version", "yopo " YOPO_VERSION);
   app.require_subcommand(1);

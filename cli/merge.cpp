@@ -11,8 +11,9 @@ void add_merge(CLI::App& app, Context& context) {
     std::string output;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "merge", "Merge statistics of disjoint samples (several machines' shares)",
-                                  "yopo merge part0.h5 part1.h5 --output stats.h5");
+  CLI::App* command =
+      add_command(app, context, "merge", "Merge statistics of disjoint samples (several machines' shares)",
+                  "yopo merge part0.h5 part1.h5 --output stats.h5");
   command->add_option("parts", flags->parts, "Statistics files")->required();
   command->add_option("--output", flags->output, "Statistics file to write")->required();
   command->callback([flags, &context] {
@@ -21,8 +22,10 @@ void add_merge(CLI::App& app, Context& context) {
       for (const std::string& part : flags->parts) parts.push_back(read_statistics(part));
       const Statistics whole = merge_statistics(parts);
       write_statistics(flags->output, whole);
-      if (context.json) print_json({{"output", flags->output}, {"samples", whole.samples()}});
-      else std::printf("%s: %ld samples of %zu files\n", flags->output.c_str(), long(whole.samples()), parts.size());
+      if (context.json)
+        print_json({{"output", flags->output}, {"samples", whole.samples()}});
+      else
+        std::printf("%s: %ld samples of %zu files\n", flags->output.c_str(), long(whole.samples()), parts.size());
       return 0;
     };
   });

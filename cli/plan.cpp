@@ -1,11 +1,11 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "compress/make_plan.h"
+#include "exporters/report.h"
 #include "pipeline/dry_run.h"
 #include "pipeline/stages.h"
 #include "plans/cost.h"
-#include "compress/make_plan.h"
-#include "exporters/report.h"
 
 namespace yopo::cli {
 
@@ -14,8 +14,8 @@ namespace {
 struct Flags {
   std::string recipe, stats, model, output;
   std::vector<std::string> overrides;
-  std::string heads_keep, heads_scope = "layer", updates_keep, updates_scope = "layer", head_mask, ffn_keep, ffn_score = "wanda",
-      ffn_scope = "layer", window = "none", semantics = "skip";
+  std::string heads_keep, heads_scope = "layer", updates_keep, updates_scope = "layer", head_mask, ffn_keep,
+                          ffn_score = "wanda", ffn_scope = "layer", window = "none", semantics = "skip";
   std::optional<double> threshold, vote;
   std::optional<int64_t> exempt_layers, visual_layers;
   std::optional<uint64_t> random;
@@ -34,7 +34,8 @@ PlanOptions options_of(const Flags& flags) {
   options.visual_layers = flags.visual_layers;
   if (flags.window != "none") {
     const Keep size = parse_keep(flags.window, "--window");
-    require(!size.fraction && size.value >= 1, "--window: expected an odd number of tokens or none, found '{}'", flags.window);
+    require(!size.fraction && size.value >= 1, "--window: expected an odd number of tokens or none, found '{}'",
+            flags.window);
     options.window = WindowOptions{int64_t(size.value), flags.window_causal};
   }
   const int ways = int(!flags.heads_keep.empty()) + int(flags.threshold.has_value()) + int(!flags.head_mask.empty());
@@ -96,7 +97,8 @@ int plan_command(const Flags& flags, const Context& context) {
     }
     const fs::path stats = flags.stats.empty() ? files.statistics : fs::path(flags.stats);
     const bool none = !fs::exists(stats) && flags.stats.empty() && recipe.plan && !needs_statistics(*recipe.plan);
-    require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(), flags.recipe);
+    require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(),
+            flags.recipe);
     plan = plan_stage(recipe, model, none ? no_statistics(model_spec.text) : read_statistics(stats), files);
     output = files.plan;
   } else {
@@ -130,9 +132,10 @@ int plan_command(const Flags& flags, const Context& context) {
 
 void add_plan(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "plan", "Turn statistics into plan.json (no model is run)",
-                                  "yopo plan --model examples/digitgrid/model --stats stats.h5 --updates-keep 0.25 \\\n"
-                                  "      --ffn-keep 0.25 --ffn-scope model --window 3 --window-causal --visual-layers 10 --output plan.json");
+  CLI::App* command = add_command(
+      app, context, "plan", "Turn statistics into plan.json (no model is run)",
+      "yopo plan --model examples/digitgrid/model --stats stats.h5 --updates-keep 0.25 \\\n"
+      "      --ffn-keep 0.25 --ffn-scope model --window 3 --window-causal --visual-layers 10 --output plan.json");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--stats", flags->stats, "Statistics file");
@@ -143,7 +146,8 @@ void add_plan(CLI::App& app, Context& context) {
   command->add_option("--vote", flags->vote, "The share of samples that must be exceeded (0.4)");
   command->add_option("--exempt-layers", flags->exempt_layers, "First layers that keep all heads");
   command->add_option("--head-mask", flags->head_mask, "A ready head mask [layers, heads]: .npy, or of torch.save");
-  command->add_option("--updates-keep", flags->updates_keep, "Heads that visual queries compute, a count or a fraction of all");
+  command->add_option("--updates-keep", flags->updates_keep,
+                      "Heads that visual queries compute, a count or a fraction of all");
   command->add_option("--updates-scope", flags->updates_scope, "layer or model");
   command->add_option("--ffn-keep", flags->ffn_keep, "FFN neurons for visual tokens, a count or a fraction");
   command->add_option("--ffn-score", flags->ffn_score, "mean_abs, rms, active or wanda");
@@ -152,7 +156,8 @@ void add_plan(CLI::App& app, Context& context) {
   command->add_flag("--window-causal", flags->window_causal, "Only earlier neighbours");
   command->add_option("--visual-layers", flags->visual_layers, "Visual tokens are computed in this many layers");
   command->add_option("--semantics", flags->semantics, "skip, llava or qwen2_vl");
-  command->add_option("--random", flags->random, "Random heads and neurons at the same counts, from this seed (a control)");
+  command->add_option("--random", flags->random,
+                      "Random heads and neurons at the same counts, from this seed (a control)");
   command->add_flag("--force", flags->force, "Replace an existing plan");
   command->add_option("--output", flags->output, "Plan file to write");
   command->callback([flags, &context] { context.run = [flags, &context] { return plan_command(*flags, context); }; });

@@ -65,16 +65,18 @@ std::string run_table(const std::vector<EvaluationResult>& results, const Compar
       rows.push_back({fmt::format("{}: {} answered, not scored: no labels", dense.benchmark, dense.count)});
   }
   const auto &d = comparison.dense, &p = comparison.pruned;
-  rows.push_back({"visual FLOPs (paper)", "100.0 %", percent(comparison.paper_fraction), percent(comparison.paper_fraction)});
-  rows.push_back({"visual FLOPs (exact)", "100.0 %", percent(comparison.exact_fraction), percent(comparison.exact_fraction)});
+  rows.push_back(
+      {"visual FLOPs (paper)", "100.0 %", percent(comparison.paper_fraction), percent(comparison.paper_fraction)});
+  rows.push_back(
+      {"visual FLOPs (exact)", "100.0 %", percent(comparison.exact_fraction), percent(comparison.exact_fraction)});
   rows.push_back({"prefill MFLOPs (exact, text included)", fmt::format("{:.1f}", d.prefill_flops / 1e6),
                   fmt::format("{:.1f}", p.prefill_flops / 1e6), percent(comparison.exact_total_fraction)});
   rows.push_back({"KV cache (bytes a prompt)", fmt::format("{:.0f}", d.kv_bytes), fmt::format("{:.0f}", p.kv_bytes),
                   percent(p.kv_bytes / d.kv_bytes)});
   rows.push_back({"prefill (ms, batch 1)", fmt::format("{:.2f}", d.prefill_ms), fmt::format("{:.2f}", p.prefill_ms),
                   percent(p.prefill_ms / d.prefill_ms)});
-  rows.push_back({"decode (ms a token, batch 1)", fmt::format("{:.3f}", d.decode_ms), fmt::format("{:.3f}", p.decode_ms),
-                  percent(p.decode_ms / d.decode_ms)});
+  rows.push_back({"decode (ms a token, batch 1)", fmt::format("{:.3f}", d.decode_ms),
+                  fmt::format("{:.3f}", p.decode_ms), percent(p.decode_ms / d.decode_ms)});
   return format_table(rows);
 }
 

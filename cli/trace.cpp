@@ -17,14 +17,14 @@ struct Flags {
 std::vector<float> to_floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
 int trace_command(const Flags& flags, const Context& context) {
-  require(flags.engine == "torch" || flags.engine == "runtime", "--engine: expected torch or runtime, found '{}'{}", flags.engine,
-          did_you_mean(flags.engine, {"torch", "runtime"}));
+  require(flags.engine == "torch" || flags.engine == "runtime", "--engine: expected torch or runtime, found '{}'{}",
+          flags.engine, did_you_mean(flags.engine, {"torch", "runtime"}));
   const OpenModel model = open_model(flags.model);
   const Plan plan = choose_plan(model, flags.dense, flags.plan);
   const ModelInput input = read_input(model.spec, flags.inputs);
   for (int64_t token : flags.decode)
-    require(token >= 0 && token < model.spec.text.vocab_size, "--decode: token {} lies outside the vocabulary of {}", token,
-            model.spec.text.vocab_size);
+    require(token >= 0 && token < model.spec.text.vocab_size, "--decode: token {} lies outside the vocabulary of {}",
+            token, model.spec.text.vocab_size);
   TraceOptions options;
   options.decode = flags.decode;
   Trace trace;
@@ -33,9 +33,11 @@ int trace_command(const Flags& flags, const Context& context) {
     options.statistics = true;
     trace = TorchEngine(model, {flags.dtype, context.threads, context.settings().memory}).trace(input, plan, options);
   } else {
-    trace = runtime::Engine(model, plan, engine_options(context.settings(), flags.dtype, flags.device)).trace(input, options);
+    trace = runtime::Engine(model, plan, engine_options(context.settings(), flags.dtype, flags.device))
+                .trace(input, options);
   }
-  const int64_t L = trace.layers, T = trace.length, V = trace.vocab_size, C = trace.hidden_size, n = int64_t(flags.decode.size());
+  const int64_t L = trace.layers, T = trace.length, V = trace.vocab_size, C = trace.hidden_size,
+                n = int64_t(flags.decode.size());
   std::map<std::string, OwnedTensor> tensors;
   tensors["hidden"] = OwnedTensor::of({L + 1, T, C}, trace.hidden);
   tensors["logits"] = OwnedTensor::of({T, V}, trace.logits);
@@ -48,8 +50,10 @@ int trace_command(const Flags& flags, const Context& context) {
   add("ratio_decode", trace.ratio_decode, trace.heads);
   add("ffn_abs_mean", trace.ffn_abs_mean, trace.intermediate_size);
   write_safetensors(flags.output, tensors);
-  if (context.json) print_json({{"output", flags.output}, {"layers", L}, {"tokens", T}, {"decoded", n}});
-  else std::printf("%s: %ld layers, %ld tokens, %ld decoded\n", flags.output.c_str(), long(L), long(T), long(n));
+  if (context.json)
+    print_json({{"output", flags.output}, {"layers", L}, {"tokens", T}, {"decoded", n}});
+  else
+    std::printf("%s: %ld layers, %ld tokens, %ld decoded\n", flags.output.c_str(), long(L), long(T), long(n));
   return 0;
 }
 
@@ -57,14 +61,16 @@ int trace_command(const Flags& flags, const Context& context) {
 
 void add_trace(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      add_command(app, context, "trace", "Run one sample from ready tensors and write hidden states and logits",
-                  "yopo trace --model DIR --plan plan.json --inputs inputs.safetensors --engine runtime --decode 3,14,15 \\\n"
-                  "      --output out.safetensors");
+  CLI::App* command = add_command(
+      app, context, "trace", "Run one sample from ready tensors and write hidden states and logits",
+      "yopo trace --model DIR --plan plan.json --inputs inputs.safetensors --engine runtime --decode 3,14,15 \\\n"
+      "      --output out.safetensors");
   command->add_option("--model", flags->model, "Checkpoint folder")->required();
   command->add_option("--plan", flags->plan, "Plan to run under (default: the checkpoint's own)");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
-  command->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")->required();
+  command
+      ->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")
+      ->required();
   command->add_option("--engine", flags->engine, "torch or runtime");
   command->add_option("--device", flags->device, "cpu or cuda");
   command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto");

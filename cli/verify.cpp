@@ -3,8 +3,8 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "pipeline/stages.h"
 #include "cli/table.h"
+#include "pipeline/stages.h"
 
 namespace yopo::cli {
 
@@ -18,18 +18,20 @@ void add_verify(CLI::App& app, Context& context) {
   };
   auto flags = std::make_shared<Flags>();
   flags->dataset.samples = 16;
-  CLI::App* command = add_command(
-      app, context, "verify", "Prove a pruned checkpoint: runtime against Torch, counted against promised",
-      "yopo verify --model out/demo/pruned --original examples/digitgrid/model \\\n"
-      "      --questions examples/digitgrid/data/calib/questions.jsonl --images examples/digitgrid/data/calib/images \\\n"
-      "      --samples 50 --output verify.json");
+  CLI::App* command =
+      add_command(app, context, "verify", "Prove a pruned checkpoint: runtime against Torch, counted against promised",
+                  "yopo verify --model out/demo/pruned --original examples/digitgrid/model \\\n"
+                  "      --questions examples/digitgrid/data/calib/questions.jsonl --images "
+                  "examples/digitgrid/data/calib/images \\\n"
+                  "      --samples 50 --output verify.json");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Pruned checkpoint folder");
   command->add_option("--original", flags->original, "The dense checkpoint it came from");
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--seed", flags->seed, "Chooses the samples");
-  command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")->check(CLI::PositiveNumber);
+  command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
+      ->check(CLI::PositiveNumber);
   command->add_option("--output", flags->output, "verify.json to write");
   command->callback([flags, &context] {
     context.run = [flags, &context] {

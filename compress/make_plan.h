@@ -2,8 +2,8 @@
 #pragma once
 
 #include "calibration/statistics.h"
-#include "plans/plan.h"
 #include "plans/options.h"
+#include "plans/plan.h"
 
 namespace yopo {
 

@@ -86,8 +86,8 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
     return mask;
   }
   std::copy(within.begin() + visual_layers, within.end(), mask.begin() + visual_layers);
-  const int64_t count =
-      kept_count(*options.keep, visual_layers * heads, "heads", fmt::format("that {} layers have", visual_layers), where);
+  const int64_t count = kept_count(*options.keep, visual_layers * heads, "heads",
+                                   fmt::format("that {} layers have", visual_layers), where);
   const int64_t spent_layers = std::min(exempt, visual_layers);
   const int64_t spent = int64_t(candidates_of(means, within, 0, spent_layers).size());
   require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count,

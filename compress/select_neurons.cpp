@@ -62,7 +62,8 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
   const std::vector<double> scores = neuron_scores(statistics, options.score, where);
   std::vector<uint8_t> kept(scores.size(), 0);
   if (options.scope == Scope::Model) {
-    keep_highest(scores, 0, visual * width, kept_count(options.keep, visual * width, "neurons", "there are", where), kept);
+    keep_highest(scores, 0, visual * width, kept_count(options.keep, visual * width, "neurons", "there are", where),
+                 kept);
     std::fill(kept.begin() + visual * width, kept.end(), uint8_t(1));
   } else {
     const int64_t count = kept_count(options.keep, width, "neurons", "there are", where);

@@ -43,8 +43,8 @@ class MappedFile {
   uint64_t device_ = 0, inode_ = 0;
 };
 
-/// Reads a mapped file's bytes into memory by system calls. For files larger than memory that are read once: it costs less
-/// than a page fault for every page, and a disk that fails is a message instead of a signal.
+/// Reads a mapped file's bytes into memory by system calls. For files larger than memory that are read once: it costs
+/// less than a page fault for every page, and a disk that fails is a message instead of a signal.
 class FileReader {
  public:
   /// UserError when another file lies at the path by now. A copy in memory is read from there.
@@ -75,8 +75,8 @@ class AtomicFile {
 
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Before the first byte: what is written goes to the disk in large blocks past the page cache, where the file system can
-  /// do so. For large files that nobody reads back at once.
+  /// Before the first byte: what is written goes to the disk in large blocks past the page cache, where the file system
+  /// can do so. For large files that nobody reads back at once.
   void bypass_cache();
   /// Claims disk space for `size` bytes in all, so that a full disk is known before hours of work; UserError naming the
   /// bytes needed. Does nothing where the file system cannot tell.
@@ -108,8 +108,8 @@ class AtomicFile {
 /// Writes a whole file atomically.
 void write_text(const fs::path& path, std::string_view text);
 
-/// `folder / name` where `name` comes from outside: UserError naming `where` if it is empty, absolute, holds a zero byte,
-/// or leaves the folder through "..". The result has no ".." left.
+/// `folder / name` where `name` comes from outside: UserError naming `where` if it is empty, absolute, holds a zero
+/// byte, or leaves the folder through "..". The result has no ".." left.
 fs::path inside(const fs::path& folder, std::string_view name, std::string_view where);
 
 /// 128-bit XXH3 of the bytes as 32 hex digits, chained over calls.

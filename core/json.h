@@ -13,8 +13,8 @@ namespace yopo {
 
 using Json = nlohmann::ordered_json;
 
-/// Parses `text`; UserError naming `where` with line and column on a syntax error, on duplicate keys and past 100 levels
-/// of nesting.
+/// Parses `text`; UserError naming `where` with line and column on a syntax error, on duplicate keys and past 100
+/// levels of nesting.
 Json parse_json(std::string_view text, std::string_view where);
 Json read_json(const fs::path& path);
 /// Writes `value` with two spaces of indentation and a final newline, atomically.
@@ -26,11 +26,13 @@ struct JsonLine {
 };
 std::vector<JsonLine> read_json_lines(const fs::path& path);
 
-/// Typed access to an object of a file from outside. `where` names file and place in messages ("config.json: text_config").
-/// Each throws UserError for an absent key (where required) and for a wrong type or a number outside [low, high].
+/// Typed access to an object of a file from outside. `where` names file and place in messages ("config.json:
+/// text_config"). Each throws UserError for an absent key (where required) and for a wrong type or a number outside
+/// [low, high].
 bool has(const Json& object, std::string_view key);  // present and not null
 int64_t get_int(const Json& object, std::string_view key, std::string_view where, int64_t low, int64_t high);
-int64_t get_int_or(const Json& object, std::string_view key, std::string_view where, int64_t low, int64_t high, int64_t fallback);
+int64_t get_int_or(const Json& object, std::string_view key, std::string_view where, int64_t low, int64_t high,
+                   int64_t fallback);
 double get_number(const Json& object, std::string_view key, std::string_view where);
 double get_number_or(const Json& object, std::string_view key, std::string_view where, double fallback);
 std::string get_string(const Json& object, std::string_view key, std::string_view where);

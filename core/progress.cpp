@@ -135,7 +135,8 @@ void Progress::show(bool last) {
                                          : fmt::format("{}: {} {}", what_, done_, unit_);
   if (last) line += fmt::format(" in {}", clock_text(seconds));
   line += fmt::format(", {} {}/s", rate_text(rate), unit_);
-  if (!last && double(total_) > done && rate > 0) line += fmt::format(", {} left", clock_text((double(total_) - done) / rate));
+  if (!last && double(total_) > done && rate > 0)
+    line += fmt::format(", {} left", clock_text((double(total_) - done) / rate));
   if (last || !terminal_) {
     write_line(line);
     return;

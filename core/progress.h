@@ -14,15 +14,15 @@ bool quiet();
 void note(const std::string& line);
 void warn(const std::string& line);
 
-/// Counts towards `total` units and shows rate and ETA on stderr. tick() also throws Interrupted once the user has asked
-/// to stop, so loops need only tick.
+/// Counts towards `total` units and shows rate and ETA on stderr. tick() also throws Interrupted once the user has
+/// asked to stop, so loops need only tick.
 class Progress {
  public:
   Progress(std::string what, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();
   void tick(int64_t units = 1);
-  /// Of the units that the next ticks will count so many are done, a fraction where one takes long. Shows them and throws as
-  /// tick() does.
+  /// Of the units that the next ticks will count so many are done, a fraction where one takes long. Shows them and
+  /// throws as tick() does.
   void part(double units);
   /// Ends the live line with a summary (count, seconds, rate).
   void finish();

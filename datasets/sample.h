@@ -35,15 +35,15 @@ struct Sample {
 /// What a question's answer is kept under: one name a question of a benchmark.
 inline const std::string& question_key(const Sample& sample) { return sample.key.empty() ? sample.id : sample.key; }
 
-/// Format `llava`: JSON lines {question_id, image, text, category}, answers from `annotations` (or answers.jsonl beside the
-/// questions) joined by question_id, or from an "answer" / "answers" field. Format `conversations`: a JSON array of
-/// {id, image, conversations: [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer.
-/// UserError naming file and line for: bad JSON, a missing field, a repeated id, an image outside the folder or absent, an
-/// answer for no question, no samples.
+/// Format `llava`: JSON lines {question_id, image, text, category}, answers from `annotations` (or answers.jsonl beside
+/// the questions) joined by question_id, or from an "answer" / "answers" field. Format `conversations`: a JSON array of
+/// {id, image, conversations: [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the
+/// answer. UserError naming file and line for: bad JSON, a missing field, a repeated id, an image outside the folder or
+/// absent, an answer for no question, no samples.
 std::vector<Sample> read_samples(const DatasetOptions& options);
 
-/// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before text,
-/// numbers by value) so that file order never matters.
+/// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before
+/// text, numbers by value) so that file order never matters.
 std::vector<Sample> choose_samples(std::vector<Sample> samples, int64_t count, uint64_t seed);
 
 /// Identifies the samples and their images' bytes (names, texts, answers, file contents).

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "plans/cost.h"
 #include "core/progress.h"
+#include "plans/cost.h"
 
 namespace yopo {
 
@@ -83,8 +83,11 @@ Comparison compare(const runtime::Engine& dense, const runtime::Engine& pruned, 
 
 Json comparison_to_json(const Comparison& comparison) {
   const auto side = [](const Comparison::Side& s) {
-    return Json{{"visual_flops", s.visual_flops}, {"prefill_flops", s.prefill_flops}, {"kv_bytes", s.kv_bytes},
-                {"prefill_ms", s.prefill_ms},     {"decode_ms", s.decode_ms}};
+    return Json{{"visual_flops", s.visual_flops},
+                {"prefill_flops", s.prefill_flops},
+                {"kv_bytes", s.kv_bytes},
+                {"prefill_ms", s.prefill_ms},
+                {"decode_ms", s.decode_ms}};
   };
   return {{"samples", comparison.samples},
           {"visual_flops_fraction", {{"paper", comparison.paper_fraction}, {"exact", comparison.exact_fraction}}},

@@ -7,9 +7,9 @@
 
 #include "core/progress.h"
 #include "evaluation/ask.h"
+#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/by_images.h"
 #include "evaluation/journal.h"
-#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/prepare_ahead.h"
 
 namespace yopo {
@@ -19,8 +19,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kPoints = "points";
-constexpr size_t kAhead = 16;      // inputs made beyond the batch that comes next
-constexpr unsigned kWorkers = 8;   // at most: images of a GPU's batches, while its kernels run
+constexpr size_t kAhead = 16;     // inputs made beyond the batch that comes next
+constexpr unsigned kWorkers = 8;  // at most: images of a GPU's batches, while its kernels run
 
 constexpr std::array<std::pair<const char*, double EvaluationResult::*>, 4> kSeconds = {
     {{"seconds_model", &EvaluationResult::seconds_model},
@@ -124,7 +124,8 @@ EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& a
   return result_of(benchmark, read_answers(answers, benchmark));
 }
 
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers, const EvaluateOptions& options) {
+EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
+                               const EvaluateOptions& options) {
   OpenBenchmark benchmark;
   benchmark.benchmark = &benchmark_named(options.benchmark);
   require(benchmark.benchmark->name == "vqa", "benchmark {}: its files say more than samples hold", options.benchmark);

@@ -15,14 +15,15 @@ struct EvaluationResult {
   int64_t count = 0;
   double score = 0;
   std::vector<std::pair<std::string, double>> categories;  // sorted by name
-  std::string rule;    // how answers became letters (MMBench); "": there is none to choose
+  std::string rule;     // how answers became letters (MMBench); "": there is none to choose
   bool points = false;  // score and categories are points, not fractions (MME)
   bool scored = true;   // false: the benchmark has no labels here; the score is null
   std::vector<std::pair<std::string, int64_t>> details;  // counts behind the scores, sorted by name
   int64_t batch_size = 1;
   std::string shard;  // "2/3" where only that part of the questions was asked: then nothing is scored
   double seconds = 0;
-  // Of them: in the model; making its inputs (images and tokens), in threads beside it; waiting for these; writing answers.
+  // Of them: in the model; making its inputs (images and tokens), in threads beside it; waiting for these; writing
+  // answers.
   double seconds_model = 0, seconds_prepare = 0, seconds_waited = 0, seconds_journal = 0;
 };
 Json evaluation_to_json(const std::vector<EvaluationResult>& results);
@@ -30,11 +31,11 @@ std::vector<EvaluationResult> evaluation_from_json(const Json& json, const std::
 
 struct EvaluationRun {
   EvaluateOptions options;
-  std::string model;       // as named in the result
+  std::string model;  // as named in the result
   bool pruned = false;
-  fs::path answers;        // answers.jsonl: the journal; a killed run continues from it
-  std::string fingerprint; // of model, plan, prompt and protocol: another one's journal is refused (UserError)
-  Shard shard;             // the part of the questions to ask
+  fs::path answers;         // answers.jsonl: the journal; a killed run continues from it
+  std::string fingerprint;  // of model, plan, prompt and protocol: another one's journal is refused (UserError)
+  Shard shard;              // the part of the questions to ask
 };
 /// Asks every question of the shard that the journal has no answer to (in batches through the runtime, those about one
 /// image together; coming images are prepared meanwhile), writes the journal as it goes, in the end in the order of the
@@ -44,6 +45,7 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
 /// Scores ready answers (JSON lines {question_id, text}).
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
 /// The same over the samples of a plain question file (benchmark `vqa`).
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers, const EvaluateOptions& options);
+EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
+                               const EvaluateOptions& options);
 
 }  // namespace yopo

@@ -59,12 +59,14 @@ void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of)
     write_text(seal, fingerprint + "\n");
     return;
   }
-  require(fs::exists(seal), "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
+  require(fs::exists(seal),
+          "{}: exists, but not which model it belongs to ({} is missing); remove it or choose another output",
           path_.string(), seal.string());
   std::string found = read_text(seal);
   while (!found.empty() && found.back() == '\n') found.pop_back();
   require(found == fingerprint,
-          "{}: holds answers of another model, plan or question file; remove it or choose another output", path_.string());
+          "{}: holds answers of another model, plan or question file; remove it or choose another output",
+          path_.string());
   const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
   size_t line = 0;
   for (size_t at = 0; at < whole;) {
@@ -137,7 +139,8 @@ void AnswerJournal::arrange(const std::vector<const Sample*>& order) {
   }
   const auto file = MappedFile::open(path_);
   const auto wanted = std::as_bytes(std::span(arranged));
-  if (!std::equal(wanted.begin(), wanted.end(), file->bytes().begin(), file->bytes().end())) write_text(path_, arranged);
+  if (!std::equal(wanted.begin(), wanted.end(), file->bytes().begin(), file->bytes().end()))
+    write_text(path_, arranged);
 }
 
 }  // namespace yopo

@@ -18,7 +18,8 @@ std::string question_id_text(const Json& record, const std::string& where);
 /// What the question of an answer's record is known by, as question_key(sample); `where` is for messages.
 using KeyOf = std::function<std::string(const Json& record, const std::string& where)>;
 
-/// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside it,
+/// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside
+/// it,
 /// `<file>.fingerprint` says which model, plan, prompt, protocol and shard the answers belong to. MMBench's lines hold
 /// round_id, options and option_char as well.
 class AnswerJournal {

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "evaluation/benchmarks/mme/read.h"
-#include "text/unicode.h"
 #include "evaluation/benchmarks/pope/score.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

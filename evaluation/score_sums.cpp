@@ -4,8 +4,8 @@
 
 #include "core/error.h"
 #include "evaluation/benchmarks/mme/read.h"
-#include "text/unicode.h"
 #include "evaluation/benchmarks/pope/score.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 
-#include "formats/tsv.h"
-#include "text/unicode.h"
 #include "evaluation/benchmarks/vqa_text.h"
+#include "formats/tsv.h"
 #include "formats/xlsx.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

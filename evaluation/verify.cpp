@@ -6,11 +6,11 @@
 #include <limits>
 #include <optional>
 
-#include "plans/cost.h"
-#include "plans/pruned_config.h"
 #include "core/memory.h"
 #include "core/progress.h"
 #include "models/tensors.h"
+#include "plans/cost.h"
+#include "plans/pruned_config.h"
 #include "reference/engine.h"
 #include "runtime/engine.h"
 
@@ -33,7 +33,9 @@ double relative_difference(const std::vector<float>& a, const std::vector<float>
   return worst / std::max(scale, 1e-30);
 }
 
-VerifyCheck at_most(const std::string& name, double value, double limit) { return {name, value, limit, value <= limit}; }
+VerifyCheck at_most(const std::string& name, double value, double limit) {
+  return {name, value, limit, value <= limit};
+}
 
 /// The tokens of a text that were decoded: the last of one that ends at the limit is chosen only.
 std::vector<int64_t> decoded_tokens(const Trace& trace, int64_t limit) {
@@ -42,7 +44,8 @@ std::vector<int64_t> decoded_tokens(const Trace& trace, int64_t limit) {
   return tokens;
 }
 
-/// The sample from the rows on that its trace went into the layers with: the same checkpoint's tower need not run again.
+/// The sample from the rows on that its trace went into the layers with: the same checkpoint's tower need not run
+/// again.
 ModelInput embedded(const ModelInput& input, const Trace& trace) {
   ModelInput ready;
   ready.position_ids = input.position_ids;
@@ -76,8 +79,8 @@ class Place {
   std::optional<Engine> engine_;
 };
 
-/// Samples that go through the layers together where these are brought in one at a time: as many as the engine takes and
-/// as leave a quarter of the memory to their traces, which both engines keep.
+/// Samples that go through the layers together where these are brought in one at a time: as many as the engine takes
+/// and as leave a quarter of the memory to their traces, which both engines keep.
 size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& inputs, size_t first, int64_t decoded,
                   int64_t memory) {
   if (!torch.streaming()) return 1;
@@ -101,7 +104,8 @@ double logits_difference(const Trace& a, const Trace& b) {
   return std::max(prompt, relative_difference(a.decode_logits, b.decode_logits));
 }
 
-bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit, const std::vector<int64_t>& eos) {
+bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit,
+                  const std::vector<int64_t>& eos) {
   const size_t vocab = size_t(given.vocab_size);
   if (given.logits.size() < vocab) return false;
   std::vector<float> logits(given.logits.end() - std::ptrdiff_t(vocab), given.logits.end());
@@ -112,7 +116,8 @@ bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_
     const auto row = logits.begin() + std::ptrdiff_t(step * vocab), end = row + std::ptrdiff_t(vocab);
     if (std::any_of(row, end, [](float x) { return std::isnan(x); })) return false;
     const int64_t best = std::max_element(row, end) - row;
-    if (step < tokens.size() ? best != tokens[step] : std::find(eos.begin(), eos.end(), best) == eos.end()) return false;
+    if (step < tokens.size() ? best != tokens[step] : std::find(eos.begin(), eos.end(), best) == eos.end())
+      return false;
   }
   return true;
 }
@@ -128,13 +133,16 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   run.dtype = "fp32";  // the proof is of the arithmetic, not of a dtype's rounding
   run.threads = options.threads;
   int64_t weights = 0;
-  for (const StoredTensor& tensor : stored_tensors(pruned.spec)) weights += element_count(tensor.shape, tensor.name) * 4;
+  for (const StoredTensor& tensor : stored_tensors(pruned.spec))
+    weights += element_count(tensor.shape, tensor.name) * 4;
   const int64_t memory = memory_limit(options.memory, weights * (options.original.empty() ? 2 : 4));
   run.memory = memory / 4 * 3;  // the rest is for what the engines say, to be compared
   run.device = options.device;
   run.share_prefixes = false;  // how many samples meet in a batch follows from the memory; the accounts must not
   std::function<void(double)> passing;  // of the samples that are in an engine
-  run.passing = [&](double share) { if (passing) passing(share); };
+  run.passing = [&](double share) {
+    if (passing) passing(share);
+  };
   const bool keep = memory == 0;
   const Processor processor(pruned);
   std::vector<ModelInput> inputs;
@@ -142,7 +150,11 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
 
   std::optional<OpenModel> original;
   if (!options.original.empty()) original.emplace(open_model(options.original));
-  Place<TorchEngine> torch([&] { return TorchEngine(pruned, {"fp32", options.threads, run.memory, run.passing}); }, keep);
+  Place<TorchEngine> torch(
+      [&] {
+        return TorchEngine(pruned, {"fp32", options.threads, run.memory, run.passing});
+      },
+      keep);
   Place<runtime::Engine> runtime([&] { return runtime::Engine(pruned, plan, run); }, keep);
   Place<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
   Place<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
@@ -161,7 +173,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   Progress progress("verifying", int64_t(options.samples.size()) * (original ? 4 : 2), "passes");
   size_t first = 0;
   for (const size_t count : counts) {
-    const std::vector<ModelInput> chunk(inputs.begin() + std::ptrdiff_t(first), inputs.begin() + std::ptrdiff_t(first + count));
+    const std::vector<ModelInput> chunk(inputs.begin() + std::ptrdiff_t(first),
+                                        inputs.begin() + std::ptrdiff_t(first + count));
     first += count;
     passing = [&](double share) { progress.part(share * double(count)); };
     TraceOptions with_text;  // all logits, all hidden rows
@@ -186,8 +199,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     });
     progress.tick(int64_t(count));
     torch.with([&](const TorchEngine& engine) {
-      // The runtime's tokens are given to Torch, which then needs one walk through the layers instead of one a token. Its own
-      // greedy text is the same if it would choose the same token behind every prefix of it.
+      // The runtime's tokens are given to Torch, which then needs one walk through the layers instead of one a token.
+      // Its own greedy text is the same if it would choose the same token behind every prefix of it.
       std::vector<TraceOptions> forced(count);
       for (size_t i = 0; i < count; ++i) {
         forced[i].decode = decoded_tokens(actual[i], options.max_new_tokens);
@@ -199,7 +212,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     for (size_t i = 0; i < count; ++i) {
       worst_logits = std::max(worst_logits, logits_difference(actual[i], expected[i]));
       worst_hidden = std::max(worst_hidden, relative_difference(actual[i].hidden, expected[i].hidden));
-      if (!would_choose(expected[i], actual[i].generated, options.max_new_tokens, pruned.spec.eos_token_ids)) ++different_texts;
+      if (!would_choose(expected[i], actual[i].generated, options.max_new_tokens, pruned.spec.eos_token_ids))
+        ++different_texts;
     }
     std::vector<ModelInput> ready;
     if (original)
@@ -226,7 +240,8 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   if (original) result.checks.push_back(at_most("dense_logits", worst_dense, kLogitLimit));
   result.checks.push_back(at_most("flops_counted", prefill.difference() + decode.difference(), 0));
   result.checks.push_back(at_most("kv_counted", kv.difference(), 0));
-  result.flops = {{"prefill", prefill.json()}, {"decode", decode.json()}, {"prefill_dense_promised", dense_prefill.promised}};
+  result.flops = {
+      {"prefill", prefill.json()}, {"decode", decode.json()}, {"prefill_dense_promised", dense_prefill.promised}};
   result.kv_bytes = kv.json();
   result.kv_bytes["dense_promised"] = dense_kv;
   result.passed = true;

@@ -4,8 +4,6 @@
 #include <map>
 #include <numeric>
 
-#include "plans/layered_json.h"
-#include "plans/pruned_config.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/version.h"
@@ -14,6 +12,8 @@
 #include "exporters/shards.h"
 #include "exporters/staging.h"
 #include "models/tensors.h"
+#include "plans/layered_json.h"
+#include "plans/pruned_config.h"
 
 namespace yopo {
 namespace {

@@ -2,8 +2,8 @@
 // checkpoint.
 #pragma once
 
-#include "plans/plan.h"
 #include "models/spec.h"
+#include "plans/plan.h"
 
 namespace yopo {
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <thread>
 
-#include "formats/checkpoint.h"
 #include "core/error.h"
+#include "formats/checkpoint.h"
 
 namespace yopo {
 namespace {

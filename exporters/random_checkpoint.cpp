@@ -8,10 +8,10 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/random.h"
-#include "formats/safetensors.h"
 #include "exporters/edit_config.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"
+#include "formats/safetensors.h"
 #include "models/tensors.h"
 
 namespace yopo {

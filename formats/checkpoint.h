@@ -10,12 +10,12 @@
 
 namespace yopo {
 
-/// Tensors by name over `model.safetensors` or the shards of `model.safetensors.index.json`, or else (formats/torch_file.h)
-/// `pytorch_model.bin` or the shards of `pytorch_model.bin.index.json`.
+/// Tensors by name over `model.safetensors` or the shards of `model.safetensors.index.json`, or else
+/// (formats/torch_file.h) `pytorch_model.bin` or the shards of `pytorch_model.bin.index.json`.
 class Checkpoint {
  public:
-  /// UserError for: no such folder, no config.json, no weights, a shard that is missing or whose name leaves the folder,
-  /// an index that names a tensor its shard does not hold, a tensor in two shards.
+  /// UserError for: no such folder, no config.json, no weights, a shard that is missing or whose name leaves the
+  /// folder, an index that names a tensor its shard does not hold, a tensor in two shards.
   static Checkpoint open(const fs::path& folder);
 
   const fs::path& folder() const { return folder_; }

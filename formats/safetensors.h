@@ -31,8 +31,8 @@ struct TensorView {
 
 /// One safetensors file. The header is checked before anything is trusted: its length, JSON, dtypes, shapes (overflow),
 /// offsets (in range, contiguous, no hole, no overlap, covering the file exactly), sizes equal to shape x dtype,
-/// names unique. A tensor whose data is not aligned to its element (the format does not promise it) is viewed through an
-/// aligned copy in memory.
+/// names unique. A tensor whose data is not aligned to its element (the format does not promise it) is viewed through
+/// an aligned copy in memory.
 class SafetensorsFile {
  public:
   /// UserError naming the file and the tensor for every defect.
@@ -62,9 +62,9 @@ struct TensorDeclaration {
   std::vector<int64_t> shape;
 };
 
-/// Streams tensors in the declared order into a file that appears only at finish(). The header is padded to 8 bytes with
-/// spaces as the reference implementation does. Same declarations and data, same bytes. Disk space for the whole file is
-/// claimed at the start: a disk that is too full is a UserError before any data is made.
+/// Streams tensors in the declared order into a file that appears only at finish(). The header is padded to 8 bytes
+/// with spaces as the reference implementation does. Same declarations and data, same bytes. Disk space for the whole
+/// file is claimed at the start: a disk that is too full is a UserError before any data is made.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const fs::path& path, std::vector<TensorDeclaration> tensors,
@@ -79,8 +79,8 @@ class SafetensorsWriter {
   uint64_t expected_ = 0, written_ = 0;
 };
 
-/// Small files: writes owned tensors, wider elements first and then by name (the reference implementation's order, which
-/// keeps every tensor aligned).
+/// Small files: writes owned tensors, wider elements first and then by name (the reference implementation's order,
+/// which keeps every tensor aligned).
 struct OwnedTensor {
   DType dtype;
   std::vector<int64_t> shape;

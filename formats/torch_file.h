@@ -11,11 +11,11 @@ namespace yopo {
 
 /// One file of torch.save (PyTorch 1.6 and later: a zip file) that holds a dict of tensors by name, or a dict with
 /// exactly one such dict in it ({"model": {...}, "epoch": 3}). Everything is checked before it is trusted: the zip
-/// container (formats/zip.h), the pickle (formats/pickle.h), each storage's size against its entry, each tensor's offset,
-/// sizes and strides against its storage. Tensors are viewed where they lie; one that is not contiguous or not aligned
-/// to its element is copied into order, in all at most as many bytes as the file has. Tensors that share a storage
-/// (tied weights) are views of the same bytes. Not read: files of older versions, big-endian ones, tensors other than
-/// dense ones of the types of DType.
+/// container (formats/zip.h), the pickle (formats/pickle.h), each storage's size against its entry, each tensor's
+/// offset, sizes and strides against its storage. Tensors are viewed where they lie; one that is not contiguous or not
+/// aligned to its element is copied into order, in all at most as many bytes as the file has. Tensors that share a
+/// storage (tied weights) are views of the same bytes. Not read: files of older versions, big-endian ones, tensors
+/// other than dense ones of the types of DType.
 class TorchFile {
  public:
   /// UserError naming the file and the tensor for every defect.

@@ -22,8 +22,8 @@ struct Image {
 /// damaged or truncated data, and for more than 178,956,970 pixels (PIL's own bomb limit).
 Image read_image(const fs::path& path, const std::string& where);
 
-/// An image that lies inside a file as base64 text (MMBench's TSV): a reference into the mapping, decoded when needed, so
-/// that the file is never held in memory.
+/// An image that lies inside a file as base64 text (MMBench's TSV): a reference into the mapping, decoded when needed,
+/// so that the file is never held in memory.
 struct EncodedImage {
   std::shared_ptr<const MappedFile> file;
   size_t offset = 0, size = 0;  // bytes of the base64 text

@@ -13,18 +13,18 @@ namespace yopo {
 struct ImageSpec {
   /// CLIP and LLaVA; LLaVA's image_aspect_ratio pad; Qwen2-VL; InternVL2.
   enum class Fit { ShortestEdgeCrop, PadToSquare, SmartResize, Tiles } fit = Fit::ShortestEdgeCrop;
-  int64_t patch_size = 0;                    // pixels a side of the vision tower's patches
-  int64_t resize = 0;                        // shortest edge in pixels (llava-hf) or side (pad)
-  int64_t crop_height = 0, crop_width = 0;   // pixels
-  int64_t merge_size = 1;                    // SmartResize: patches a side that become one visual token
-  int64_t temporal_patch_size = 1;           // SmartResize: frames of a patch; an image's one frame is repeated
-  int64_t min_pixels = 0, max_pixels = 0;    // SmartResize: of the resized image
-  int64_t tile_size = 0;                     // Tiles: pixels a side
-  int64_t min_tiles = 1, max_tiles = 1;      // Tiles: without the thumbnail
-  bool thumbnail = false;                    // Tiles: the whole image as one more tile, where there are several
-  bool pad_first = false;                    // Tiles: pad to a square of the mean first
+  int64_t patch_size = 0;                   // pixels a side of the vision tower's patches
+  int64_t resize = 0;                       // shortest edge in pixels (llava-hf) or side (pad)
+  int64_t crop_height = 0, crop_width = 0;  // pixels
+  int64_t merge_size = 1;                   // SmartResize: patches a side that become one visual token
+  int64_t temporal_patch_size = 1;          // SmartResize: frames of a patch; an image's one frame is repeated
+  int64_t min_pixels = 0, max_pixels = 0;   // SmartResize: of the resized image
+  int64_t tile_size = 0;                    // Tiles: pixels a side
+  int64_t min_tiles = 1, max_tiles = 1;     // Tiles: without the thumbnail
+  bool thumbnail = false;                   // Tiles: the whole image as one more tile, where there are several
+  bool pad_first = false;                   // Tiles: pad to a square of the mean first
   bool do_resize = true, do_center_crop = true, do_rescale = true, do_normalize = true;
-  int resample = 3;                          // PIL: 2 bilinear, 3 bicubic
+  int resample = 3;  // PIL: 2 bilinear, 3 bicubic
   double rescale_factor = 1.0 / 255.0;
   std::array<float, 3> mean{}, std{};
 };

@@ -26,8 +26,8 @@ void read_positions(const ModelSpec& spec, const SafetensorsFile& file, int64_t 
   const bool three = !spec.text.rope.sections.empty() && !shape.empty() && shape[0] == 3 &&
                      (shape.size() == 2 || (shape.size() == 3 && shape[1] == 1));
   require(three || shape.size() == 1 || (shape.size() == 2 && shape[0] == 1),
-          "{}: tensor position_ids: expected shape [T]{}, found {}", where, spec.text.rope.sections.empty() ? "" : " or [3, T]",
-          shape_string(shape));
+          "{}: tensor position_ids: expected shape [T]{}, found {}", where,
+          spec.text.rope.sections.empty() ? "" : " or [3, T]", shape_string(shape));
   input.position_ids = view.ints();
   input.position_axes = three ? 3 : 1;
   require(input.length() == length, "{}: position_ids: expected {} entries, one a token, found {}", where, length,
@@ -40,23 +40,24 @@ void read_positions(const ModelSpec& spec, const SafetensorsFile& file, int64_t 
 std::vector<PatchGrid> read_grids(const SafetensorsFile& file, const VisionSpec& vision) {
   const TensorView& view = file.at("image_grid_thw");
   const std::string where = file.path().string();
-  require(view.shape.size() == 2 && view.shape[1] == 3, "{}: tensor image_grid_thw: expected [images, 3], found {}", where,
-          shape_string(view.shape));
+  require(view.shape.size() == 2 && view.shape[1] == 3, "{}: tensor image_grid_thw: expected [images, 3], found {}",
+          where, shape_string(view.shape));
   const std::vector<int64_t> values = view.ints();
   std::vector<PatchGrid> grids;
   for (size_t i = 0; i < values.size(); i += 3) {
-    require(values[i] == 1, "{}: image_grid_thw: picture {} has {} frames; videos are not supported", where, i / 3, values[i]);
+    require(values[i] == 1, "{}: image_grid_thw: picture {} has {} frames; videos are not supported", where, i / 3,
+            values[i]);
     for (const size_t side : {i + 1, i + 2})
       require(values[side] > 0 && values[side] < kMaxLength && values[side] % vision.merge_size == 0,
-              "{}: image_grid_thw: picture {}: {} patches a side; expected a multiple of {}", where, i / 3, values[side],
-              vision.merge_size);
+              "{}: image_grid_thw: picture {}: {} patches a side; expected a multiple of {}", where, i / 3,
+              values[side], vision.merge_size);
     grids.push_back({values[i + 1], values[i + 2]});
   }
   return grids;
 }
 
-/// Where neither the config nor a tokenizer says which id is the placeholder: the one id that comes `count` times in runs of
-/// `run`. UserError if there is none or more than one.
+/// Where neither the config nor a tokenizer says which id is the placeholder: the one id that comes `count` times in
+/// runs of `run`. UserError if there is none or more than one.
 int64_t find_placeholder(const std::vector<int64_t>& ids, int64_t count, int64_t run, const std::string& where) {
   std::map<int64_t, int64_t> counts;
   for (const int64_t id : ids) ++counts[id];
@@ -73,7 +74,8 @@ int64_t find_placeholder(const std::vector<int64_t>& ids, int64_t count, int64_t
     if (whole) found.push_back(id);
   }
   require(found.size() == 1,
-          "{}: the image placeholder's id is not known: no tokenizer beside the checkpoint, and {} ids come {} times in runs "
+          "{}: the image placeholder's id is not known: no tokenizer beside the checkpoint, and {} ids come {} times "
+          "in runs "
           "of {}",
           where, found.size(), count, run);
   return found.front();
@@ -98,8 +100,8 @@ void check_spans(const std::vector<Span>& spans, int64_t length, const std::stri
     require(span.rows > 0 && span.columns > 0 && span.rows <= kMaxLength && span.columns <= kMaxLength,
             "{}: span {}: an image of {} x {} visual tokens", where, i, span.rows, span.columns);
     require(span.start >= end && span.start <= length - span.count(),
-            "{}: span {}: tokens [{}, {}) overlap the one before or pass the {} tokens of the prompt", where, i, span.start,
-            span.start + span.count(), length);
+            "{}: span {}: tokens [{}, {}) overlap the one before or pass the {} tokens of the prompt", where, i,
+            span.start, span.start + span.count(), length);
     end = span.start + span.count();
   }
 }
@@ -119,7 +121,9 @@ void number_positions(const ModelSpec& spec, int64_t length, ModelInput& input) 
   input.position_axes = three ? 3 : 1;
   input.position_ids.resize(size_t(input.position_axes * length));
   if (!three) return std::iota(input.position_ids.begin(), input.position_ids.end(), int64_t(0));
-  const auto at = [&](int64_t axis, int64_t token) -> int64_t& { return input.position_ids[size_t(axis * length + token)]; };
+  const auto at = [&](int64_t axis, int64_t token) -> int64_t& {
+    return input.position_ids[size_t(axis * length + token)];
+  };
   int64_t base = 0, token = 0;
   const auto text_until = [&](int64_t end) {
     for (; token < end; ++token, ++base)
@@ -141,17 +145,19 @@ ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std
   const int64_t images = int64_t(grids.size()), merge = vision.merge_size;
   int64_t patches = 0, tokens = 0;
   for (const PatchGrid& grid : grids) {
-    ensure(grid[0] > 0 && grid[1] > 0 && grid[0] % merge == 0 && grid[1] % merge == 0, "a picture is whole blocks of patches");
+    ensure(grid[0] > 0 && grid[1] > 0 && grid[0] % merge == 0 && grid[1] % merge == 0,
+           "a picture is whole blocks of patches");
     patches += grid[0] * grid[1];
     tokens += grid[0] * grid[1] / (merge * merge);
   }
   if (vision.image_size > 0)
     require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
-            "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, images, vision.image_size, vision.image_size,
-            pixel_values.size());
+            "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, images, vision.image_size,
+            vision.image_size, pixel_values.size());
   else
     require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
-            "{}: pixel_values: expected [{}, {}], found {} values", where, patches, vision.patch_values(), pixel_values.size());
+            "{}: pixel_values: expected [{}, {}], found {} values", where, patches, vision.patch_values(),
+            pixel_values.size());
   ModelInput input;
   input.images = images;
   input.pixel_values = std::move(pixel_values);
@@ -176,7 +182,8 @@ ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std
       input.spans.push_back({int64_t(input.input_ids.size()), grid[0] / merge, grid[1] / merge});
       left = per_image ? 1 : input.spans.back().count();
     }
-    input.input_ids.insert(input.input_ids.end(), size_t(per_image ? input.spans.back().count() : 1), spec.image_token_id);
+    input.input_ids.insert(input.input_ids.end(), size_t(per_image ? input.spans.back().count() : 1),
+                           spec.image_token_id);
     --left;
   }
   require(!input.input_ids.empty(), "{}: the prompt is empty", where);
@@ -210,7 +217,8 @@ ModelInput read_input(const ModelSpec& given, const fs::path& path) {
       const int64_t side = vision.image_size;
       if (side > 0) {
         require(view.shape.size() == 4 && view.shape[1] == 3 && view.shape[2] == side && view.shape[3] == side,
-                "{}: tensor pixel_values: expected [images, 3, {}, {}], found {}", where, side, side, shape_string(view.shape));
+                "{}: tensor pixel_values: expected [images, 3, {}, {}], found {}", where, side, side,
+                shape_string(view.shape));
         grids = square_grids(spec, view.shape[0]);
       } else {
         require(view.shape.size() == 2 && view.shape[1] == vision.patch_values(),
@@ -222,7 +230,8 @@ ModelInput read_input(const ModelSpec& given, const fs::path& path) {
     }
     std::vector<int64_t> ids = row_of(file, "input_ids");
     if (spec.image_token_id == -1 && !grids.empty())
-      spec.image_token_id = find_placeholder(ids, int64_t(grids.size()) * spec.image_tokens(), spec.image_tokens(), where);
+      spec.image_token_id =
+          find_placeholder(ids, int64_t(grids.size()) * spec.image_tokens(), spec.image_tokens(), where);
     input = make_input(spec, std::move(ids), std::move(pixels), grids, where);
     if (file.contains("position_ids")) read_positions(spec, file, input.length(), input);
   }

@@ -23,15 +23,15 @@ struct Span {
 using PatchGrid = std::array<int64_t, 2>;
 
 struct ModelInput {
-  std::vector<int64_t> input_ids;      // [T], placeholders expanded to one per visual token; empty if `embeds` is given
-  std::vector<int64_t> position_ids;   // [position_axes, T]
-  int64_t position_axes = 1;           // 3: along time, row and column (M-RoPE); 1: the same along all
-  std::vector<Span> spans;             // ascending, disjoint; one a picture
+  std::vector<int64_t> input_ids;     // [T], placeholders expanded to one per visual token; empty if `embeds` is given
+  std::vector<int64_t> position_ids;  // [position_axes, T]
+  int64_t position_axes = 1;          // 3: along time, row and column (M-RoPE); 1: the same along all
+  std::vector<Span> spans;            // ascending, disjoint; one a picture
   /// As the family's processor makes them: [images, 3, image_size, image_size], or, where pictures have any size,
   /// [patches, patch_values] in blocks of merge_size x merge_size. Empty for text alone.
   std::vector<float> pixel_values;
-  int64_t images = 0;                  // pictures
-  std::vector<float> embeds;           // [T, hidden_size] instead of ids and pixels, or empty
+  int64_t images = 0;         // pictures
+  std::vector<float> embeds;  // [T, hidden_size] instead of ids and pixels, or empty
   int64_t length() const { return int64_t(position_ids.size()) / position_axes; }
   int64_t visual_tokens() const;
   int64_t text_tokens() const { return length() - visual_tokens(); }
@@ -42,18 +42,18 @@ struct ModelInput {
 /// The grids of `images` square pictures.
 std::vector<PatchGrid> square_grids(const ModelSpec& spec, int64_t images);
 
-/// Expands placeholders (one per picture, or already one per visual token), finds the spans, numbers the positions. `grids`:
-/// of each picture. UserError naming `where` when placeholders, pixels and pictures do not match, or an id lies outside the
-/// vocabulary.
+/// Expands placeholders (one per picture, or already one per visual token), finds the spans, numbers the positions.
+/// `grids`: of each picture. UserError naming `where` when placeholders, pixels and pictures do not match, or an id
+/// lies outside the vocabulary.
 ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
                       const std::vector<PatchGrid>& grids, const std::string& where);
 
-/// Fills position_ids: 0, 1, 2, ... or, with M-RoPE, a picture at base b has time b, row b + r and column b + c, and what
-/// follows goes on behind the largest.
+/// Fills position_ids: 0, 1, 2, ... or, with M-RoPE, a picture at base b has time b, row b + r and column b + c, and
+/// what follows goes on behind the largest.
 void number_positions(const ModelSpec& spec, int64_t length, ModelInput& input);
 
-/// Reads `input_ids`, `pixel_values`, `position_ids`, `image_grid_thw`, or `embeds` with `spans` and `position_ids`, from a
-/// safetensors file (the layout of `yopo trace --inputs`). UserError for anything missing or misshapen.
+/// Reads `input_ids`, `pixel_values`, `position_ids`, `image_grid_thw`, or `embeds` with `spans` and `position_ids`,
+/// from a safetensors file (the layout of `yopo trace --inputs`). UserError for anything missing or misshapen.
 ModelInput read_input(const ModelSpec& spec, const fs::path& path);
 
 /// 1 for visual positions, [T].

@@ -21,7 +21,8 @@ std::vector<int32_t> patch_places(const PatchGrid& grid, int64_t merge_size) {
 
 std::vector<PatchGrid> patch_grids(const VisionSpec& vision, const ModelInput& input) {
   std::vector<PatchGrid> grids;
-  for (const Span& span : input.spans) grids.push_back({span.rows * vision.merge_size, span.columns * vision.merge_size});
+  for (const Span& span : input.spans)
+    grids.push_back({span.rows * vision.merge_size, span.columns * vision.merge_size});
   return grids;
 }
 

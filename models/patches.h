@@ -7,22 +7,23 @@
 
 namespace yopo {
 
-/// Where a tower's patches lie: row and column of each, in the order of its rows. Blocks of merge_size x merge_size follow one
-/// another, row-major outside and inside, so that the patches of one visual token are neighbours; merge_size 1: plain order.
+/// Where a tower's patches lie: row and column of each, in the order of its rows. Blocks of merge_size x merge_size
+/// follow one another, row-major outside and inside, so that the patches of one visual token are neighbours; merge_size
+/// 1: plain order.
 std::vector<int32_t> patch_places(const PatchGrid& grid, int64_t merge_size);  // [patches, 2]
 
 /// The patch grid of each picture of an input: its spans times merge_size.
 std::vector<PatchGrid> patch_grids(const VisionSpec& vision, const ModelInput& input);
 
-/// The patches of pictures [first, first + count) of an input, [patches, patch_values], each channel-major as a convolution's
-/// weights are, in the order of patch_places.
+/// The patches of pictures [first, first + count) of an input, [patches, patch_values], each channel-major as a
+/// convolution's weights are, in the order of patch_places.
 std::vector<float> patch_rows(const VisionSpec& vision, const ModelInput& input, int64_t first, int64_t count);
 
 /// For rows in the order of patch_places: which of them comes at each place in row-major order. [patches]
 std::vector<int64_t> row_major_order(const PatchGrid& grid, int64_t merge_size);
 
-/// The order that brings the rows of a learned table of positions ([1 + patches], the class token's first) into the order of
-/// patch_places.
+/// The order that brings the rows of a learned table of positions ([1 + patches], the class token's first) into the
+/// order of patch_places.
 std::vector<int64_t> position_order(const VisionSpec& vision);
 
 }  // namespace yopo

@@ -4,8 +4,8 @@
 
 #include "core/error.h"
 #include "datasets/sample.h"
-#include "text/unicode.h"
 #include "images/processor.h"
+#include "text/unicode.h"
 
 namespace yopo {
 
@@ -79,8 +79,8 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
       int64_t count = 0;
       for (const PatchGrid& grid : one->grids) {
         require(side == 0 || (grid[0] == side && grid[1] == side),
-                "preprocessor_config.json leaves it with {} x {} patches; the vision tower takes {} x {}", grid[0], grid[1],
-                side, side);
+                "preprocessor_config.json leaves it with {} x {} patches; the vision tower takes {} x {}", grid[0],
+                grid[1], side, side);
         count += grid[0] * grid[1] / merged;
       }
       return count;

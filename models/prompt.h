@@ -1,9 +1,9 @@
 // From a question and its images to input ids.
 #pragma once
 
+#include "images/recent_pixels.h"
 #include "models/input.h"
 #include "models/prompt_template.h"
-#include "images/recent_pixels.h"
 #include "models/spec.h"
 #include "text/tokenizer.h"
 
@@ -16,9 +16,9 @@ struct Sample;
 class Processor {
  public:
   explicit Processor(const OpenModel& model, const std::string& template_name = "");
-  /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; LLaVA's original layout:
-  /// its chunked tokenising around <image>, one a picture). UserError naming `where` for what is wrong with an image or the
-  /// question, and for a prompt longer than the model's context.
+  /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; LLaVA's original
+  /// layout: its chunked tokenising around <image>, one a picture). UserError naming `where` for what is wrong with an
+  /// image or the question, and for a prompt longer than the model's context.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images, const std::string& where) const;
   /// As above, with images that lie inside a file behind those of their own.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images,

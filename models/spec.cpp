@@ -27,8 +27,8 @@ const std::vector<Family>& families() {
 
 std::string architecture_of(const Json& config, const std::string& where) {
   const Json& names = get_array(config, "architectures", where);
-  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}", where,
-          names.dump());
+  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}",
+          where, names.dump());
   return names[0].get<std::string>();
 }
 
@@ -64,7 +64,8 @@ ModelSpec read_spec(const Checkpoint& checkpoint) {
 OpenModel open_model(const fs::path& folder) {
   OpenModel model{Checkpoint::open(folder), {}};
   model.spec = read_spec(model.checkpoint);
-  if (model.spec.layout == "llava-original") model.checkpoint.supplement("mm_projector.bin", model.spec.projector_prefix);
+  if (model.spec.layout == "llava-original")
+    model.checkpoint.supplement("mm_projector.bin", model.spec.projector_prefix);
   if (!model.spec.vision_folder.empty()) {
     // A separate tower's names start with "vision_model."; the spec's prefix says where they appear once folded in.
     const std::string own = "vision_model.";

@@ -40,7 +40,7 @@ struct DecoderSpec {
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-5;
-  bool attention_bias = false;      // q, k, v carry a bias
+  bool attention_bias = false;  // q, k, v carry a bias
   bool tie_word_embeddings = false;
   RopeSpec rope;
   /// Query heads that share one KV head.
@@ -53,22 +53,23 @@ enum class NormKind { None, Layer, Rms };
 struct VisionSpec {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
-  int64_t num_hidden_layers = 0;    // as in the checkpoint
-  int64_t layers_run = 0;           // blocks whose output is the feature (vision_feature_layer -2: one fewer)
+  int64_t num_hidden_layers = 0;  // as in the checkpoint
+  int64_t layers_run = 0;         // blocks whose output is the feature (vision_feature_layer -2: one fewer)
   int64_t num_attention_heads = 0;
-  int64_t image_size = 0;           // pixels of a square picture's side; 0: any multiple of patch_size * merge_size
+  int64_t image_size = 0;  // pixels of a square picture's side; 0: any multiple of patch_size * merge_size
   int64_t patch_size = 0;
   int64_t temporal_patch_size = 1;  // frames in a patch
   int64_t merge_size = 1;           // merge_size^2 patches become one visual token
   double layer_norm_eps = 1e-5;     // of every norm in the tower
   Activation hidden_act = Activation::QuickGelu;
   NormKind norm = NormKind::Layer;  // of the blocks; Rms has no bias
-  bool learned_positions = true;    // a class token, dropped at the end, and a table of positions; else rotary by row and column
-  bool pre_norm = true;             // a LayerNorm between the embeddings and the blocks
+  bool learned_positions =
+      true;              // a class token, dropped at the end, and a table of positions; else rotary by row and column
+  bool pre_norm = true;  // a LayerNorm between the embeddings and the blocks
   bool patch_bias = false;
   bool qkv_bias = true;
-  bool qk_norm = false;             // RMSNorm of q and k over all heads together
-  bool layer_scale = false;         // a factor per channel on what a block adds
+  bool qk_norm = false;      // RMSNorm of q and k over all heads together
+  bool layer_scale = false;  // a factor per channel on what a block adds
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   /// Numbers of a patch: channels, frames, rows, columns.
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
@@ -86,31 +87,31 @@ struct ProjectorSpec {
   bool norm_patches = false;  // LayerNorm of each patch before merge_size^2 of them are joined
   bool norm_merged = false;   // LayerNorm of the joined row
   double norm_eps = 1e-5;
-  int64_t inner_size = 0;     // rows of the first layer
+  int64_t inner_size = 0;  // rows of the first layer
 };
 
 struct TensorName;
 
 /// The model as a whole. `layout` says how its tensors are named; models/tensors.h lists them.
 struct ModelSpec {
-  std::string family;                  // "llava", "qwen2_vl", "internvl2"
-  std::string layout;                  // "llava-hf" | "llava-hf-4.52" | "llava-original" | "qwen2-vl" | ...
-  std::string architecture;            // config.json: architectures[0]
+  std::string family;        // "llava", "qwen2_vl", "internvl2"
+  std::string layout;        // "llava-hf" | "llava-hf-4.52" | "llava-original" | "qwen2-vl" | ...
+  std::string architecture;  // config.json: architectures[0]
   std::string model_type;
   DecoderSpec text;
   VisionSpec vision;
   ProjectorSpec projector;
   ImageSpec image;
-  std::string chat_template;           // of models/prompt.h; empty: the checkpoint's files say
-  int64_t image_token_id = 0;          // 32000, or -200 in the original layout; -1: only the tokenizer knows (InternVL2)
-  bool expanded_placeholders = true;   // one placeholder per visual token (llava-hf) or one per image (original)
-  DType dtype = DType::F32;            // of the language model's weights as stored
+  std::string chat_template;          // of models/prompt.h; empty: the checkpoint's files say
+  int64_t image_token_id = 0;         // 32000, or -200 in the original layout; -1: only the tokenizer knows (InternVL2)
+  bool expanded_placeholders = true;  // one placeholder per visual token (llava-hf) or one per image (original)
+  DType dtype = DType::F32;           // of the language model's weights as stored
   const std::vector<TensorName>* names = nullptr;  // of the layout: a table that lives as long as the program
-  std::string decoder_prefix;          // "language_model.model."
-  std::string head_prefix;             // "language_model."
-  std::string vision_prefix;           // "vision_tower.vision_model."
-  std::string projector_prefix;        // "multi_modal_projector."
-  fs::path vision_folder;              // original layout: the tower's own checkpoint; empty otherwise
+  std::string decoder_prefix;                      // "language_model.model."
+  std::string head_prefix;                         // "language_model."
+  std::string vision_prefix;                       // "vision_tower.vision_model."
+  std::string projector_prefix;                    // "multi_modal_projector."
+  fs::path vision_folder;                          // original layout: the tower's own checkpoint; empty otherwise
   std::vector<int64_t> eos_token_ids;
   int64_t bos_token_id = 1;
   int64_t pad_token_id = 0;
@@ -127,9 +128,10 @@ struct ModelSpec {
   int64_t nominal_grid() const { return token_grid() > 0 ? token_grid() : 24; }
 };
 
-/// Reads the spec of a checkpoint. UserError for an architecture we do not know (naming those we do), a missing or absurd
-/// size, and a config that contradicts itself. In the original layout the tower is looked for at `mm_vision_tower`
-/// (relative to the checkpoint or its parent, never absolute or outside), or embedded in the checkpoint.
+/// Reads the spec of a checkpoint. UserError for an architecture we do not know (naming those we do), a missing or
+/// absurd size, and a config that contradicts itself. In the original layout the tower is looked for at
+/// `mm_vision_tower` (relative to the checkpoint or its parent, never absolute or outside), or embedded in the
+/// checkpoint.
 ModelSpec read_spec(const Checkpoint& checkpoint);
 
 /// The spec of a bare config.json (for bench and dry runs: no weights, no tower folder needed).

@@ -73,9 +73,10 @@ void add_decoder(const ModelSpec& spec, Builder& to) {
     to.add_together(p, l, {{Role::Q, Axis::QueryHeads}, {Role::K, Axis::KeyValueHeads}, {Role::V, Axis::KeyValueHeads}},
                     {query_rows, kv_rows, kv_rows}, {C}, KV);
     if (s.attention_bias)
-      to.add_together(p, l,
-                      {{Role::QBias, Axis::QueryHeads}, {Role::KBias, Axis::KeyValueHeads}, {Role::VBias, Axis::KeyValueHeads}},
-                      {query_rows, kv_rows, kv_rows}, {}, KV);
+      to.add_together(
+          p, l,
+          {{Role::QBias, Axis::QueryHeads}, {Role::KBias, Axis::KeyValueHeads}, {Role::VBias, Axis::KeyValueHeads}},
+          {query_rows, kv_rows, kv_rows}, {}, KV);
     to.add(p, l, Role::O, {C, query_rows}, Axis::Fixed, Axis::QueryHeads);
     to.add(p, l, Role::PostNorm, {C});
     to.add_together(p, l, {{Role::Gate, Axis::Neurons}, {Role::Up, Axis::Neurons}}, {F, F}, {C}, 1);
@@ -89,13 +90,15 @@ void add_vision(const ModelSpec& spec, Builder& to) {
   const VisionSpec& v = spec.vision;
   const int64_t E = v.hidden_size, F = v.intermediate_size, P = v.patch_size;
   const std::string& p = spec.vision_prefix;
-  const auto pair = [&](int64_t layer, Role weight, Role bias, const std::vector<int64_t>& shape, bool with_bias = true) {
+  const auto pair = [&](int64_t layer, Role weight, Role bias, const std::vector<int64_t>& shape,
+                        bool with_bias = true) {
     to.add(p, layer, weight, shape);
     if (with_bias) to.add(p, layer, bias, {shape[0]});
   };
   if (v.learned_positions) to.add(p, -1, Role::ClassEmbed, {E});
   to.add(p, -1, Role::PatchEmbed,
-         v.temporal_patch_size > 1 ? std::vector<int64_t>{E, 3, v.temporal_patch_size, P, P} : std::vector<int64_t>{E, 3, P, P});
+         v.temporal_patch_size > 1 ? std::vector<int64_t>{E, 3, v.temporal_patch_size, P, P}
+                                   : std::vector<int64_t>{E, 3, P, P});
   if (v.patch_bias) to.add(p, -1, Role::PatchBias, {E});
   if (v.learned_positions) to.add(p, -1, Role::PositionEmbed, {v.positions(v.grid() * v.grid()), E});
   if (v.pre_norm) pair(-1, Role::PreNorm, Role::PreNormBias, {E});

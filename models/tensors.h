@@ -1,5 +1,5 @@
-// One tensor table a model: role, layer, name, shape and what orders its rows and columns. It drives load, reorder, export
-// and their tests.
+// One tensor table a model: role, layer, name, shape and what orders its rows and columns. It drives load, reorder,
+// export and their tests.
 #pragma once
 
 #include <string>
@@ -11,13 +11,55 @@ namespace yopo {
 
 enum class Role {
   // language model
-  EmbedTokens, LmHead, FinalNorm, InputNorm, PostNorm, Q, K, V, QBias, KBias, VBias, O, Gate, Up, Down,
+  EmbedTokens,
+  LmHead,
+  FinalNorm,
+  InputNorm,
+  PostNorm,
+  Q,
+  K,
+  V,
+  QBias,
+  KBias,
+  VBias,
+  O,
+  Gate,
+  Up,
+  Down,
   // vision tower
-  PatchEmbed, PatchBias, ClassEmbed, PositionEmbed, PreNorm, PreNormBias, Norm1, Norm1Bias, Norm2, Norm2Bias,
-  VisionQ, VisionK, VisionV, VisionO, VisionQBias, VisionKBias, VisionVBias, VisionOBias, QNorm, KNorm, Scale1, Scale2,
-  Fc1, Fc1Bias, Fc2, Fc2Bias,
+  PatchEmbed,
+  PatchBias,
+  ClassEmbed,
+  PositionEmbed,
+  PreNorm,
+  PreNormBias,
+  Norm1,
+  Norm1Bias,
+  Norm2,
+  Norm2Bias,
+  VisionQ,
+  VisionK,
+  VisionV,
+  VisionO,
+  VisionQBias,
+  VisionKBias,
+  VisionVBias,
+  VisionOBias,
+  QNorm,
+  KNorm,
+  Scale1,
+  Scale2,
+  Fc1,
+  Fc1Bias,
+  Fc2,
+  Fc2Bias,
   // projector
-  ProjectNorm, ProjectNormBias, Project1, Project1Bias, Project2, Project2Bias,
+  ProjectNorm,
+  ProjectNormBias,
+  Project1,
+  Project1Bias,
+  Project2,
+  Project2Bias,
 };
 
 /// What a dimension of a tensor enumerates, hence which permutation export applies to it.
@@ -33,9 +75,9 @@ enum class Fused {
 /// Where a layout keeps a role. A family is such a table and the function that reads its config.
 struct TensorName {
   Role role;
-  const char* name;         // behind the prefix; "{}" is the layer
+  const char* name;  // behind the prefix; "{}" is the layer
   Fused fused = Fused::No;
-  int leading_ones = 0;     // dimensions of size 1 that the stored shape has in front
+  int leading_ones = 0;  // dimensions of size 1 that the stored shape has in front
 };
 
 /// The rows of a stored tensor that belong to one role: runs of `run` rows, `stride` rows apart, from row `first` on.
@@ -48,11 +90,11 @@ struct RowPart {
 
 struct TensorSlot {
   Role role;
-  int64_t layer;                // decoder or vision layer; -1 where there is none
-  std::string name;             // in the checkpoint
-  std::vector<int64_t> shape;   // the role's own
-  Axis rows = Axis::Fixed;      // dimension 0
-  Axis columns = Axis::Fixed;   // dimension 1
+  int64_t layer;               // decoder or vision layer; -1 where there is none
+  std::string name;            // in the checkpoint
+  std::vector<int64_t> shape;  // the role's own
+  Axis rows = Axis::Fixed;     // dimension 0
+  Axis columns = Axis::Fixed;  // dimension 1
   RowPart part = {};
   std::vector<int64_t> stored;  // shape of the tensor in the checkpoint
 };
@@ -71,8 +113,8 @@ struct StoredTensor {
 };
 std::vector<StoredTensor> stored_tensors(const ModelSpec& spec);
 
-/// UserError naming the tensor, expected and found for the first slot that the checkpoint lacks or holds in another shape
-/// or in a type that is no float.
+/// UserError naming the tensor, expected and found for the first slot that the checkpoint lacks or holds in another
+/// shape or in a type that is no float.
 void check_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& table);
 
 }  // namespace yopo

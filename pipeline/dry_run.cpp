@@ -2,10 +2,10 @@
 
 #include <cmath>
 
-#include "plans/cost.h"
 #include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "models/tensors.h"
+#include "plans/cost.h"
 
 namespace yopo {
 
@@ -64,23 +64,26 @@ Json dry_run(const Recipe& recipe) {
   for (const StoredTensor& tensor : stored_tensors(spec)) parameters += element_count(tensor.shape, tensor.name);
   const double paper_dense = paper_flops(dense, text, grid * grid, grid, grid);
   const double paper_plan = paper_flops(estimate.plan, text, grid * grid, grid, grid);
-  const double exact_dense = visual_cost(dense, text, shape).flops(), exact_plan = visual_cost(estimate.plan, text, shape).flops();
+  const double exact_dense = visual_cost(dense, text, shape).flops(),
+               exact_plan = visual_cost(estimate.plan, text, shape).flops();
   const int64_t S = recipe.calibration ? recipe.calibration->dataset.samples : 0;
-  const double statistics =
-      8.0 * double(text.num_hidden_layers) * (double(S) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
+  const double statistics = 8.0 * double(text.num_hidden_layers) *
+                            (double(S) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
   const double stored = double(parameters) * 2, computed = double(parameters) * (recipe.dtype == "bf16" ? 2 : 4);
   // Calibration holds the weights, one block of attention rows and a layer's activations.
-  const double activations = 4.0 * double(shape.length) * (8.0 * double(text.hidden_size) + 3.0 * double(text.intermediate_size));
-  return {
-      {"settings", recipe.resolved()},
-      {"parameters", parameters},
-      {"plan_known", estimate.exact},
-      {"visual_tokens", grid * grid},
-      {"flops", {{"paper", {{"dense", paper_dense}, {"pruned", paper_plan}, {"fraction", paper_plan / paper_dense}}},
-                 {"exact", {{"dense", exact_dense}, {"pruned", exact_plan}, {"fraction", exact_plan / exact_dense}}}}},
-      {"kv_bytes", {{"dense", kv_bytes(dense, text, shape, 0, 2)}, {"pruned", kv_bytes(estimate.plan, text, shape, 0, 2)}}},
-      {"memory_bytes", {{"calibrate", computed + activations}, {"verify", 2 * computed + activations}}},
-      {"disk_bytes", {{"statistics", statistics}, {"pruned", stored}}}};
+  const double activations =
+      4.0 * double(shape.length) * (8.0 * double(text.hidden_size) + 3.0 * double(text.intermediate_size));
+  return {{"settings", recipe.resolved()},
+          {"parameters", parameters},
+          {"plan_known", estimate.exact},
+          {"visual_tokens", grid * grid},
+          {"flops",
+           {{"paper", {{"dense", paper_dense}, {"pruned", paper_plan}, {"fraction", paper_plan / paper_dense}}},
+            {"exact", {{"dense", exact_dense}, {"pruned", exact_plan}, {"fraction", exact_plan / exact_dense}}}}},
+          {"kv_bytes",
+           {{"dense", kv_bytes(dense, text, shape, 0, 2)}, {"pruned", kv_bytes(estimate.plan, text, shape, 0, 2)}}},
+          {"memory_bytes", {{"calibrate", computed + activations}, {"verify", 2 * computed + activations}}},
+          {"disk_bytes", {{"statistics", statistics}, {"pruned", stored}}}};
 }
 
 std::string dry_run_text(const Json& dry_run) {
@@ -88,8 +91,9 @@ std::string dry_run_text(const Json& dry_run) {
   const auto size = [&](const char* pointer) { return size_text(number(pointer)); };
   std::string text = dry_run["settings"].get<std::string>() + "\n";
   text += fmt::format("parameters           {:.3f} billion\n", number("/parameters") / 1e9);
-  text += fmt::format("visual FLOPs, paper  {:.3f} T dense, {:.3f} T pruned ({:.1f} %)\n", number("/flops/paper/dense") / 1e12,
-                      number("/flops/paper/pruned") / 1e12, 100 * number("/flops/paper/fraction"));
+  text += fmt::format("visual FLOPs, paper  {:.3f} T dense, {:.3f} T pruned ({:.1f} %)\n",
+                      number("/flops/paper/dense") / 1e12, number("/flops/paper/pruned") / 1e12,
+                      100 * number("/flops/paper/fraction"));
   text += fmt::format("visual FLOPs, exact  {:.3f} T dense, {:.3f} T pruned ({:.1f} %), one image and 64 text tokens\n",
                       number("/flops/exact/dense") / 1e12, number("/flops/exact/pruned") / 1e12,
                       100 * number("/flops/exact/fraction"));
@@ -98,8 +102,8 @@ std::string dry_run_text(const Json& dry_run) {
   text += fmt::format("KV cache, 16 bit     {} dense, {} pruned\n", size("/kv_bytes/dense"), size("/kv_bytes/pruned"));
   text += fmt::format("memory               about {} to calibrate, {} to verify\n", size("/memory_bytes/calibrate"),
                       size("/memory_bytes/verify"));
-  text += fmt::format("disk                 about {} for the pruned checkpoint, {} for the statistics\n", size("/disk_bytes/pruned"),
-                      size("/disk_bytes/statistics"));
+  text += fmt::format("disk                 about {} for the pruned checkpoint, {} for the statistics\n",
+                      size("/disk_bytes/pruned"), size("/disk_bytes/statistics"));
   return text;
 }
 

@@ -1,14 +1,14 @@
 // What a recipe would do and need, without doing it.
 #pragma once
 
-#include "plans/plan.h"
-#include "pipeline/recipe.h"
 #include "models/spec.h"
+#include "pipeline/recipe.h"
+#include "plans/plan.h"
 
 namespace yopo {
 
-/// A plan of the recipe's sizes with no statistics: keep numbers applied to the first heads and neurons. Heads chosen by
-/// threshold are only known after calibration; they count as all kept and `exact` becomes false.
+/// A plan of the recipe's sizes with no statistics: keep numbers applied to the first heads and neurons. Heads chosen
+/// by threshold are only known after calibration; they count as all kept and `exact` becomes false.
 struct PlanEstimate {
   Plan plan;
   bool exact = true;

@@ -146,7 +146,8 @@ EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
   if (const auto* samples = node.find("samples"))
     options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
-  if (const auto* protocol = node.find("protocol")) options.protocol = choice(*protocol, "protocol", {"llava", "lmms", "plain"});
+  if (const auto* protocol = node.find("protocol"))
+    options.protocol = choice(*protocol, "protocol", {"llava", "lmms", "plain"});
   if (const auto* rule = node.find("rule")) options.rule = choice(*rule, "rule", {"letter", "vlmevalkit", "lmms"});
   return options;
 }

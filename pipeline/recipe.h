@@ -15,15 +15,15 @@
 namespace yopo {
 
 struct Recipe {
-  fs::path file;                    // where it came from, for messages
+  fs::path file;  // where it came from, for messages
   fs::path model;
-  std::string dtype = "auto";       // auto | fp32 | bf16 | fp16
-  std::string device = "auto";      // auto | cpu | cuda
+  std::string dtype = "auto";   // auto | fp32 | bf16 | fp16
+  std::string device = "auto";  // auto | cpu | cuda
   uint64_t seed = 0;
   fs::path output;
   std::optional<CalibrationOptions> calibration;
   std::optional<PlanOptions> plan;
-  uint64_t shard_size = 5'000'000'000;   // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
+  uint64_t shard_size = 5'000'000'000;  // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
   int64_t verify_samples = 16;
   std::vector<EvaluateOptions> evaluate;
   /// The resolved recipe as YAML text with all defaults written out (for --dry-run and provenance). Deterministic.
@@ -31,8 +31,8 @@ struct Recipe {
 };
 
 /// Reads a recipe, then applies overrides "a.b=c" (c parsed as YAML; a list index as `evaluate.0.benchmark`).
-/// Relative paths stay relative to the working directory. UserError "file:line:column: ..." for syntax errors, unknown keys
-/// (with the nearest known one), wrong types, values out of range, missing required keys, duplicate keys, aliases
+/// Relative paths stay relative to the working directory. UserError "file:line:column: ..." for syntax errors, unknown
+/// keys (with the nearest known one), wrong types, values out of range, missing required keys, duplicate keys, aliases
 /// (never expanded: hostile), and nesting past 32 levels.
 Recipe read_recipe(const fs::path& path, const std::vector<std::string>& overrides = {});
 /// The same from text (for tests and the fuzz target); `where` stands for the file.

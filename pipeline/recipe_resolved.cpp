@@ -80,11 +80,11 @@ std::string Recipe::resolved() const {
   out += fmt::format("export: {{shard_size: {}}}\nverify: {{samples: {}}}\n", shard_size, verify_samples);
   if (!evaluate.empty()) out += "evaluate:\n";
   for (const EvaluateOptions& run : evaluate)
-    out += fmt::format("  - {{benchmark: {}{}{}{}, samples: {}, batch_size: {}, max_new_tokens: {}{}{}}}\n", run.benchmark,
-                       path_field("questions", run.dataset.questions), path_field("images", run.dataset.images),
-                       path_field("annotations", run.dataset.annotations), run.dataset.samples, run.batch_size,
-                       run.max_new_tokens, run.protocol.empty() ? "" : ", protocol: " + run.protocol,
-                       run.rule.empty() ? "" : ", rule: " + run.rule);
+    out += fmt::format(
+        "  - {{benchmark: {}{}{}{}, samples: {}, batch_size: {}, max_new_tokens: {}{}{}}}\n", run.benchmark,
+        path_field("questions", run.dataset.questions), path_field("images", run.dataset.images),
+        path_field("annotations", run.dataset.annotations), run.dataset.samples, run.batch_size, run.max_new_tokens,
+        run.protocol.empty() ? "" : ", protocol: " + run.protocol, run.rule.empty() ? "" : ", rule: " + run.rule);
   return out;
 }
 

@@ -9,10 +9,10 @@
 #include <sstream>
 
 #include "compress/make_plan.h"
-#include "plans/pruned_config.h"
-#include "formats/npy.h"
 #include "core/progress.h"
 #include "exporters/export.h"
+#include "formats/npy.h"
+#include "plans/pruned_config.h"
 #include "runtime/device.h"
 
 namespace yopo {
@@ -38,16 +38,25 @@ void check_same_recipe(const fs::path& file, const std::string& resolved) {
     if (!more_new) is = "(nothing)";
     if (was != is || (!more_old && !more_new)) break;
   }
-  fail("{}: this folder belongs to another recipe: it was '{}' and is now '{}'; choose another output, or remove the folder "
-       "(its stats.h5 may be copied into the new one to spare the calibration)",
-       file.parent_path().string(), was, is);
+  fail(
+      "{}: this folder belongs to another recipe: it was '{}' and is now '{}'; choose another output, or remove the "
+      "folder "
+      "(its stats.h5 may be copied into the new one to spare the calibration)",
+      file.parent_path().string(), was, is);
 }
 
 }  // namespace
 
 OutputFiles output_files(const fs::path& folder) {
-  return {folder,         folder / "recipe.yaml", folder / "stats.h5",  folder / "headmask.npy", folder / "plan.json",
-          folder / "pruned", folder / "verify.json", folder / "eval.json", folder / "answers"};
+  return {folder,
+          folder / "recipe.yaml",
+          folder / "stats.h5",
+          folder / "headmask.npy",
+          folder / "plan.json",
+          folder / "pruned",
+          folder / "verify.json",
+          folder / "eval.json",
+          folder / "answers"};
 }
 
 OutputFolder::OutputFolder(const Recipe& recipe) : files_(output_files(recipe.output)) {
@@ -92,7 +101,8 @@ runtime::Options engine_options(const RunSettings& settings, const std::string& 
   return options;
 }
 
-Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings, const fs::path& output) {
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
+                           const fs::path& output) {
   require(recipe.calibration.has_value(), "{}: the recipe has no section calibration", recipe.file.string());
   CalibrationRun run;
   run.dtype = recipe.dtype;
@@ -108,8 +118,8 @@ Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& 
   Plan plan = make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   if (fs::exists(files.plan)) {
     require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
-            "{}: another plan is there already; choose another output or remove it together with {}", files.plan.string(),
-            files.pruned.string());
+            "{}: another plan is there already; choose another output or remove it together with {}",
+            files.plan.string(), files.pruned.string());
   } else {
     write_plan(files.plan, plan);
   }
@@ -126,9 +136,12 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   options.memory = run.memory;
   options.device = run.device;
   std::vector<Sample> samples;
-  if (recipe.calibration) samples = read_samples(recipe.calibration->dataset);
-  else if (!recipe.evaluate.empty()) samples = *open_benchmark(recipe.evaluate.front(), true).samples;
-  else fail("{}: verify needs samples: give calibration.dataset or evaluate", recipe.file.string());
+  if (recipe.calibration)
+    samples = read_samples(recipe.calibration->dataset);
+  else if (!recipe.evaluate.empty())
+    samples = *open_benchmark(recipe.evaluate.front(), true).samples;
+  else
+    fail("{}: verify needs samples: give calibration.dataset or evaluate", recipe.file.string());
   options.samples = choose_samples(std::move(samples), recipe.verify_samples, recipe.seed);
   const VerifyResult result = verify(pruned, options);
   write_json(files.verify, verify_to_json(result));
@@ -154,14 +167,16 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   Fingerprint key;
   key.add(model.checkpoint.fingerprint()).add(plan_to_json(plan).dump());
   key.add(dataset_fingerprint(*benchmark.samples));
-  key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens, short_name(engine.dtype())));
+  key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens,
+                      short_name(engine.dtype())));
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
   return evaluate(engine, processor, benchmark, evaluation);
 }
 
-std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files) {
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
+                                             const OutputFiles& files) {
   const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
   const OpenModel original = open_model(recipe.model), pruned = open_model(files.pruned);
   const Plan plan = choose_plan(pruned, false, {});
@@ -170,7 +185,8 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
     const EvaluateOptions& options = recipe.evaluate[i];
     // The same benchmark may be asked more than once (other questions): each entry keeps its own answers.
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
-    results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), run, folder));
+    results.push_back(
+        evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), run, folder));
     results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), run, folder));
   }
   write_json(files.eval, evaluation_to_json(results));

@@ -4,10 +4,10 @@
 #include <optional>
 
 #include "calibration/calibrate.h"
-#include "plans/plan.h"
-#include "pipeline/recipe.h"
 #include "evaluation/evaluate.h"
 #include "evaluation/verify.h"
+#include "pipeline/recipe.h"
+#include "plans/plan.h"
 
 namespace yopo {
 
@@ -43,15 +43,18 @@ std::string resolve_device(const std::string& device);
 /// How an engine runs under these settings.
 runtime::Options engine_options(const RunSettings& settings, const std::string& dtype, const std::string& device);
 
-Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings, const fs::path& output);
+Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
+                           const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
 VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files);
 /// Dense and pruned on every benchmark of the recipe; eval.json.
-std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files);
+std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
+                                             const OutputFiles& files);
 
 /// The journal of a benchmark's answers in `answers_folder`.
-fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard = {});
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned,
+                      const Shard& shard = {});
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,

@@ -13,8 +13,8 @@ int64_t near_pairs(int64_t n, int64_t radius) {
   return n * (2 * r + 1) - r * (r + 1);
 }
 
-/// (query, key) pairs of a rows x columns grid within the window; a causal one keeps j <= i in row-major order, which is
-/// half of the symmetric pairs and the diagonal.
+/// (query, key) pairs of a rows x columns grid within the window; a causal one keeps j <= i in row-major order, which
+/// is half of the symmetric pairs and the diagonal.
 int64_t window_pairs(int64_t rows, int64_t columns, int64_t size, bool causal) {
   const int64_t radius = (size - 1) / 2;
   const int64_t all = near_pairs(rows, radius) * near_pairs(columns, radius);
@@ -114,10 +114,12 @@ Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& 
   Cost cost;
   for (int64_t layer = 0; layer < plan.layers(); ++layer) {
     const LayerCounts counts = layer_counts(plan, spec, layer);
-    cost.projections += hidden * width * (text * (2 * heads + 2 * kv_heads) +
-                                          visual * (2 * double(counts.updated) + 2 * double(counts.kv_heads)));
-    cost.attention += 2 * width * (heads * double(pairs.text_text) + double(counts.kept) * double(pairs.text_visual) +
-                                   double(counts.updated) * double(pairs.visual_text + pairs.visual_visual));
+    cost.projections +=
+        hidden * width *
+        (text * (2 * heads + 2 * kv_heads) + visual * (2 * double(counts.updated) + 2 * double(counts.kv_heads)));
+    cost.attention += 2 * width *
+                      (heads * double(pairs.text_text) + double(counts.kept) * double(pairs.text_visual) +
+                       double(counts.updated) * double(pairs.visual_text + pairs.visual_visual));
     cost.ffn += 3 * hidden * (text * double(spec.intermediate_size) + visual * double(counts.neurons));
   }
   cost.head = double(logit_rows) * hidden * double(spec.vocab_size);
@@ -127,7 +129,8 @@ Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& 
 Cost visual_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt) {
   const Cost whole = prefill_cost(plan, spec, prompt);
   const Cost text = prefill_cost(plan, spec, {prompt.length - visual_tokens(prompt), {}});
-  return {whole.projections - text.projections, whole.attention - text.attention, whole.ffn - text.ffn, whole.head - text.head};
+  return {whole.projections - text.projections, whole.attention - text.attention, whole.ffn - text.ffn,
+          whole.head - text.head};
 }
 
 Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated) {
@@ -144,7 +147,8 @@ Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
   return cost;
 }
 
-int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated, int64_t element_size) {
+int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated,
+                 int64_t element_size) {
   const int64_t visual = visual_tokens(prompt), text = prompt.length - visual + generated;
   int64_t entries = 0;
   for (int64_t layer = 0; layer < plan.layers(); ++layer)

@@ -4,17 +4,19 @@
 #include <cstdint>
 #include <vector>
 
-#include "plans/plan.h"
 #include "models/input.h"
+#include "plans/plan.h"
 
 namespace yopo {
 
 /// Convention `paper`: visual tokens in the language model only. Dense: 2 L (4 n d^2 + 2 n^2 d + 3 n d m) with n visual
-/// tokens (arXiv 2410.06169, section 3). Pruned, per layer below visual_layers, with k kept and u updated heads of H and F
-/// kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F), where s is the share of the n^2 visual pairs that lie
-/// within the window on this grid, borders counted as they are and causality not counted (neither is it when dense).
-/// 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5 window give 28.5% of LLaVA-1.5-7B, the paper's figure.
-double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows, int64_t grid_columns);
+/// tokens (arXiv 2410.06169, section 3). Pruned, per layer below visual_layers, with k kept and u updated heads of H
+/// and F kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F), where s is the share of the n^2 visual pairs
+/// that lie within the window on this grid, borders counted as they are and causality not counted (neither is it when
+/// dense). 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5 window give 28.5% of LLaVA-1.5-7B, the paper's
+/// figure.
+double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows,
+                   int64_t grid_columns);
 
 /// Where the tokens of a prompt are: all that exact accounting needs.
 struct PromptShape {
@@ -39,7 +41,7 @@ struct Cost {
   double projections = 0;  // q, k, v, o
   double attention = 0;    // scores and weighted values
   double ffn = 0;
-  double head = 0;         // lm_head
+  double head = 0;  // lm_head
   double macs() const { return projections + attention + ffn + head; }
   double flops() const { return 2 * macs(); }
   Cost& operator+=(const Cost& other);
@@ -48,8 +50,8 @@ struct Cost {
 
 /// Convention `exact`: prefill of one prompt with logits of its last row (or of `logit_rows` rows).
 /// Per layer below visual_layers, with N visual and M text rows, U updated heads, G KV heads with a kept query head,
-/// F neurons: projections M C D (2 H + 2 KV) + N C D (2 U + 2 G); attention 2 D (pairs of every head); ffn 3 C (M I + N F).
-/// Above: text only.
+/// F neurons: projections M C D (2 H + 2 KV) + N C D (2 U + 2 G); attention 2 D (pairs of every head); ffn 3 C (M I + N
+/// F). Above: text only.
 Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows = 1);
 /// The part of prefill_cost that visual tokens cause: prefill_cost(plan, prompt) less that of the same text alone.
 Cost visual_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt);
@@ -57,9 +59,10 @@ Cost visual_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
 Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated);
 
 /// KV-cache entries (key and value of one KV head for one token count as 2 head_dim elements) times `element_size`:
-/// every text (and generated) token in all layers and KV heads; a visual token in layers below visual_layers for KV heads
-/// with a kept query head.
-int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated, int64_t element_size);
+/// every text (and generated) token in all layers and KV heads; a visual token in layers below visual_layers for KV
+/// heads with a kept query head.
+int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated,
+                 int64_t element_size);
 /// The KV-head flags [L][KV] that hold visual keys.
 HeadMask visual_kv_heads(const Plan& plan, const DecoderSpec& spec);
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "plans/layered_json.h"
 #include "core/error.h"
+#include "plans/layered_json.h"
 
 namespace yopo {
 namespace {

@@ -11,8 +11,8 @@
 
 namespace yopo {
 
-/// What a dropped (query, visual key) pair does: leaves the softmax (Skip, what the runtime computes), or is zeroed after
-/// it as the published simulations do (FORMATS.md, section 5).
+/// What a dropped (query, visual key) pair does: leaves the softmax (Skip, what the runtime computes), or is zeroed
+/// after it as the published simulations do (FORMATS.md, section 5).
 enum class Semantics { Skip, Llava, Qwen2Vl };
 std::string_view name_of(Semantics semantics);  // "skip", "llava", "qwen2_vl"
 /// UserError naming `where` and the nearest known name.
@@ -49,11 +49,12 @@ struct Plan {
 Plan dense_plan(const DecoderSpec& spec);
 bool is_dense(const Plan& plan, const DecoderSpec& spec);
 
-/// UserError naming `where`, the layer and both sizes for a plan that does not fit the model: layer or head counts, neuron
-/// indices out of range or unsorted, updates outside heads, an even window, visual_layers out of range.
+/// UserError naming `where`, the layer and both sizes for a plan that does not fit the model: layer or head counts,
+/// neuron indices out of range or unsorted, updates outside heads, an even window, visual_layers out of range.
 void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& where);
 
-/// Strict: unknown keys, wrong types and other versions are UserErrors. Does not know the model; follow with check_plan.
+/// Strict: unknown keys, wrong types and other versions are UserErrors. Does not know the model; follow with
+/// check_plan.
 Plan plan_from_json(const Json& json, const std::string& where);
 Json plan_to_json(const Plan& plan);
 Plan read_plan(const fs::path& path);

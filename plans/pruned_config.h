@@ -24,8 +24,8 @@ struct LayerOrder {
   std::vector<int64_t> neurons;   // [intermediate_size]
   bool identity() const;
 };
-/// Updated heads before only-read before dropped; with grouped-query attention whole KV groups by how many of their heads
-/// are updated, then kept, then heads inside each group; kept neurons first. Stable: ties keep their old order.
+/// Updated heads before only-read before dropped; with grouped-query attention whole KV groups by how many of their
+/// heads are updated, then kept, then heads inside each group; kept neurons first. Stable: ties keep their old order.
 std::vector<LayerOrder> orders_of(const Plan& plan, const DecoderSpec& spec);
 
 /// The same plan seen in the new order (its sets become prefixes).

@@ -1,15 +1,15 @@
 // Which keys a query row reads under a plan, for one block of query rows at a time. No Torch: plain bytes.
 //
-// docs/architecture.md defines the published variants. Nothing here ever holds tokens x tokens numbers: the caller asks for
-// `rows` x `keys` of one sample and one layer.
+// docs/architecture.md defines the published variants. Nothing here ever holds tokens x tokens numbers: the caller asks
+// for `rows` x `keys` of one sample and one layer.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "plans/plan.h"
 #include "models/input.h"
+#include "plans/plan.h"
 #include "reference/engine.h"
 
 namespace yopo {

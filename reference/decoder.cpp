@@ -113,7 +113,8 @@ DecoderPass::DecoderPass(const DecoderSpec& spec, const at::Tensor& embeds, cons
 void DecoderPass::layer(int64_t layer, const LayerWeights& w, const LayerRule& rule) {
   const Observer* observer = pass_.observer;
   const at::Tensor before = x_;
-  x_ = x_ + self_attention(layer, spec_, w, rule, rms_norm(x_, w.input_norm, spec_.rms_norm_eps), rotation_, visual_, pass_);
+  x_ = x_ +
+       self_attention(layer, spec_, w, rule, rms_norm(x_, w.input_norm, spec_.rms_norm_eps), rotation_, visual_, pass_);
   const at::Tensor normed = rms_norm(x_, w.post_norm, spec_.rms_norm_eps);
   at::Tensor activation = at::silu(at::linear(normed, w.gate)) * at::linear(normed, w.up);
   if (rule.lost_neurons.defined() && any_visual_)

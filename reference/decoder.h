@@ -56,18 +56,19 @@ struct NewPositions {
   int64_t axes = 1;          // as ModelInput::position_axes
 };
 
-/// One pass over new rows: prefill, or decoding behind earlier passes, each of which goes through a layer before this one does.
+/// One pass over new rows: prefill, or decoding behind earlier passes, each of which goes through a layer before this
+/// one does.
 struct Pass {
   const std::vector<SampleLayout>& samples;    // [B]
   const std::vector<NewPositions>& positions;  // [B]
   KvCache* cache = nullptr;                    // read and extended; null: a prefill that keeps nothing
   const Observer* observer = nullptr;
-  int64_t past = 0;                            // rows of the passes before it: the cache's length in a layer they have left
+  int64_t past = 0;  // rows of the passes before it: the cache's length in a layer they have left
 };
 
-/// A pass that goes from layer to layer, so that several passes can share a layer's weights while they are there. Attention
-/// is explicit and streamed over blocks of query rows (scores of one block at a time), or fused where the layer is dense and
-/// nobody looks. Formulas: LLaMA (Touvron et al., arXiv 2302.13971); masks: docs/architecture.md.
+/// A pass that goes from layer to layer, so that several passes can share a layer's weights while they are there.
+/// Attention is explicit and streamed over blocks of query rows (scores of one block at a time), or fused where the
+/// layer is dense and nobody looks. Formulas: LLaMA (Touvron et al., arXiv 2302.13971); masks: docs/architecture.md.
 class DecoderPass {
  public:
   /// `embeds` [B, T, C]. What `pass` refers to must outlive this.
@@ -80,10 +81,10 @@ class DecoderPass {
  private:
   DecoderSpec spec_;
   Pass pass_;
-  Rotation rotation_;       // [B, 1, T, D / 2]
-  at::Tensor visual_;       // bool [B, past + T]
-  at::Tensor own_visual_;   // bool [B, T, 1]
-  bool any_visual_ = false; // among the new rows
+  Rotation rotation_;        // [B, 1, T, D / 2]
+  at::Tensor visual_;        // bool [B, past + T]
+  at::Tensor own_visual_;    // bool [B, T, 1]
+  bool any_visual_ = false;  // among the new rows
   int64_t past_ = 0;
   at::Tensor x_;
 };

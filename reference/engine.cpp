@@ -27,9 +27,9 @@ namespace {
 
 // A batch as the decoder wants it.
 struct Batch {
-  at::Tensor embeds;                  // [B, T, C]
+  at::Tensor embeds;                    // [B, T, C]
   std::vector<NewPositions> positions;  // [B]
-  std::vector<SampleLayout> samples;  // [B]
+  std::vector<SampleLayout> samples;    // [B]
 };
 
 // Pads on the left to the longest sample.
@@ -63,9 +63,14 @@ TorchEngine::TorchEngine(const OpenModel& model, const TorchOptions& options) {
   // A quarter is left for activations and caches.
   const int64_t memory = memory_limit(options.memory, bytes.all);
   const bool streaming = memory > 0 && bytes.all > memory / 4 * 3;
-  state_ = std::make_unique<State>(State{model.spec, dtype, source,
+  state_ = std::make_unique<State>(State{model.spec,
+                                         dtype,
+                                         source,
                                          streaming ? source.ends() : load_weights(model.checkpoint, model.spec, dtype),
-                                         memory, streaming, {}, Walk(options.passing)});
+                                         memory,
+                                         streaming,
+                                         {},
+                                         Walk(options.passing)});
   require(!streaming || bytes.ends + 2 * bytes.largest_layer < memory,
           "memory: {:.2f} GB are too little: a layer and what is held beside it take {:.2f} GB", double(memory) / 1e9,
           double(bytes.ends + 2 * bytes.largest_layer) / 1e9);
@@ -86,13 +91,14 @@ int64_t TorchEngine::samples_at_once(const ModelInput& input, bool decode) const
   const int64_t element = int64_t(at::elementSize(state_->dtype)), length = input.length();
   const int64_t patches = input.visual_tokens() * vision.merge_size * vision.merge_size;
   // What stays of a sample between layers: its rows, or before that its patches' rows; with decoding, keys and values.
-  const int64_t rows = std::max(2 * length * text.hidden_size,
-                                2 * patches * (vision.hidden_size + vision.patch_values())) * element;
+  const int64_t rows =
+      std::max(2 * length * text.hidden_size, 2 * patches * (vision.hidden_size + vision.patch_values())) * element;
   const int64_t cache =
       decode ? 2 * length * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * element : 0;
   // What comes and goes within a layer, of one sample or eight pictures.
   const int64_t decoder = length * (8 * text.hidden_size + 3 * text.intermediate_size) * 4;
-  const int64_t tower = std::min<int64_t>(patches, 8 * 1025) * (8 * vision.hidden_size + 2 * vision.intermediate_size) * 4;
+  const int64_t tower =
+      std::min<int64_t>(patches, 8 * 1025) * (8 * vision.hidden_size + 2 * vision.intermediate_size) * 4;
   const WeightSource::Bytes bytes = state_->source.bytes();
   const int64_t room = state_->memory - bytes.ends - 2 * bytes.largest_layer - std::max(decoder, tower);
   return std::clamp<int64_t>(room / std::max<int64_t>(rows + cache, 1), 1, 256);
@@ -111,8 +117,8 @@ std::vector<std::vector<float>> TorchEngine::batch_logits(const std::vector<Mode
   pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions});
   run_layers(*state_, layers, pass);
   for (size_t b = 0; b < inputs.size(); ++b)
-    logits.push_back(
-        floats_of(run_head(text, state_->weights.decoder, pass[0].hidden()[int64_t(b)].slice(0, batch.samples[b].padding))));
+    logits.push_back(floats_of(
+        run_head(text, state_->weights.decoder, pass[0].hidden()[int64_t(b)].slice(0, batch.samples[b].padding))));
   return logits;
 }
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "plans/plan.h"
 #include "core/walk.h"
 #include "models/input.h"
 #include "models/trace.h"
+#include "plans/plan.h"
 
 namespace yopo {
 
@@ -30,8 +30,9 @@ MaskRules rules_of(Semantics semantics);
 struct TorchOptions {
   std::string dtype = "auto";  // auto (as stored, fp16 computed as fp32 on CPU) | fp32 | bf16
   int threads = 0;             // 0: all
-  /// Bytes for weights, activations and caches; 0: what the machine has. Where the weights do not fit, layers are brought in one at a
-  /// time, and all samples of a call go through one before the next comes. Numbers are the same whatever the limit.
+  /// Bytes for weights, activations and caches; 0: what the machine has. Where the weights do not fit, layers are
+  /// brought in one at a time, and all samples of a call go through one before the next comes. Numbers are the same
+  /// whatever the limit.
   int64_t memory = 0;
   Walk::Listener passing = {};  // hears after every layer how far a call has come (core/walk.h)
 };

@@ -7,8 +7,8 @@
 
 namespace yopo {
 
-/// x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32 up to the product with weight (Zhang and Sennrich,
-/// arXiv 1910.07467).
+/// x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32 up to the product with weight (Zhang and
+/// Sennrich, arXiv 1910.07467).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 struct Rotation {

@@ -49,8 +49,8 @@ at::Tensor patches_of(const State& state, const ModelInput& input) {
   const int64_t values = vision.patch_values();
   require(input.images > 0 || grids.empty(), "the prompt has image placeholders but there are no pixels");
   require(input.images == int64_t(grids.size()) && int64_t(input.pixel_values.size()) == patches * values,
-          "the prompt has room for {} pictures of {} patches; the pixels are of {} pictures, {} values", grids.size(), patches,
-          input.images, input.pixel_values.size());
+          "the prompt has room for {} pictures of {} patches; the pixels are of {} pictures, {} values", grids.size(),
+          patches, input.images, input.pixel_values.size());
   return tensor_of(patch_rows(vision, input, 0, input.images), {patches, values}, state.dtype);
 }
 

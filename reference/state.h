@@ -5,8 +5,8 @@
 
 #include "reference/decoder.h"
 #include "reference/engine.h"
-#include "reference/weights.h"
 #include "reference/vision_tower.h"
+#include "reference/weights.h"
 
 namespace yopo {
 
@@ -30,8 +30,8 @@ void run_layers(const State& state, const std::vector<LayerRule>& rules, std::ve
 
 /// The embedding rows of plain tokens: [n, C]. UserError for one outside the vocabulary.
 at::Tensor embed_tokens(const State& state, const std::vector<int64_t>& tokens);
-/// Embeddings of samples with the image features in place, [T, C] each. All pictures go through the tower together. Fills
-/// `seen`, one a sample, for those with pixels. UserError for pixels that do not fit the spans.
+/// Embeddings of samples with the image features in place, [T, C] each. All pictures go through the tower together.
+/// Fills `seen`, one a sample, for those with pixels. UserError for pixels that do not fit the spans.
 std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<ModelInput>& inputs,
                                      std::vector<VisionOutput>* seen = nullptr);
 NewPositions positions_of(const ModelInput& input);

@@ -6,8 +6,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include "reference/observers.h"
 #include "core/error.h"
+#include "reference/observers.h"
 #include "reference/state.h"
 
 namespace yopo {
@@ -17,7 +17,8 @@ using namespace torch_steps;
 namespace {
 
 // Copies a block of attention weights into [L, H, rows, keys] from row `first_row` on; later keys stay 0.
-void keep_attention(float* out, const AttentionBlock& seen, int64_t heads, int64_t first_row, int64_t rows, int64_t keys) {
+void keep_attention(float* out, const AttentionBlock& seen, int64_t heads, int64_t first_row, int64_t rows,
+                    int64_t keys) {
   const std::vector<float> weights = floats_of(seen.weights[0]);
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t r = 0; r < seen.block.rows; ++r) {
@@ -37,8 +38,13 @@ class Tracing {
  public:
   /// `decodes`: rows follow the prompt's.
   Tracing(const DecoderSpec& spec, const ModelInput& given, const TraceOptions& wanted, bool decodes)
-      : text(spec), input(given), options(wanted), samples{layout_of(given.spans, 0)}, sums(spec, samples.front()),
-        counted(sums.callbacks()), cached(decodes) {
+      : text(spec),
+        input(given),
+        options(wanted),
+        samples{layout_of(given.spans, 0)},
+        sums(spec, samples.front()),
+        counted(sums.callbacks()),
+        cached(decodes) {
     const int64_t length = input.length(), heads = text.num_attention_heads, steps = int64_t(options.decode.size());
     trace.layers = text.num_hidden_layers;
     trace.length = length;
@@ -88,7 +94,9 @@ class Tracing {
     own.positions.push_back(std::move(positions));
     if (options.hidden && (step < 0 || options.decode_hidden)) {
       keep_hidden(step, 0, embeds);
-      own.observer.hidden = [this, step](int64_t layer, const at::Tensor& output) { keep_hidden(step, layer + 1, output); };
+      own.observer.hidden = [this, step](int64_t layer, const at::Tensor& output) {
+        keep_hidden(step, layer + 1, output);
+      };
     }
     if (options.statistics) own.observer.activation = counted.activation;
     if (options.statistics || options.attention)
@@ -96,7 +104,8 @@ class Tracing {
         if (options.statistics) counted.attention(seen);
         if (options.attention) keep_weights(step, seen);
       };
-    return DecoderPass(text, embeds.unsqueeze(0), Pass{samples, own.positions, cached ? &cache : nullptr, &own.observer, past});
+    return DecoderPass(text, embeds.unsqueeze(0),
+                       Pass{samples, own.positions, cached ? &cache : nullptr, &own.observer, past});
   }
   /// The rows that enter layer `layer`, or leave the last.
   void keep_hidden(int64_t step, int64_t layer, const at::Tensor& rows) {
@@ -111,7 +120,8 @@ class Tracing {
     if (step < 0)
       return keep_attention(trace.attention.data(), seen, trace.heads, seen.block.first, trace.length, trace.length);
     const int64_t keys = trace.length + int64_t(options.decode.size());
-    keep_attention(trace.decode_attention.data() + step * trace.layers * trace.heads * keys, seen, trace.heads, 0, 1, keys);
+    keep_attention(trace.decode_attention.data() + step * trace.layers * trace.heads * keys, seen, trace.heads, 0, 1,
+                   keys);
   }
 
   std::vector<SampleLayout> samples;
@@ -162,7 +172,8 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
     all[i]->trace.logits = floats_of(run_head(
         text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, inputs[i].length() - 1)));
     for (size_t step = 0; step < options[i].decode.size(); ++step)
-      append(all[i]->trace.decode_logits, run_head(text, state.weights.decoder, passes[prompts[i] + 1 + step].hidden()));
+      append(all[i]->trace.decode_logits,
+             run_head(text, state.weights.decoder, passes[prompts[i] + 1 + step].hidden()));
   }
   std::vector<Trace> traces;
   for (const auto& one : all) {

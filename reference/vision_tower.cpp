@@ -36,7 +36,8 @@ struct Stack {
   Rotation rotation;  // of the rows; undefined with learned positions
 };
 
-at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x, const Rotation& rotation) {
+at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x,
+                     const Rotation& rotation) {
   const int64_t pictures = x.size(0), rows = x.size(1), heads = spec.num_attention_heads;
   const auto split = [&](const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& norm_weight) {
     at::Tensor y = at::linear(x, weight, bias);

@@ -1,5 +1,5 @@
-// The vision tower and the projector, always dense: CLIP's ViT (Radford et al., arXiv 2103.00020) and LLaVA's two layers;
-// InternViT (arXiv 2312.14238) and pixel shuffle; Qwen2-VL's ViT and merger (arXiv 2409.12191).
+// The vision tower and the projector, always dense: CLIP's ViT (Radford et al., arXiv 2103.00020) and LLaVA's two
+// layers; InternViT (arXiv 2312.14238) and pixel shuffle; Qwen2-VL's ViT and merger (arXiv 2409.12191).
 #pragma once
 
 #include <functional>
@@ -19,8 +19,8 @@ struct VisionOutput {
 /// Brings a layer's weights and calls `use` with them, once.
 using VisionLayers = std::function<void(int64_t layer, const std::function<void(const VisionLayerWeights&)>& use)>;
 
-/// Pictures of these grids, `pixels` being their patch_rows [patches, patch_values] in the weights' dtype; all of them go
-/// through a layer before the next is asked for. Differentiable.
+/// Pictures of these grids, `pixels` being their patch_rows [patches, patch_values] in the weights' dtype; all of them
+/// go through a layer before the next is asked for. Differentiable.
 VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, const VisionLayers& layers,
                         const std::vector<PatchGrid>& grids, const at::Tensor& pixels);
 

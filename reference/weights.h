@@ -55,9 +55,9 @@ struct TorchWeights {
   ProjectorWeights projector;
 };
 
-/// Where weights come from: a checkpoint read in `dtype` (fp32 or bf16). A tensor stored in that dtype lies in the mapped
-/// file and is never copied (but for rows that lie apart in a shared tensor): it must not be written to. Sizes are checked
-/// against the tensor table.
+/// Where weights come from: a checkpoint read in `dtype` (fp32 or bf16). A tensor stored in that dtype lies in the
+/// mapped file and is never copied (but for rows that lie apart in a shared tensor): it must not be written to. Sizes
+/// are checked against the tensor table.
 class WeightSource {
  public:
   WeightSource(const Checkpoint& checkpoint, const ModelSpec& spec, at::ScalarType dtype);

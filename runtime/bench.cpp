@@ -4,9 +4,9 @@
 #include <chrono>
 #include <cmath>
 
-#include "plans/pruned_config.h"
 #include "core/error.h"
 #include "core/progress.h"
+#include "plans/pruned_config.h"
 #include "runtime/device.h"
 #include "runtime/machine.h"
 #include "runtime/state.h"
@@ -168,8 +168,7 @@ BenchResult bench(const BenchOptions& options) {
   result.device = options.run.device;
   {
     const ThreadCount threads(options.run.threads);
-    const MachineRates rates =
-        measure_machine(pruned.dtype(), device_ops(options.run));
+    const MachineRates rates = measure_machine(pruned.dtype(), device_ops(options.run));
     result.flop_rate = rates.flops, result.byte_rate = rates.bytes;
   }
   Side sides[2] = {{dense, result.dense, {}, {}, {}}, {pruned, result.pruned, {}, {}, {}}};

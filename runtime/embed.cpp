@@ -24,12 +24,12 @@ void check_input(const EngineState& state, const ModelInput& input, size_t reque
   require(input.images == int64_t(input.spans.size()), "request {}: {} images, but the prompt has room for {}", request,
           input.images, input.spans.size());
   require(int64_t(input.pixel_values.size()) == patches * v.patch_values(),
-          "request {}: pixel_values: expected {} patches of {} values, found {} values", request, patches, v.patch_values(),
-          input.pixel_values.size());
+          "request {}: pixel_values: expected {} patches of {} values, found {} values", request, patches,
+          v.patch_values(), input.pixel_values.size());
   for (const Span& span : input.spans)
     require(v.image_size == 0 || (span.rows == state.spec.token_grid() && span.columns == state.spec.token_grid()),
-            "request {}: an image of {} x {} visual tokens; this model's have {} x {}", request, span.rows, span.columns,
-            state.spec.token_grid(), state.spec.token_grid());
+            "request {}: an image of {} x {} visual tokens; this model's have {} x {}", request, span.rows,
+            span.columns, state.spec.token_grid(), state.spec.token_grid());
 }
 
 }  // namespace

@@ -75,9 +75,9 @@ void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
   state.weights = std::move(weights);
   const Weights& all = *state.weights;
   if (state.ops->host_memory)
-    state.memory_budget = memory_limit(
-        state.memory_budget, all.fixed_bytes + all.layers->count() * all.layers->layer_bytes() +
-                                 all.vision_layers->count() * all.vision_layers->layer_bytes());
+    state.memory_budget =
+        memory_limit(state.memory_budget, all.fixed_bytes + all.layers->count() * all.layers->layer_bytes() +
+                                              all.vision_layers->count() * all.vision_layers->layer_bytes());
   if (state.memory_budget == 0)
     state.weights->layers->load_all(), state.weights->vision_layers->load_all();
   else
@@ -162,10 +162,10 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ModelInput& input = inputs[i];
     const int64_t leader = layout.requests[i].leader;
-    session.requests.push_back({KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity,
-                                        state.type(), *state.ops, &state.memory,
-                                        leader < 0 ? nullptr : &session.requests[size_t(leader)].cache),
-                                input.next_position(), input.length(), true});
+    session.requests.push_back(
+        {KvCache(spec, state.layers, input.visual_tokens(), input.text_tokens() + capacity, state.type(), *state.ops,
+                 &state.memory, leader < 0 ? nullptr : &session.requests[size_t(leader)].cache),
+         input.next_position(), input.length(), true});
     requests.push_back(&session.requests.back());
   }
   Decoder decoder(state, requests, &layout);

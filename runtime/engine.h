@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "plans/cost.h"
-#include "plans/plan.h"
 #include "core/walk.h"
 #include "models/input.h"
 #include "models/trace.h"
+#include "plans/cost.h"
+#include "plans/plan.h"
 
 namespace yopo::runtime {
 
@@ -22,18 +22,20 @@ struct Options {
       "auto";  // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
   std::string device = "cpu";  // cpu | cuda
   int threads = 0;             // 0: all
-  int64_t memory = 0;        // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
-  bool share_prefixes = true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
-  Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h); of a prefill
-                                // with room for more tokens, these included, and decode() goes on there
-  const Ops* ops = nullptr;  // a device of the caller's own instead of `device` (tests)
+  int64_t memory =
+      0;  // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
+  bool share_prefixes =
+      true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
+  Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h); of a
+                                // prefill with room for more tokens, these included, and decode() goes on there
+  const Ops* ops = nullptr;     // a device of the caller's own instead of `device` (tests)
 };
 
 /// What was truly issued and held since the last reset.
 struct Counters {
-  Cost prefill, decode;    // language model, multiply-adds
-  double vision_macs = 0;  // tower and projector
-  int64_t kv_bytes = 0;    // bytes of KV entries in use at the end of the last call, all live requests
+  Cost prefill, decode;         // language model, multiply-adds
+  double vision_macs = 0;       // tower and projector
+  int64_t kv_bytes = 0;         // bytes of KV entries in use at the end of the last call, all live requests
   int64_t kv_prompt_bytes = 0;  // at the end of the last prefill
   int64_t kv_peak_bytes = 0;
   double prefill_seconds = 0, decode_seconds = 0, vision_seconds = 0;
@@ -89,13 +91,13 @@ class Engine {
 
   /// One sample with forced decoding.
   Trace trace(const ModelInput& input, const TraceOptions& options) const;
-  /// A batch of them, with the same forced tokens or each with its own text; what the vision tower gave is kept of a single
-  /// sample only.
+  /// A batch of them, with the same forced tokens or each with its own text; what the vision tower gave is kept of a
+  /// single sample only.
   std::vector<Trace> traces(const std::vector<ModelInput>& inputs, const TraceOptions& options) const;
   /// Greedy decoding of a batch; finished requests leave it.
   std::vector<Generated> generate(const std::vector<ModelInput>& inputs, int64_t max_new_tokens) const;
-  /// The same of a session just prefilled with `requests` requests and room for `max_new_tokens` - 1 more rows each. After
-  /// every decoded row, when its logits are there, `decoded` hears of its request.
+  /// The same of a session just prefilled with `requests` requests and room for `max_new_tokens` - 1 more rows each.
+  /// After every decoded row, when its logits are there, `decoded` hears of its request.
   std::vector<Generated> decode_greedily(Session& session, int64_t requests, int64_t max_new_tokens,
                                          const std::function<void(int64_t request)>& decoded = {}) const;
 

@@ -1,5 +1,5 @@
-// The weights of layers: all of them held, or, within a memory budget, the first ones held and the others brought in one at
-// a time as the forward walks through them.
+// The weights of layers: all of them held, or, within a memory budget, the first ones held and the others brought in
+// one at a time as the forward walks through them.
 #pragma once
 
 #include <functional>

@@ -87,7 +87,7 @@ class Stopwatch {
 /// A picture of an input that waits for the tower.
 struct Picture {
   const ModelInput* input;
-  int64_t index;   // among the input's
+  int64_t index;  // among the input's
   PatchGrid grid;
 };
 /// Visual features of pictures, [visual tokens, hidden] fp32 on the device from `out` on; `trace` (or null) also gets

@@ -100,13 +100,14 @@ class Tower {
     if (v_.learned_positions) {
       Buffer sum = s_.buffer(rows_ * width, DType::F32);
       const int64_t count = int64_t(pictures_.size());
-      s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.position_embed, count, rows_ / count, width, sum.as<float>());
+      s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.position_embed, count, rows_ / count, width,
+                            sum.as<float>());
       x = std::move(sum);
     }
     if (!v_.pre_norm) return x;
     Buffer normed = s_.buffer(rows_ * width, DType::F32);
-    normalise(NormKind::Layer, x.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows_, width, DType::F32,
-              normed.data());
+    normalise(NormKind::Layer, x.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows_, width,
+              DType::F32, normed.data());
     return normed;
   }
 
@@ -129,8 +130,7 @@ class Tower {
   void project_heads(const Matrix& w, const float* bias, const float* norm, void* out) {
     const int64_t width = v_.hidden_size;
     multiply(normed_.data(), rows_, w, bias, norm ? DType::F32 : type_, norm ? wide_.data() : out);
-    if (norm)
-      normalise(NormKind::Rms, wide_.as<float>(), norm, nullptr, v_.layer_norm_eps, rows_, width, type_, out);
+    if (norm) normalise(NormKind::Rms, wide_.as<float>(), norm, nullptr, v_.layer_norm_eps, rows_, width, type_, out);
     if (cos_.data())
       s_.ops->rope(out, type_, rows_, v_.num_attention_heads, v_.head_dim(), width, cos_.as<float>(), sin_.as<float>());
   }
@@ -148,7 +148,8 @@ class Tower {
 
   void block(const VisionLayerWeights& layer, const Buffer& x) {
     const int64_t width = v_.hidden_size;
-    normalise(v_.norm, x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows_, width, type_, normed_.data());
+    normalise(v_.norm, x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows_, width, type_,
+              normed_.data());
     void* q = scratch_.data();
     void* k = offset(q, type_, rows_ * width);
     void* v = offset(k, type_, rows_ * width);
@@ -161,14 +162,16 @@ class Tower {
       size_t last = first;
       while (last < pictures_.size() && pictures_[last].grid == pictures_[first].grid) ++last;
       const int64_t rows = v_.positions(patches_of(pictures_[first].grid)), at = row * width;
-      s_.ops->full_attention({type_, int64_t(last - first), rows, v_.num_attention_heads, v_.head_dim(), offset(q, type_, at),
-                              offset(k, type_, at), offset(v, type_, at), offset(out, type_, at), pairs_.as<uint64_t>()});
+      s_.ops->full_attention({type_, int64_t(last - first), rows, v_.num_attention_heads, v_.head_dim(),
+                              offset(q, type_, at), offset(k, type_, at), offset(v, type_, at), offset(out, type_, at),
+                              pairs_.as<uint64_t>()});
       row += int64_t(last - first) * rows;
       first = last;
     }
     add(x, out, layer.o, layer.o_bias, layer.scale1);
 
-    normalise(v_.norm, x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows_, width, type_, normed_.data());
+    normalise(v_.norm, x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows_, width, type_,
+              normed_.data());
     multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, scratch_.data());
     s_.ops->activate(v_.hidden_act, scratch_.data(), type_, rows_ * v_.intermediate_size);
     add(x, scratch_.data(), layer.fc2, layer.fc2_bias, layer.scale2);
@@ -249,8 +252,8 @@ int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& in
   if (all == 0 || !state.weights->has_vision) return 0;
   const int64_t element = int64_t(size_of(state.type())), width = v.hidden_size;
   const int64_t rows = std::max(largest, std::min(all, rows_at_once));
-  // Three fp32 rows while patches are embedded; then one, its normed copy, a wide one, the rotary tables, and q, k, v and
-  // output or the widened row.
+  // Three fp32 rows while patches are embedded; then one, its normed copy, a wide one, the rotary tables, and q, k, v
+  // and output or the widened row.
   const int64_t embedding = width * 12 + v.patch_values() * element;
   const int64_t layer = width * (8 + element) + v.head_dim() * 4 + std::max(4 * width, v.intermediate_size) * element;
   const int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;

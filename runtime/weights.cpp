@@ -79,8 +79,7 @@ Matrix WeightBuilder::matrix(LoadedTensors& memory, Role role, int64_t layer, co
   if (row_order && is_identity(*row_order)) row_order = nullptr;
   if (column_order && is_identity(*column_order)) column_order = nullptr;
   Matrix result{nullptr, source.rows, source.columns};
-  const bool as_it_lies =
-      source.data && source.type == type_ && source.contiguous() && !row_order && !column_order;
+  const bool as_it_lies = source.data && source.type == type_ && source.contiguous() && !row_order && !column_order;
   const size_t bytes = size_t(source.rows * source.columns) * size_of(type_);
   if (as_it_lies && ops_.host_memory) {
     memory.use(source.file, source.row_data(0), bytes);
@@ -219,7 +218,8 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
   const DecoderSpec& text = spec_.text;  // norms and biases are fp32
   const int64_t biases =
       text.attention_bias ? (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim : 0;
-  const int64_t layer_bytes = matrix_bytes(decoder_matrices, 0) + (2 * text.hidden_size + biases) * int64_t(sizeof(float));
+  const int64_t layer_bytes =
+      matrix_bytes(decoder_matrices, 0) + (2 * text.hidden_size + biases) * int64_t(sizeof(float));
   const auto self = shared_from_this();
   weights->layers = std::make_unique<LayerStore<DecoderLayerWeights>>(
       text.num_hidden_layers, layer_bytes,
@@ -227,8 +227,10 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
       [self](int64_t layer) { self->announce(decoder_matrices, layer); });
 
   const int64_t vision_layers = with_vision ? spec_.vision.layers_run : 0;
-  const int64_t vision_bytes = vision_layers > 0 ? matrix_bytes(vision_matrices, 0) + (12 * spec_.vision.hidden_size +
-                                                       spec_.vision.intermediate_size) * int64_t(sizeof(float)) : 0;
+  const int64_t vision_bytes =
+      vision_layers > 0 ? matrix_bytes(vision_matrices, 0) +
+                              (12 * spec_.vision.hidden_size + spec_.vision.intermediate_size) * int64_t(sizeof(float))
+                        : 0;
   weights->vision_layers = std::make_unique<LayerStore<VisionLayerWeights>>(
       vision_layers, vision_bytes,
       [self](int64_t layer, Loaded<VisionLayerWeights>& into) { self->vision_layer(layer, into); },

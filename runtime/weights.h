@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "plans/pruned_config.h"
 #include "models/spec.h"
 #include "models/tensors.h"
+#include "plans/pruned_config.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
 
@@ -40,14 +40,14 @@ struct VisionLayerWeights {
 };
 
 struct VisionWeights {
-  Matrix patch;                                                    // [E, patch_values]
-  const float* patch_bias = nullptr;                               // [E]
-  const float* class_embed = nullptr;                              // [E]
-  const float* position_embed = nullptr;                           // [positions, E], in the order of the tower's rows
-  const float *pre_norm = nullptr, *pre_norm_bias = nullptr;       // [E]
+  Matrix patch;                                               // [E, patch_values]
+  const float* patch_bias = nullptr;                          // [E]
+  const float* class_embed = nullptr;                         // [E]
+  const float* position_embed = nullptr;                      // [positions, E], in the order of the tower's rows
+  const float *pre_norm = nullptr, *pre_norm_bias = nullptr;  // [E]
   const float *project_norm = nullptr, *project_norm_bias = nullptr;  // [E] or [merge_size^2 * E]
-  Matrix project1, project2;                                       // [inner_size, merge_size^2 * E], [C, inner_size]
-  const float *project1_bias = nullptr, *project2_bias = nullptr;  // [inner_size], [C]
+  Matrix project1, project2;                                          // [inner_size, merge_size^2 * E], [C, inner_size]
+  const float *project1_bias = nullptr, *project2_bias = nullptr;     // [inner_size], [C]
 };
 
 struct Weights {
@@ -66,9 +66,7 @@ struct Weights {
   std::unique_ptr<LayerStore<VisionLayerWeights>> vision_layers;
 
   /// Bytes that lie in memory of our own rather than in the mapped checkpoint.
-  int64_t owned_bytes() const {
-    return fixed.owned_bytes() + layers->owned_bytes() + vision_layers->owned_bytes();
-  }
+  int64_t owned_bytes() const { return fixed.owned_bytes() + layers->owned_bytes() + vision_layers->owned_bytes(); }
   /// Bytes of everything but the layers and the token embeddings, wherever they lie.
   int64_t fixed_bytes = 0;
 

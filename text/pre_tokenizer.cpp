@@ -3,8 +3,8 @@
 #include <array>
 
 #include "core/error.h"
-#include "text/unicode.h"
 #include "text/tokenizer_parts.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -1,4 +1,5 @@
-// Tokenizers: Hugging Face tokenizer.json (BPE with byte fallback and byte-level BPE) and sentencepiece tokenizer.model.
+// Tokenizers: Hugging Face tokenizer.json (BPE with byte fallback and byte-level BPE) and sentencepiece
+// tokenizer.model.
 #pragma once
 
 #include <memory>
@@ -22,8 +23,8 @@ class Tokenizer {
   virtual int64_t id_of(std::string_view token) const = 0;
 };
 
-/// tokenizer.json if there (every component it names must be known: UserError naming the component), else tokenizer.model
-/// (sentencepiece), else vocab.json with merges.txt (Qwen2's older form), each with added_tokens.json /
+/// tokenizer.json if there (every component it names must be known: UserError naming the component), else
+/// tokenizer.model (sentencepiece), else vocab.json with merges.txt (Qwen2's older form), each with added_tokens.json /
 /// tokenizer_config.json. UserError if the folder has none of them.
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& folder);
 

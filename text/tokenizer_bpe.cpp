@@ -4,11 +4,11 @@
 #include <set>
 
 #include "core/error.h"
-#include "text/unicode.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_parts.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -3,8 +3,8 @@
 #include <charconv>
 
 #include "core/error.h"
-#include "text/unicode.h"
 #include "text/pre_tokenizer.h"
+#include "text/unicode.h"
 
 namespace yopo::tokenizer_parts {
 

@@ -8,9 +8,9 @@
 #include <unordered_map>
 
 #include "core/error.h"
-#include "text/unicode.h"
 #include "text/added_tokens.h"
 #include "text/tokenizer_parts.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

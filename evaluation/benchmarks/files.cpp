@@ -71,8 +71,7 @@ void ImageFolder::add(Sample& sample, const std::vector<std::string>& names) {
     found_.insert(paths.back().string());
     break;
   }
-  require(found_.contains(paths.back().string()), "{}: image {} is not there", sample.where,
-          paths.front().string());
+  require(found_.contains(paths.back().string()), "{}: image {} is not there", sample.where, paths.front().string());
   sample.images.push_back(paths.back());
 }
 

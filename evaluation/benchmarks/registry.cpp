@@ -7,10 +7,10 @@
 #include "evaluation/benchmarks/gqa/score.h"
 #include "evaluation/benchmarks/mmbench/score.h"
 #include "evaluation/benchmarks/mme/score.h"
-#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/benchmarks/pope/score.h"
 #include "evaluation/benchmarks/scienceqa/score.h"
 #include "evaluation/benchmarks/textvqa/score.h"
+#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/benchmarks/vqav2/score.h"
 
 namespace yopo {

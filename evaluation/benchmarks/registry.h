@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "evaluation/benchmarks/files.h"
-#include "evaluation/journal.h"
 #include "evaluation/benchmarks/score.h"
+#include "evaluation/journal.h"
 
 namespace yopo {
 

@@ -193,9 +193,9 @@ bool comma_between_digits(std::u32string_view text, bool runs) {
   return false;
 }
 
-/// Punctuation goes where one of its kind touches a space anywhere in the input or a comma stands between digits, else it
-/// becomes a space. Then the periods no digit follows, up to 32 of
-/// them: the pattern's mistyped look-behind asks nothing of what stands before.
+/// Punctuation goes where one of its kind touches a space anywhere in the input or a comma stands between digits, else
+/// it becomes a space. Then the periods no digit follows, up to 32 of them: the pattern's mistyped look-behind asks
+/// nothing of what stands before.
 std::u32string punctuation_pass(std::u32string_view text, bool comma_runs = false) {
   std::array<bool, 128> touches_space{}, punctuation{};
   const bool delete_all = comma_between_digits(text, comma_runs);

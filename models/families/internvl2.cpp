@@ -3,46 +3,45 @@
 #include <algorithm>
 #include <cmath>
 
-#include "text/added_tokens.h"
-#include "models/families/parts.h"
 #include "images/spec.h"
+#include "models/families/parts.h"
+#include "text/added_tokens.h"
 
 namespace yopo {
 
 namespace {
 
 std::vector<TensorName> with_vision(std::vector<TensorName> names) {
-  const std::vector<TensorName> vision = {
-      {Role::ClassEmbed, "embeddings.class_embedding", Fused::No, 2},
-      {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
-      {Role::PatchBias, "embeddings.patch_embedding.bias"},
-      {Role::PositionEmbed, "embeddings.position_embedding", Fused::No, 1},
-      {Role::Norm1, "encoder.layers.{}.norm1.weight"},
-      {Role::Norm1Bias, "encoder.layers.{}.norm1.bias"},
-      {Role::VisionQ, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
-      {Role::VisionK, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
-      {Role::VisionV, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
-      {Role::VisionQBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
-      {Role::VisionKBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
-      {Role::VisionVBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
-      {Role::QNorm, "encoder.layers.{}.attn.q_norm.weight"},
-      {Role::KNorm, "encoder.layers.{}.attn.k_norm.weight"},
-      {Role::VisionO, "encoder.layers.{}.attn.proj.weight"},
-      {Role::VisionOBias, "encoder.layers.{}.attn.proj.bias"},
-      {Role::Scale1, "encoder.layers.{}.ls1"},
-      {Role::Norm2, "encoder.layers.{}.norm2.weight"},
-      {Role::Norm2Bias, "encoder.layers.{}.norm2.bias"},
-      {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
-      {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
-      {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
-      {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
-      {Role::Scale2, "encoder.layers.{}.ls2"},
-      {Role::ProjectNorm, "0.weight"},
-      {Role::ProjectNormBias, "0.bias"},
-      {Role::Project1, "1.weight"},
-      {Role::Project1Bias, "1.bias"},
-      {Role::Project2, "3.weight"},
-      {Role::Project2Bias, "3.bias"}};
+  const std::vector<TensorName> vision = {{Role::ClassEmbed, "embeddings.class_embedding", Fused::No, 2},
+                                          {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
+                                          {Role::PatchBias, "embeddings.patch_embedding.bias"},
+                                          {Role::PositionEmbed, "embeddings.position_embedding", Fused::No, 1},
+                                          {Role::Norm1, "encoder.layers.{}.norm1.weight"},
+                                          {Role::Norm1Bias, "encoder.layers.{}.norm1.bias"},
+                                          {Role::VisionQ, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+                                          {Role::VisionK, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+                                          {Role::VisionV, "encoder.layers.{}.attn.qkv.weight", Fused::Blocks},
+                                          {Role::VisionQBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+                                          {Role::VisionKBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+                                          {Role::VisionVBias, "encoder.layers.{}.attn.qkv.bias", Fused::Blocks},
+                                          {Role::QNorm, "encoder.layers.{}.attn.q_norm.weight"},
+                                          {Role::KNorm, "encoder.layers.{}.attn.k_norm.weight"},
+                                          {Role::VisionO, "encoder.layers.{}.attn.proj.weight"},
+                                          {Role::VisionOBias, "encoder.layers.{}.attn.proj.bias"},
+                                          {Role::Scale1, "encoder.layers.{}.ls1"},
+                                          {Role::Norm2, "encoder.layers.{}.norm2.weight"},
+                                          {Role::Norm2Bias, "encoder.layers.{}.norm2.bias"},
+                                          {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
+                                          {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
+                                          {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
+                                          {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
+                                          {Role::Scale2, "encoder.layers.{}.ls2"},
+                                          {Role::ProjectNorm, "0.weight"},
+                                          {Role::ProjectNormBias, "0.bias"},
+                                          {Role::Project1, "1.weight"},
+                                          {Role::Project1Bias, "1.bias"},
+                                          {Role::Project2, "3.weight"},
+                                          {Role::Project2Bias, "3.bias"}};
   names.insert(names.end(), vision.begin(), vision.end());
   return names;
 }
@@ -96,11 +95,12 @@ DecoderSpec phi3_spec(const Json& config, const std::string& where) {
   defaults.max_position_embeddings = 4096;
   DecoderSpec text = read_decoder(config, where, defaults);
   require(!get_bool_or(config, "attention_bias", where, false), "{}: attention_bias is not supported for Phi-3", where);
-  require(get_number_or(config, "partial_rotary_factor", where, 1.0) == 1.0, "{}: partial_rotary_factor is not supported",
-          where);
+  require(get_number_or(config, "partial_rotary_factor", where, 1.0) == 1.0,
+          "{}: partial_rotary_factor is not supported", where);
   const int64_t sliding = get_int_or(config, "sliding_window", where, 1, int64_t(1) << 40, int64_t(1) << 40);
-  require(sliding >= text.max_position_embeddings, "{}: sliding_window {} within max_position_embeddings {} is not supported",
-          where, sliding, text.max_position_embeddings);
+  require(sliding >= text.max_position_embeddings,
+          "{}: sliding_window {} within max_position_embeddings {} is not supported", where, sliding,
+          text.max_position_embeddings);
   if (!has(config, "rope_scaling")) return text;
   const Json& scaling = get_object(config, "rope_scaling", where);
   const std::string scaling_where = where + ": rope_scaling";
@@ -157,8 +157,8 @@ const std::vector<Language>& languages() {
 
 const Language& language_of(const Json& config, const std::string& where) {
   const Json& names = get_array(config, "architectures", where);
-  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}", where,
-          names.dump());
+  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}",
+          where, names.dump());
   const std::string name = names[0].get<std::string>();
   std::vector<std::string> known;
   for (const Language& language : languages()) {
@@ -182,8 +182,8 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t sel
   defaults.hidden_act = Activation::Gelu;
   VisionSpec vision = read_square_vision(config, where, defaults);
   const std::string norm = get_string_or(config, "norm_type", where, "rms_norm");
-  require(norm == "rms_norm" || norm == "layer_norm", "{}: norm_type: expected rms_norm or layer_norm, found {}{}", where,
-          norm, did_you_mean(norm, {"rms_norm", "layer_norm"}));
+  require(norm == "rms_norm" || norm == "layer_norm", "{}: norm_type: expected rms_norm or layer_norm, found {}{}",
+          where, norm, did_you_mean(norm, {"rms_norm", "layer_norm"}));
   vision.norm = norm == "rms_norm" ? NormKind::Rms : NormKind::Layer;
   vision.pre_norm = false;
   vision.patch_bias = true;
@@ -224,9 +224,10 @@ ModelSpec internvl2_spec(const Json& config, const std::string& where) {
   require(shuffle == "v2", "{}: ps_version: expected v2 (InternVL2), found {}", where, shuffle);
   check_vision(spec.vision, vision_where);
   const int64_t side = get_int_or(config, "force_image_size", where, 1, 16384, spec.vision.image_size);
-  require(side == spec.vision.image_size,
-          "{}: force_image_size {} differs from the tower's image_size {}: resized position embeddings are not supported",
-          where, side, spec.vision.image_size);
+  require(
+      side == spec.vision.image_size,
+      "{}: force_image_size {} differs from the tower's image_size {}: resized position embeddings are not supported",
+      where, side, spec.vision.image_size);
   spec.projector.norm_merged = true;
   spec.projector.inner_size = spec.text.hidden_size;
   spec.image = internvl_image_spec(config, where);

@@ -9,7 +9,8 @@ namespace yopo {
 /// (2B, 8B, 26B) or Phi3ForCausalLM (4B). Absent keys take the defaults of the published configuration classes.
 ModelSpec internvl2_spec(const Json& config, const std::string& where);
 
-/// Fills what needs the checkpoint: dtype, and from the tokenizer's files the ids of <IMG_CONTEXT> and of the end of a turn.
+/// Fills what needs the checkpoint: dtype, and from the tokenizer's files the ids of <IMG_CONTEXT> and of the end of a
+/// turn.
 void locate_internvl2_tensors(const Checkpoint& checkpoint, ModelSpec& spec);
 
 }  // namespace yopo

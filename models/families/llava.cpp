@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "models/families/parts.h"
 #include "images/spec.h"
+#include "models/families/parts.h"
 
 namespace yopo {
 
@@ -12,32 +12,31 @@ namespace {
 std::vector<TensorName> layout_names(const char* project1, const char* project1_bias, const char* project2,
                                      const char* project2_bias) {
   std::vector<TensorName> names = llama_names();
-  const std::vector<TensorName> vision = {
-      {Role::ClassEmbed, "embeddings.class_embedding"},
-      {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
-      {Role::PositionEmbed, "embeddings.position_embedding.weight"},
-      {Role::PreNorm, "pre_layrnorm.weight"},  // spelt so in every CLIP checkpoint
-      {Role::PreNormBias, "pre_layrnorm.bias"},
-      {Role::Norm1, "encoder.layers.{}.layer_norm1.weight"},
-      {Role::Norm1Bias, "encoder.layers.{}.layer_norm1.bias"},
-      {Role::VisionQ, "encoder.layers.{}.self_attn.q_proj.weight"},
-      {Role::VisionK, "encoder.layers.{}.self_attn.k_proj.weight"},
-      {Role::VisionV, "encoder.layers.{}.self_attn.v_proj.weight"},
-      {Role::VisionQBias, "encoder.layers.{}.self_attn.q_proj.bias"},
-      {Role::VisionKBias, "encoder.layers.{}.self_attn.k_proj.bias"},
-      {Role::VisionVBias, "encoder.layers.{}.self_attn.v_proj.bias"},
-      {Role::VisionO, "encoder.layers.{}.self_attn.out_proj.weight"},
-      {Role::VisionOBias, "encoder.layers.{}.self_attn.out_proj.bias"},
-      {Role::Norm2, "encoder.layers.{}.layer_norm2.weight"},
-      {Role::Norm2Bias, "encoder.layers.{}.layer_norm2.bias"},
-      {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
-      {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
-      {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
-      {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
-      {Role::Project1, project1},
-      {Role::Project1Bias, project1_bias},
-      {Role::Project2, project2},
-      {Role::Project2Bias, project2_bias}};
+  const std::vector<TensorName> vision = {{Role::ClassEmbed, "embeddings.class_embedding"},
+                                          {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
+                                          {Role::PositionEmbed, "embeddings.position_embedding.weight"},
+                                          {Role::PreNorm, "pre_layrnorm.weight"},  // spelt so in every CLIP checkpoint
+                                          {Role::PreNormBias, "pre_layrnorm.bias"},
+                                          {Role::Norm1, "encoder.layers.{}.layer_norm1.weight"},
+                                          {Role::Norm1Bias, "encoder.layers.{}.layer_norm1.bias"},
+                                          {Role::VisionQ, "encoder.layers.{}.self_attn.q_proj.weight"},
+                                          {Role::VisionK, "encoder.layers.{}.self_attn.k_proj.weight"},
+                                          {Role::VisionV, "encoder.layers.{}.self_attn.v_proj.weight"},
+                                          {Role::VisionQBias, "encoder.layers.{}.self_attn.q_proj.bias"},
+                                          {Role::VisionKBias, "encoder.layers.{}.self_attn.k_proj.bias"},
+                                          {Role::VisionVBias, "encoder.layers.{}.self_attn.v_proj.bias"},
+                                          {Role::VisionO, "encoder.layers.{}.self_attn.out_proj.weight"},
+                                          {Role::VisionOBias, "encoder.layers.{}.self_attn.out_proj.bias"},
+                                          {Role::Norm2, "encoder.layers.{}.layer_norm2.weight"},
+                                          {Role::Norm2Bias, "encoder.layers.{}.layer_norm2.bias"},
+                                          {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
+                                          {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
+                                          {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
+                                          {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
+                                          {Role::Project1, project1},
+                                          {Role::Project1Bias, project1_bias},
+                                          {Role::Project2, project2},
+                                          {Role::Project2Bias, project2_bias}};
   names.insert(names.end(), vision.begin(), vision.end());
   return names;
 }
@@ -59,7 +58,8 @@ DecoderSpec llama_spec(const Json& config, const std::string& where) {
   defaults.rms_norm_eps = 1e-6;
   DecoderSpec text = read_decoder(config, where, defaults);
   text.attention_bias = get_bool_or(config, "attention_bias", where, false);
-  require(!get_bool_or(config, "mlp_bias", where, false), "{}: mlp_bias: a LLaMA FFN with biases is not supported", where);
+  require(!get_bool_or(config, "mlp_bias", where, false), "{}: mlp_bias: a LLaMA FFN with biases is not supported",
+          where);
   require(!has(config, "rope_scaling"), "{}: rope_scaling {} is not supported for LLaMA", where,
           has(config, "rope_scaling") ? config["rope_scaling"].dump() : "");
   return text;
@@ -103,12 +103,13 @@ ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   const int64_t feature_layer = get_int_or(config, "vision_feature_layer", where, -4096, 4096, -2);
   const std::string strategy = get_string_or(config, "vision_feature_select_strategy", where, "default");
   require(strategy == "default",
-          "{}: vision_feature_select_strategy: expected default, found {}{}; a class token has no place on the image's grid",
+          "{}: vision_feature_select_strategy: expected default, found {}{}; a class token has no place on the image's "
+          "grid",
           where, strategy, did_you_mean(strategy, {"default"}));
   const Json& vision = get_object(config, "vision_config", where);
   const std::string vision_type = get_string_or(vision, "model_type", where, "clip_vision_model");
-  require(vision_type == "clip_vision_model", "{}: vision_config.model_type: expected clip_vision_model, found {}", where,
-          vision_type);
+  require(vision_type == "clip_vision_model", "{}: vision_config.model_type: expected clip_vision_model, found {}",
+          where, vision_type);
   spec.vision = clip_spec(vision, where + ": vision_config", feature_layer);
 
   spec.projector.hidden_act =
@@ -138,28 +139,34 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
   spec.expanded_placeholders = false;
   spec.projector.inner_size = spec.text.hidden_size;
   const std::string projector = get_string_or(config, "mm_projector_type", where, "linear");
-  require(projector == "mlp2x_gelu", "{}: mm_projector_type: expected mlp2x_gelu (LLaVA-1.5), found {}", where, projector);
+  require(projector == "mlp2x_gelu", "{}: mm_projector_type: expected mlp2x_gelu (LLaVA-1.5), found {}", where,
+          projector);
   const std::string feature = get_string_or(config, "mm_vision_select_feature", where, "patch");
   require(feature == "patch", "{}: mm_vision_select_feature: expected patch, found {}{}", where, feature,
           did_you_mean(feature, {"patch"}));
   for (const char* key : {"mm_use_im_start_end", "mm_use_im_patch_token"})
     require(!get_bool_or(config, key, where, false), "{}: {} is not supported", where, key);
-  // CLIP-ViT-L/14-336, the tower of LLaVA-1.5, until the tower's own config is read (dry runs and bench have only this one).
+  // CLIP-ViT-L/14-336, the tower of LLaVA-1.5, until the tower's own config is read (dry runs and bench have only this
+  // one).
   spec.vision = clip_spec(Json{{"hidden_size", get_int_or(config, "mm_hidden_size", where, 1, kMaxSize, 1024)},
-                               {"intermediate_size", 4096}, {"num_hidden_layers", 24}, {"num_attention_heads", 16},
-                               {"image_size", 336}, {"patch_size", 14}},
+                               {"intermediate_size", 4096},
+                               {"num_hidden_layers", 24},
+                               {"num_attention_heads", 16},
+                               {"image_size", 336},
+                               {"patch_size", 14}},
                           where, get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2));
   return spec;
 }
 
-/// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside the
-/// checkpoint or beside it are opened.
+/// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside
+/// the checkpoint or beside it are opened.
 fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
   const std::string where = (checkpoint.folder() / "config.json").string() + ": mm_vision_tower";
   require(!name.empty(), "{}: missing, and the checkpoint holds no vision tower", where);
   const fs::path last = fs::path(name).filename();
   std::vector<fs::path> tried;
-  for (const fs::path& base : {checkpoint.folder(), fs::absolute(checkpoint.folder()).lexically_normal().parent_path()}) {
+  for (const fs::path& base :
+       {checkpoint.folder(), fs::absolute(checkpoint.folder()).lexically_normal().parent_path()}) {
     std::vector<fs::path> names{last};
     if (fs::path(name).is_relative()) names.insert(names.begin(), name);
     for (const fs::path& candidate : names) {
@@ -196,14 +203,14 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
   }
   if (has(config, "mm_hidden_size")) {
     const int64_t declared = get_int(config, "mm_hidden_size", where, 1, kMaxSize);
-    require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}", where,
-            declared, spec.vision.hidden_size);
+    require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}",
+            where, declared, spec.vision.hidden_size);
   }
   spec.image = clip_image_spec(preprocessor, spec.vision.image_size);
   spec.image.patch_size = spec.vision.patch_size;
   const std::string aspect = get_string_or(config, "image_aspect_ratio", where, "square");
-  require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where, aspect,
-          did_you_mean(aspect, {"pad", "square"}));
+  require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where,
+          aspect, did_you_mean(aspect, {"pad", "square"}));
   if (aspect == "pad") spec.image.fit = ImageSpec::Fit::PadToSquare;
 }
 
@@ -222,7 +229,8 @@ void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
 }  // namespace
 
 const std::vector<TensorName>& llava_hf_names() {
-  static const std::vector<TensorName> names = layout_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
+  static const std::vector<TensorName> names =
+      layout_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
   return names;
 }
 

@@ -9,7 +9,8 @@ namespace yopo {
 /// defaults. The vision sizes of an original config come from its tower and are filled in by locate_llava_tensors.
 ModelSpec llava_spec(const Json& config, const std::string& where);
 
-/// Fills what needs the checkpoint: key prefixes, dtype, the original layout's tower, image rules of preprocessor_config.json.
+/// Fills what needs the checkpoint: key prefixes, dtype, the original layout's tower, image rules of
+/// preprocessor_config.json.
 void locate_llava_tensors(const Checkpoint& checkpoint, ModelSpec& spec);
 
 /// How llava-hf names its tensors behind the prefixes.

@@ -38,8 +38,9 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
           "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", where, text.num_attention_heads,
           text.num_key_value_heads);
   if (!has(config, "head_dim"))
-    require(text.hidden_size % text.num_attention_heads == 0, "{}: hidden_size {} is no multiple of num_attention_heads {}",
-            where, text.hidden_size, text.num_attention_heads);
+    require(text.hidden_size % text.num_attention_heads == 0,
+            "{}: hidden_size {} is no multiple of num_attention_heads {}", where, text.hidden_size,
+            text.num_attention_heads);
   text.head_dim = get_int_or(config, "head_dim", where, 2, 4096, text.hidden_size / text.num_attention_heads);
   require(text.head_dim % 2 == 0, "{}: head_dim {} is odd; rotary embedding needs pairs", where, text.head_dim);
   text.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, defaults.intermediate_size);
@@ -87,8 +88,9 @@ void check_vision(const VisionSpec& vision, const std::string& where) {
   require(vision.hidden_size % vision.num_attention_heads == 0, "{}: width {} is no multiple of the {} heads", where,
           vision.hidden_size, vision.num_attention_heads);
   if (!vision.learned_positions)
-    require(vision.head_dim() % 4 == 0, "{}: head size {} is no multiple of 4; rotary embedding by row and column needs that",
-            where, vision.head_dim());
+    require(vision.head_dim() % 4 == 0,
+            "{}: head size {} is no multiple of 4; rotary embedding by row and column needs that", where,
+            vision.head_dim());
   const int64_t unit = vision.patch_size * vision.merge_size;
   require(vision.image_size % unit == 0, "{}: image_size {} is no multiple of {}{}", where, vision.image_size,
           vision.merge_size > 1 ? "patch size times merge size, " : "patch_size ", unit);
@@ -97,7 +99,8 @@ void check_vision(const VisionSpec& vision, const std::string& where) {
 }
 
 void read_special_ids(const Checkpoint& checkpoint, const std::string& text_key, ModelSpec& spec) {
-  const auto ids_of = [&](const Json& config, const std::string& where, const char* key, std::vector<int64_t> fallback) {
+  const auto ids_of = [&](const Json& config, const std::string& where, const char* key,
+                          std::vector<int64_t> fallback) {
     if (!config.is_object() || !has(config, key)) return fallback;
     std::vector<int64_t> ids;
     const Json list = config[key].is_array() ? config[key] : Json::array({config[key]});

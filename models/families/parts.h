@@ -21,8 +21,8 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
 /// The sizes of a tower over square pictures, under the keys that CLIP and InternViT share; `defaults` as above.
 VisionSpec read_square_vision(const Json& config, const std::string& where, const VisionSpec& defaults);
 
-/// The blocks to run so that the feature is hidden_states[layer]: entry 0 is the embedding and entry n the output of block
-/// n - 1; negatives count from the end. UserError naming `key` for a layer that the tower has not.
+/// The blocks to run so that the feature is hidden_states[layer]: entry 0 is the embedding and entry n the output of
+/// block n - 1; negatives count from the end. UserError naming `key` for a layer that the tower has not.
 int64_t blocks_until(int64_t layer, int64_t blocks, const std::string& key, const std::string& where);
 
 /// The id that stands for a visual token in prompts. UserError when it lies outside the vocabulary.
@@ -34,6 +34,5 @@ void check_vision(const VisionSpec& vision, const std::string& where);
 
 /// eos, bos and pad from generation_config.json, config.json and its object `text_key`, in this order.
 void read_special_ids(const Checkpoint& checkpoint, const std::string& text_key, ModelSpec& spec);
-
 
 }  // namespace yopo

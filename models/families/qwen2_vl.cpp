@@ -3,8 +3,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "models/families/parts.h"
 #include "images/spec.h"
+#include "models/families/parts.h"
 
 namespace yopo {
 
@@ -13,30 +13,29 @@ namespace {
 const std::vector<TensorName>& layout_names() {
   static const std::vector<TensorName> names = [] {
     std::vector<TensorName> all = llama_names();
-    const std::vector<TensorName> vision = {
-        {Role::PatchEmbed, "patch_embed.proj.weight"},
-        {Role::Norm1, "blocks.{}.norm1.weight"},
-        {Role::Norm1Bias, "blocks.{}.norm1.bias"},
-        {Role::VisionQ, "blocks.{}.attn.qkv.weight", Fused::Blocks},
-        {Role::VisionK, "blocks.{}.attn.qkv.weight", Fused::Blocks},
-        {Role::VisionV, "blocks.{}.attn.qkv.weight", Fused::Blocks},
-        {Role::VisionQBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
-        {Role::VisionKBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
-        {Role::VisionVBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
-        {Role::VisionO, "blocks.{}.attn.proj.weight"},
-        {Role::VisionOBias, "blocks.{}.attn.proj.bias"},
-        {Role::Norm2, "blocks.{}.norm2.weight"},
-        {Role::Norm2Bias, "blocks.{}.norm2.bias"},
-        {Role::Fc1, "blocks.{}.mlp.fc1.weight"},
-        {Role::Fc1Bias, "blocks.{}.mlp.fc1.bias"},
-        {Role::Fc2, "blocks.{}.mlp.fc2.weight"},
-        {Role::Fc2Bias, "blocks.{}.mlp.fc2.bias"},
-        {Role::ProjectNorm, "ln_q.weight"},
-        {Role::ProjectNormBias, "ln_q.bias"},
-        {Role::Project1, "mlp.0.weight"},
-        {Role::Project1Bias, "mlp.0.bias"},
-        {Role::Project2, "mlp.2.weight"},
-        {Role::Project2Bias, "mlp.2.bias"}};
+    const std::vector<TensorName> vision = {{Role::PatchEmbed, "patch_embed.proj.weight"},
+                                            {Role::Norm1, "blocks.{}.norm1.weight"},
+                                            {Role::Norm1Bias, "blocks.{}.norm1.bias"},
+                                            {Role::VisionQ, "blocks.{}.attn.qkv.weight", Fused::Blocks},
+                                            {Role::VisionK, "blocks.{}.attn.qkv.weight", Fused::Blocks},
+                                            {Role::VisionV, "blocks.{}.attn.qkv.weight", Fused::Blocks},
+                                            {Role::VisionQBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
+                                            {Role::VisionKBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
+                                            {Role::VisionVBias, "blocks.{}.attn.qkv.bias", Fused::Blocks},
+                                            {Role::VisionO, "blocks.{}.attn.proj.weight"},
+                                            {Role::VisionOBias, "blocks.{}.attn.proj.bias"},
+                                            {Role::Norm2, "blocks.{}.norm2.weight"},
+                                            {Role::Norm2Bias, "blocks.{}.norm2.bias"},
+                                            {Role::Fc1, "blocks.{}.mlp.fc1.weight"},
+                                            {Role::Fc1Bias, "blocks.{}.mlp.fc1.bias"},
+                                            {Role::Fc2, "blocks.{}.mlp.fc2.weight"},
+                                            {Role::Fc2Bias, "blocks.{}.mlp.fc2.bias"},
+                                            {Role::ProjectNorm, "ln_q.weight"},
+                                            {Role::ProjectNormBias, "ln_q.bias"},
+                                            {Role::Project1, "mlp.0.weight"},
+                                            {Role::Project1Bias, "mlp.0.bias"},
+                                            {Role::Project2, "mlp.2.weight"},
+                                            {Role::Project2Bias, "mlp.2.bias"}};
     all.insert(all.end(), vision.begin(), vision.end());
     return all;
   }();
@@ -60,7 +59,8 @@ DecoderSpec text_spec(const Json& config, const std::string& where) {
   const Json& scaling = get_object(config, key, where);
   const std::string scaling_where = where + ": " + key;
   text.rope.theta = get_number_or(scaling, "rope_theta", scaling_where, text.rope.theta);
-  const std::string type = get_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", scaling_where, "mrope");
+  const std::string type =
+      get_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", scaling_where, "mrope");
   require(type == "mrope" || type == "default", "{}: type: expected mrope, found {}", scaling_where, type);
   const Json& sections = get_array(scaling, "mrope_section", scaling_where);
   require(sections.size() == 3, "{}: mrope_section: expected 3 numbers (time, row, column), found {}", scaling_where,
@@ -71,12 +71,13 @@ DecoderSpec text_spec(const Json& config, const std::string& where) {
     text.rope.sections.push_back(section.get<int64_t>());
   }
   const int64_t sum = std::accumulate(text.rope.sections.begin(), text.rope.sections.end(), int64_t(0));
-  require(sum == text.head_dim / 2, "{}: mrope_section: the sections sum to {}, half of head_dim is {}", scaling_where, sum,
-          text.head_dim / 2);
+  require(sum == text.head_dim / 2, "{}: mrope_section: the sections sum to {}, half of head_dim is {}", scaling_where,
+          sum, text.head_dim / 2);
   return text;
 }
 
-/// Defaults are those of transformers' Qwen2VLVisionConfig. `embed_dim` is the tower's width, `hidden_size` the decoder's.
+/// Defaults are those of transformers' Qwen2VLVisionConfig. `embed_dim` is the tower's width, `hidden_size` the
+/// decoder's.
 VisionSpec vision_spec(const Json& config, const std::string& where, int64_t hidden_size) {
   VisionSpec vision;
   vision.hidden_size = get_int_or(config, "embed_dim", where, 1, kMaxSize, 1280);
@@ -98,7 +99,8 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t hid
     require(channels == 3, "{}: {}: expected 3, found {}", where, key, channels);
   }
   const int64_t out = get_int_or(config, "hidden_size", where, 1, kMaxSize, 3584);
-  require(out == hidden_size, "{}: hidden_size {} contradicts the language model's hidden_size {}", where, out, hidden_size);
+  require(out == hidden_size, "{}: hidden_size {} contradicts the language model's hidden_size {}", where, out,
+          hidden_size);
   check_vision(vision, where);
   return vision;
 }
@@ -117,7 +119,8 @@ ModelSpec qwen2_vl_spec(const Json& config, const std::string& where) {
   const std::string text_where = nested ? where + ": text_config" : where;
   spec.text = text_spec(nested ? get_object(config, "text_config", where) : config, text_where);
   spec.text.tie_word_embeddings = get_bool_or(config, "tie_word_embeddings", where, spec.text.tie_word_embeddings);
-  spec.vision = vision_spec(get_object(config, "vision_config", where), where + ": vision_config", spec.text.hidden_size);
+  spec.vision =
+      vision_spec(get_object(config, "vision_config", where), where + ": vision_config", spec.text.hidden_size);
   spec.projector.norm_patches = true;
   spec.projector.norm_eps = 1e-6;
   spec.projector.inner_size = spec.vision.merge_size * spec.vision.merge_size * spec.vision.hidden_size;
@@ -142,9 +145,9 @@ void locate_qwen2_vl_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
   }
   require(spec.image.patch_size == spec.vision.patch_size && spec.image.merge_size == spec.vision.merge_size &&
               spec.image.temporal_patch_size == spec.vision.temporal_patch_size,
-          "{}: patches of {} pixels, {} frames, merged {} by {}, contradict config.json's: {}, {}, {}", preprocessor.string(),
-          spec.image.patch_size, spec.image.temporal_patch_size, spec.image.merge_size, spec.image.merge_size,
-          spec.vision.patch_size, spec.vision.temporal_patch_size, spec.vision.merge_size);
+          "{}: patches of {} pixels, {} frames, merged {} by {}, contradict config.json's: {}, {}, {}",
+          preprocessor.string(), spec.image.patch_size, spec.image.temporal_patch_size, spec.image.merge_size,
+          spec.image.merge_size, spec.vision.patch_size, spec.vision.temporal_patch_size, spec.vision.merge_size);
   read_special_ids(checkpoint, "text_config", spec);
 }
 

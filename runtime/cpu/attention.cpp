@@ -21,8 +21,8 @@ const void* head_rows(const void* data, DType type, const KvSegment& segment, in
 
 constexpr int64_t parallel_from = 100000;  // multiply-adds under which starting threads costs more than it saves
 
-/// Runs a worker's tasks, each of which returns pairs, in parallel if their `work` in multiply-adds is worth it, and sums.
-/// Every thread makes its own worker. An exception of a task is thrown on here.
+/// Runs a worker's tasks, each of which returns pairs, in parallel if their `work` in multiply-adds is worth it, and
+/// sums. Every thread makes its own worker. An exception of a task is thrown on here.
 template <typename MakeWorker>
 int64_t over_tasks(int64_t tasks, int64_t work, MakeWorker make_worker) {
   int64_t pairs = 0;
@@ -109,7 +109,8 @@ class PrefillWorker {
   /// This piece's rows of `rows`, in whole blocks.
   std::pair<int64_t, int64_t> share(int64_t rows, int64_t piece) const {
     const int64_t blocks = (rows + block_rows - 1) / block_rows;
-    return {std::min(rows, blocks * piece / pieces_ * block_rows), std::min(rows, blocks * (piece + 1) / pieces_ * block_rows)};
+    return {std::min(rows, blocks * piece / pieces_ * block_rows),
+            std::min(rows, blocks * (piece + 1) / pieces_ * block_rows)};
   }
 
   int64_t text_rows(const PrefillRequest& request, int64_t head, bool see_visual, int64_t first, int64_t last) {
@@ -144,7 +145,8 @@ class PrefillWorker {
     const int64_t index = row - image.first, y = index / image.columns, x = index % image.columns, dim = a_.head_dim;
     const int64_t top = std::max<int64_t>(0, y - a_.window_radius);
     const int64_t bottom = a_.window_causal ? y : std::min(image.rows - 1, y + a_.window_radius);
-    const int64_t left = std::max<int64_t>(0, x - a_.window_radius), right = std::min(image.columns - 1, x + a_.window_radius);
+    const int64_t left = std::max<int64_t>(0, x - a_.window_radius),
+                  right = std::min(image.columns - 1, x + a_.window_radius);
     for (int64_t r = top; r <= bottom; ++r) {
       const int64_t first = image.first + r * image.columns + left;
       const int64_t last = image.first + r * image.columns + (a_.window_causal && r == y ? x : right);
@@ -208,10 +210,12 @@ void decode_attention(const DecodeAttention& attention) {
         const int64_t column = (index * attention.heads + head) * dim;
         row.begin(offset(attention.q, attention.type, column));
         row.read(head_rows(request.text.keys, attention.type, request.text, kv_head, dim),
-                 head_rows(request.text.values, attention.type, request.text, kv_head, dim), attention.counts[index] + 1, dim);
+                 head_rows(request.text.values, attention.type, request.text, kv_head, dim),
+                 attention.counts[index] + 1, dim);
         if (attention.kept[head] && kv_head < request.visual.heads)
           row.read(head_rows(request.visual.keys, attention.type, request.visual, kv_head, dim),
-                   head_rows(request.visual.values, attention.type, request.visual, kv_head, dim), request.visual.count, dim);
+                   head_rows(request.visual.values, attention.type, request.visual, kv_head, dim), request.visual.count,
+                   dim);
         pairs += row.finish(offset(attention.out, attention.type, column));
       }
       return pairs;
@@ -226,11 +230,13 @@ void full_attention(const FullAttention& attention) {
   const int64_t work = 2 * attention.groups * attention.rows * attention.rows * width;
   *attention.pairs += over_tasks(attention.groups * attention.heads * pieces, work, [&] {
     const Kernels& set = kernels();
-    return [&, pieces, keys = PackedSegment(), none = PackedSegment(), block = QueryBlock(set, dim)](int64_t task) mutable {
-      const int64_t group = task / (attention.heads * pieces), head = task / pieces % attention.heads, piece = task % pieces;
+    return [&, pieces, keys = PackedSegment(), none = PackedSegment(),
+            block = QueryBlock(set, dim)](int64_t task) mutable {
+      const int64_t group = task / (attention.heads * pieces), head = task / pieces % attention.heads,
+                    piece = task % pieces;
       const int64_t base = group * attention.rows * width + head * dim;
-      keys.pack(set, offset(attention.k, attention.type, base), offset(attention.v, attention.type, base), attention.type,
-                attention.rows, dim, width);
+      keys.pack(set, offset(attention.k, attention.type, base), offset(attention.v, attention.type, base),
+                attention.type, attention.rows, dim, width);
       int64_t pairs = 0, limit[block_rows], zero[block_rows] = {};
       std::fill_n(limit, block_rows, attention.rows);
       const int64_t last = std::min(attention.rows, blocks * (piece + 1) / pieces * block_rows);

@@ -7,8 +7,8 @@
 
 namespace yopo::runtime::cpu {
 
-void PackedSegment::pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count, int64_t dim,
-                         int64_t stride) {
+void PackedSegment::pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count,
+                         int64_t dim, int64_t stride) {
   const bool bf16 = type == DType::BF16;
   const int64_t width = padded_width(dim);
   count_ = count;
@@ -25,7 +25,11 @@ void PackedSegment::pack(const Kernels& set, const void* keys, const void* value
 }
 
 QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
-    : set_(set), dim_(dim), width_(padded_width(dim)), q_(size_t(block_rows * dim)), out_(size_t(block_rows * width_)) {}
+    : set_(set),
+      dim_(dim),
+      width_(padded_width(dim)),
+      q_(size_t(block_rows * dim)),
+      out_(size_t(block_rows * width_)) {}
 
 int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
                         const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit) {
@@ -48,7 +52,8 @@ int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, in
 
   std::fill_n(out_.begin(), rows * width_, 0.0f);
   set_.weigh(scores_.data(), rows, steady_keys, row_width, steady.values(), width_, out_.data(), width_);
-  set_.weigh(scores_.data() + steady_width, rows, growing_keys, row_width, growing.values(), width_, out_.data(), width_);
+  set_.weigh(scores_.data() + steady_width, rows, growing_keys, row_width, growing.values(), width_, out_.data(),
+             width_);
   for (int64_t row = 0; row < rows; ++row)
     set_.narrow(out_.data() + row * width_, dim_, 1.0f / sums[row], bf16, offset(out, type, row * stride));
   return pairs;
@@ -75,7 +80,8 @@ int64_t QueryRow::finish(void* out) {
   const float top = set_.largest(scores_.data(), count_);
   const float sum = set_.exponentials(scores_.data(), count_, top);
   std::fill(out_.begin(), out_.end(), 0.0f);
-  for (const Run& run : runs_) set_.blend(scores_.data() + run.first, run.values, bf16_, run.count, dim_, run.stride, out_.data());
+  for (const Run& run : runs_)
+    set_.blend(scores_.data() + run.first, run.values, bf16_, run.count, dim_, run.stride, out_.data());
   set_.narrow(out_.data(), dim_, 1.0f / sum, bf16_, out);
   return count_;
 }

@@ -8,16 +8,18 @@
 
 namespace yopo::runtime::cpu {
 
-/// Keys as transposed tiles and values as padded rows, fp32: one head of one segment, packed once and read by every block.
+/// Keys as transposed tiles and values as padded rows, fp32: one head of one segment, packed once and read by every
+/// block.
 class PackedSegment {
  public:
-  /// keys, values [count, dim] of `type`, rows `stride` elements apart. Values that already lie as they should are not copied:
-  /// they must stay.
-  void pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count, int64_t dim, int64_t stride);
+  /// keys, values [count, dim] of `type`, rows `stride` elements apart. Values that already lie as they should are not
+  /// copied: they must stay.
+  void pack(const Kernels& set, const void* keys, const void* values, DType type, int64_t count, int64_t dim,
+            int64_t stride);
   int64_t count() const { return count_; }
-  int64_t padded() const { return padded_; }                   // count rounded up to a tile
-  const float* keys() const { return keys_.data(); }           // [padded / width][dim][width]
-  const float* values() const { return values_; }              // [count][padded_width(dim)]
+  int64_t padded() const { return padded_; }          // count rounded up to a tile
+  const float* keys() const { return keys_.data(); }  // [padded / width][dim][width]
+  const float* values() const { return values_; }     // [count][padded_width(dim)]
 
  private:
   int64_t count_ = 0, padded_ = 0;
@@ -32,8 +34,8 @@ constexpr int64_t block_rows = 48;
 class QueryBlock {
  public:
   QueryBlock(const Kernels& set, int64_t dim);
-  /// q, out: first row of the block at its head's column; rows `stride` elements apart. steady_limit, growing_limit [rows]:
-  /// how many keys each row reads, not descending. Returns the pairs.
+  /// q, out: first row of the block at its head's column; rows `stride` elements apart. steady_limit, growing_limit
+  /// [rows]: how many keys each row reads, not descending. Returns the pairs.
   int64_t run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
               const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit);
 

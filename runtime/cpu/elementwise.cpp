@@ -25,9 +25,12 @@ void over_chunks(int64_t count, Body body) {
 
 float activated(Activation activation, float x) {
   switch (activation) {
-    case Activation::Silu: return x / (1.0f + std::exp(-x));
-    case Activation::Gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678118654752f));
-    case Activation::QuickGelu: return x / (1.0f + std::exp(-1.702f * x));
+    case Activation::Silu:
+      return x / (1.0f + std::exp(-x));
+    case Activation::Gelu:
+      return 0.5f * x * (1.0f + std::erf(x * 0.70710678118654752f));
+    case Activation::QuickGelu:
+      return x / (1.0f + std::exp(-1.702f * x));
   }
   return x;
 }
@@ -45,8 +48,8 @@ void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int
   }
 }
 
-void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns, DType type,
-                void* out) {
+void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
+                DType type, void* out) {
   const Kernels& set = kernels();
 #pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
   for (int64_t row = 0; row < rows; ++row) {
@@ -58,7 +61,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, double e
   }
 }
 
-void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos, const float* sin) {
+void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
+          const float* sin) {
   const Kernels& set = kernels();
   const int64_t half = head_dim / 2;
 #pragma omp parallel for schedule(static) if (rows * heads * head_dim > parallel_from)
@@ -69,8 +73,8 @@ void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, in
     }
 }
 
-void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
-           std::span<const StoreRows> targets) {
+void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
+           const float* sin, std::span<const StoreRows> targets) {
   const Kernels& set = kernels();
   const int64_t half = head_dim / 2;
   std::vector<int64_t> first{0};  // of each target among the rows of all: many of them are short
@@ -112,7 +116,8 @@ void store_decode(const DecodeStore& work) {
       const int64_t to = (head * segment.stride + work.counts[i]) * work.head_dim;
       set.rotate(offset(work.k, work.type, from), work.type == DType::BF16, half, work.cos + int64_t(i) * half,
                  work.sin + int64_t(i) * half, offset(segment.keys, work.type, to));
-      std::memcpy(offset(segment.values, work.type, to), offset(work.v, work.type, from), size_t(work.head_dim) * size_of(work.type));
+      std::memcpy(offset(segment.values, work.type, to), offset(work.v, work.type, from),
+                  size_t(work.head_dim) * size_of(work.type));
     }
   }
 }

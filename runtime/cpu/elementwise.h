@@ -6,11 +6,12 @@
 namespace yopo::runtime::cpu {
 
 void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
-void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns, DType type,
-                void* out);
-void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos, const float* sin);
-void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos, const float* sin,
-           std::span<const StoreRows> targets);
+void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
+                DType type, void* out);
+void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
+          const float* sin);
+void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
+           const float* sin, std::span<const StoreRows> targets);
 void store_decode(const DecodeStore& store);
 void gated(void* gate, const void* up, DType type, int64_t count);
 void activate(Activation activation, void* x, DType type, int64_t count);

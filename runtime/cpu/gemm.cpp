@@ -76,8 +76,8 @@ Product make_product(const Gemm& gemm) {
 class ProductCache {
  public:
   Product get(const Gemm& gemm) {
-    const int64_t flags = (gemm.type == DType::BF16) | (gemm.out_type == DType::BF16) << 1 | int64_t(gemm.accumulate) << 2 |
-                          int64_t(gemm.bias != nullptr) << 3;
+    const int64_t flags = (gemm.type == DType::BF16) | (gemm.out_type == DType::BF16) << 1 |
+                          int64_t(gemm.accumulate) << 2 | int64_t(gemm.bias != nullptr) << 3;
     const Key key{gemm.m, gemm.n, gemm.k, gemm.lda, gemm.ldw, gemm.ldo, flags, omp_get_max_threads()};
     const std::lock_guard lock(mutex_);
     if (const auto found = index_.find(key); found != index_.end()) {
@@ -117,8 +117,10 @@ class OneThread {
 };
 
 void check(const Gemm& gemm) {
-  ensure(gemm.k > 0 && gemm.lda >= gemm.k && gemm.ldw >= gemm.k && gemm.ldo >= gemm.n, "gemm: row strides shorter than rows");
-  ensure(!gemm.accumulate || (gemm.out_type == DType::F32 && !gemm.bias), "gemm: accumulation is in fp32 and without bias");
+  ensure(gemm.k > 0 && gemm.lda >= gemm.k && gemm.ldw >= gemm.k && gemm.ldo >= gemm.n,
+         "gemm: row strides shorter than rows");
+  ensure(!gemm.accumulate || (gemm.out_type == DType::F32 && !gemm.bias),
+         "gemm: accumulation is in fp32 and without bias");
 }
 
 }  // namespace
@@ -161,15 +163,18 @@ void gemv(const Gemm& gemm) {
   for (int64_t index = 0; index < blocks; ++index) {
     const int64_t first = index * block, count = std::min(block, gemm.n - first);
     float out[4 * block];
-    set.gemv(a.data(), gemm.m, stride, offset(gemm.w, gemm.type, first * gemm.ldw), bf16, count, gemm.k, gemm.ldw, out, block);
+    set.gemv(a.data(), gemm.m, stride, offset(gemm.w, gemm.type, first * gemm.ldw), bf16, count, gemm.k, gemm.ldw, out,
+             block);
     for (int64_t m = 0; m < gemm.m; ++m) {
       const float* row = out + m * block;
       float* sum = static_cast<float*>(gemm.out) + m * gemm.ldo + first;
       uint16_t* rounded = static_cast<uint16_t*>(gemm.out) + m * gemm.ldo + first;
       for (int64_t i = 0; i < count; ++i) {
         const float value = row[i] + (gemm.bias ? gemm.bias[first + i] : 0.0f);
-        if (gemm.out_type == DType::BF16) rounded[i] = bf16_of_float(value);
-        else sum[i] = gemm.accumulate ? sum[i] + value : value;
+        if (gemm.out_type == DType::BF16)
+          rounded[i] = bf16_of_float(value);
+        else
+          sum[i] = gemm.accumulate ? sum[i] + value : value;
       }
     }
   }
@@ -177,8 +182,10 @@ void gemv(const Gemm& gemm) {
 
 void gemm(const Gemm& gemm) {
   if (gemm.m <= 0 || gemm.n <= 0) return;
-  if (gemm.m <= 2) gemv(gemm);  // faster than oneDNN up to here
-  else gemm_onednn(gemm);
+  if (gemm.m <= 2)
+    gemv(gemm);  // faster than oneDNN up to here
+  else
+    gemm_onednn(gemm);
 }
 
 bool bf16_is_possible() {

@@ -1,6 +1,7 @@
 // The bodies of every instruction set's kernels. The including file sets the target, YOPO_KERNELS (the table's name),
-// YOPO_WIDTH (floats a vector) and the register blocks: YOPO_ROWS x YOPO_VECTORS accumulators (of one vector more: rows_of_block).
-// Nothing from the standard library here: a template instantiated under a wider target could be the one the linker keeps.
+// YOPO_WIDTH (floats a vector) and the register blocks: YOPO_ROWS x YOPO_VECTORS accumulators (of one vector more:
+// rows_of_block). Nothing from the standard library here: a template instantiated under a wider target could be the one
+// the linker keeps.
 
 namespace yopo::runtime::cpu {
 namespace {
@@ -27,7 +28,8 @@ inline void store(uint16_t* p, Vec x) {
   const BitVec bits = BitVec(x);
   const BitVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const BitVec nan = BitVec(x != x);
-  *reinterpret_cast<LooseHalfVec*>(p) = __builtin_convertvector((rounded & ~nan) | (((bits >> 16) | 0x40u) & nan), HalfVec);
+  *reinterpret_cast<LooseHalfVec*>(p) =
+      __builtin_convertvector((rounded & ~nan) | (((bits >> 16) | 0x40u) & nan), HalfVec);
 }
 #if YOPO_WIDTH == 16
 typedef float Vec8 __attribute__((vector_size(32)));
@@ -75,7 +77,8 @@ inline float total(Vec x) {
 #if YOPO_WIDTH == 16
   typedef float V8 __attribute__((vector_size(32)));
   typedef float V4 __attribute__((vector_size(16)));
-  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
   const V4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
   return add_lanes<4>(b);
 #elif YOPO_WIDTH == 8
@@ -91,7 +94,8 @@ inline float top_lane(Vec x) {
 #if YOPO_WIDTH == 16
   typedef float V8 __attribute__((vector_size(32)));
   typedef float V4 __attribute__((vector_size(16)));
-  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), b = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V8 a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
+           b = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
   const V8 c = a > b ? a : b;
   const V4 d = __builtin_shufflevector(c, c, 0, 1, 2, 3), e = __builtin_shufflevector(c, c, 4, 5, 6, 7);
   const V4 top = d > e ? d : e;
@@ -138,9 +142,10 @@ inline float exponential(float x) {
 /// Swaps the blocks of S x S beside the diagonal of every block of 2 S x 2 S.
 template <int S>
 inline void swap_blocks(Vec* rows) {
-#define YOPO_LOW(lane) ((lane) & S ? W + (lane) - S : (lane))
-#define YOPO_HIGH(lane) ((lane) & S ? W + (lane) : (lane) + S)
-#define YOPO_LANES(of) of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7), of(8), of(9), of(10), of(11), of(12), of(13), of(14), of(15)
+#define YOPO_LOW(lane) ((lane)&S ? W + (lane)-S : (lane))
+#define YOPO_HIGH(lane) ((lane)&S ? W + (lane) : (lane) + S)
+#define YOPO_LANES(of) \
+  of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7), of(8), of(9), of(10), of(11), of(12), of(13), of(14), of(15)
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) {
     if (i & S) continue;
@@ -185,8 +190,10 @@ void pack_keys_of(const T* keys, int64_t count, int64_t dim, int64_t stride, flo
   }
 }
 void pack_keys(const void* keys, bool bf16, int64_t count, int64_t dim, int64_t stride, float* packed) {
-  if (bf16) pack_keys_of(static_cast<const uint16_t*>(keys), count, dim, stride, packed);
-  else pack_keys_of(static_cast<const float*>(keys), count, dim, stride, packed);
+  if (bf16)
+    pack_keys_of(static_cast<const uint16_t*>(keys), count, dim, stride, packed);
+  else
+    pack_keys_of(static_cast<const float*>(keys), count, dim, stride, packed);
 }
 
 template <typename T>
@@ -197,28 +204,34 @@ void widen_of(const T* in, int64_t rows, int64_t dim, int64_t stride, float scal
     for (; d < dim; ++d) out[r * out_stride + d] = scalar(in[r * stride + d]) * scale;
   }
 }
-void widen(const void* in, bool bf16, int64_t rows, int64_t dim, int64_t stride, float scale, float* out, int64_t out_stride) {
-  if (bf16) widen_of(static_cast<const uint16_t*>(in), rows, dim, stride, scale, out, out_stride);
-  else widen_of(static_cast<const float*>(in), rows, dim, stride, scale, out, out_stride);
+void widen(const void* in, bool bf16, int64_t rows, int64_t dim, int64_t stride, float scale, float* out,
+           int64_t out_stride) {
+  if (bf16)
+    widen_of(static_cast<const uint16_t*>(in), rows, dim, stride, scale, out, out_stride);
+  else
+    widen_of(static_cast<const float*>(in), rows, dim, stride, scale, out, out_stride);
 }
 
 /// What is left of the rows behind whole blocks, as one block of just as many.
 template <int R, typename Block>
 inline void over_rest(int64_t rest, Block block) {
   if constexpr (R > 0) {
-    if (rest == R) block.template operator()<R>();
-    else over_rest<R - 1>(rest, block);
+    if (rest == R)
+      block.template operator()<R>();
+    else
+      over_rest<R - 1>(rest, block);
   }
 }
 
-/// Rows of a block that is V vectors wide. Of one vector the wide set, with its 32 registers, takes more: few sums wait for one
-/// another. (Every loop over a block's rows is unrolled whole; rolled, it would keep the sums in memory.)
+/// Rows of a block that is V vectors wide. Of one vector the wide set, with its 32 registers, takes more: few sums wait
+/// for one another. (Every loop over a block's rows is unrolled whole; rolled, it would keep the sums in memory.)
 template <int V>
 constexpr int rows_of_block = V == 1 && W == 16 ? 16 : YOPO_ROWS;
 
 /// R rows x V tiles of keys.
 template <int R, int V>
-inline void score_block(const float* q, int64_t dim, int64_t q_stride, const float* packed, float* out, int64_t out_stride) {
+inline void score_block(const float* q, int64_t dim, int64_t q_stride, const float* packed, float* out,
+                        int64_t out_stride) {
   Vec sums[R][V] = {};
   for (int64_t d = 0; d < dim; ++d) {
     Vec keys[V];
@@ -280,8 +293,8 @@ inline void weigh_block(const float* p, int64_t keys, int64_t p_stride, const fl
     for (int v = 0; v < V; ++v) store(out + r * out_stride + v * W, sums[r][v]);
 }
 template <int V>
-inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim, float* out,
-                       int64_t out_stride) {
+inline void weigh_rows(const float* p, int64_t rows, int64_t keys, int64_t p_stride, const float* values, int64_t dim,
+                       float* out, int64_t out_stride) {
   constexpr int B = rows_of_block<V>;
   int64_t r = 0;
   for (; r + B <= rows; r += B)
@@ -350,7 +363,8 @@ inline IntVec lane_numbers() {
   return lanes;
 }
 
-/// Calls visit(row, place, scores) for every vector of R rows up to the longest's end; scores past a row's own are -inf.
+/// Calls visit(row, place, scores) for every vector of R rows up to the longest's end; scores past a row's own are
+/// -inf.
 template <int R, typename Visit>
 inline void over_keys(float* scores, int64_t stride, const int64_t* limit, Visit visit) {
   const int64_t whole = limit[0] / W, vectors = (limit[R - 1] + W - 1) / W;
@@ -369,7 +383,8 @@ inline void clear_from(float* scores, int64_t limit, int64_t end) {
   for (int64_t i = (limit + W - 1) / W * W; i < end; i += W) store(scores + i, Vec{});
 }
 template <int R>
-inline void softmax_rows(float* scores, int64_t stride, const int64_t* first, int64_t at, const int64_t* second, float* sums) {
+inline void softmax_rows(float* scores, int64_t stride, const int64_t* first, int64_t at, const int64_t* second,
+                         float* sums) {
   Vec top[R], sum[R] = {};
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) top[r] = splat(-__builtin_inff());
@@ -392,7 +407,8 @@ inline void softmax_rows(float* scores, int64_t stride, const int64_t* first, in
     clear_from(scores + r * stride + at, second[R - 1], stride - at);
   }
 }
-void softmax(float* scores, int64_t rows, int64_t stride, const int64_t* first, int64_t at, const int64_t* second, float* sums) {
+void softmax(float* scores, int64_t rows, int64_t stride, const int64_t* first, int64_t at, const int64_t* second,
+             float* sums) {
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4) softmax_rows<4>(scores + r * stride, stride, first + r, at, second + r, sums + r);
   for (; r < rows; ++r) softmax_rows<1>(scores + r * stride, stride, first + r, at, second + r, sums + r);
@@ -413,7 +429,8 @@ inline void totals(const Vec (&x)[4], float* out) {
   const Vec a = add_neighbours(x[0], x[1]), b = add_neighbours(x[2], x[3]);
   const Vec c = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
                 __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  const V8 d = __builtin_shufflevector(c, c, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(c, c, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V8 d = __builtin_shufflevector(c, c, 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(c, c, 8, 9, 10, 11, 12, 13, 14, 15);
   const V4 e = __builtin_shufflevector(d, d, 0, 1, 2, 3) + __builtin_shufflevector(d, d, 4, 5, 6, 7);
   __builtin_memcpy(out, &e, sizeof e);
 #else
@@ -430,8 +447,10 @@ inline void dot_rows(const float* q, const T* keys, int64_t dim, int64_t stride,
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sums[r] += value * load(keys + r * stride + d);
   }
-  if constexpr (R == 4) totals(sums, out);
-  else out[0] = total(sums[0]);
+  if constexpr (R == 4)
+    totals(sums, out);
+  else
+    out[0] = total(sums[0]);
   for (; d < dim; ++d)
     for (int r = 0; r < R; ++r) out[r] += q[d] * scalar(keys[r * stride + d]);
 }
@@ -442,8 +461,10 @@ void dots_of(const float* q, const T* keys, int64_t count, int64_t dim, int64_t 
   for (; key < count; ++key) dot_rows<1>(q, keys + key * stride, dim, stride, out + key);
 }
 void dots(const float* q, const void* keys, bool bf16, int64_t count, int64_t dim, int64_t stride, float* out) {
-  if (bf16) dots_of(q, static_cast<const uint16_t*>(keys), count, dim, stride, out);
-  else dots_of(q, static_cast<const float*>(keys), count, dim, stride, out);
+  if (bf16)
+    dots_of(q, static_cast<const uint16_t*>(keys), count, dim, stride, out);
+  else
+    dots_of(q, static_cast<const float*>(keys), count, dim, stride, out);
 }
 
 template <typename T>
@@ -471,8 +492,10 @@ void blend_of(const float* p, const T* values, int64_t count, int64_t dim, int64
     for (int64_t key = 0; key < count; ++key) out[d] += p[key] * scalar(values[key * stride + d]);
 }
 void blend(const float* p, const void* values, bool bf16, int64_t count, int64_t dim, int64_t stride, float* out) {
-  if (bf16) blend_of(p, static_cast<const uint16_t*>(values), count, dim, stride, out);
-  else blend_of(p, static_cast<const float*>(values), count, dim, stride, out);
+  if (bf16)
+    blend_of(p, static_cast<const uint16_t*>(values), count, dim, stride, out);
+  else
+    blend_of(p, static_cast<const float*>(values), count, dim, stride, out);
 }
 
 template <typename T>
@@ -482,8 +505,10 @@ void narrow_to(const float* x, int64_t dim, float scale, T* out) {
   for (; d < dim; ++d) assign(out[d], x[d] * scale);
 }
 void narrow(const float* x, int64_t dim, float scale, bool bf16, void* out) {
-  if (bf16) narrow_to(x, dim, scale, static_cast<uint16_t*>(out));
-  else narrow_to(x, dim, scale, static_cast<float*>(out));
+  if (bf16)
+    narrow_to(x, dim, scale, static_cast<uint16_t*>(out));
+  else
+    narrow_to(x, dim, scale, static_cast<float*>(out));
 }
 
 /// N weight rows against M activation rows, fp32.
@@ -537,24 +562,31 @@ inline void gemv_block(const float* a, int64_t a_stride, const uint16_t* w, int6
     }
 }
 template <int M, typename T>
-void gemv_of(const float* a, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride, float* out, int64_t out_stride) {
+void gemv_of(const float* a, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride, float* out,
+             int64_t out_stride) {
   constexpr int N = M > 2 ? 2 : 4;
   int64_t row = 0;
   for (; row + N <= n; row += N) gemv_block<M, N>(a, a_stride, w + row * w_stride, k, w_stride, out + row, out_stride);
   for (; row < n; ++row) gemv_block<M, 1>(a, a_stride, w + row * w_stride, k, w_stride, out + row, out_stride);
 }
 template <typename T>
-void gemv_rows(const float* a, int64_t m, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride, float* out,
-               int64_t out_stride) {
-  if (m == 1) gemv_of<1>(a, a_stride, w, n, k, w_stride, out, out_stride);
-  else if (m == 2) gemv_of<2>(a, a_stride, w, n, k, w_stride, out, out_stride);
-  else if (m == 3) gemv_of<3>(a, a_stride, w, n, k, w_stride, out, out_stride);
-  else if (m == 4) gemv_of<4>(a, a_stride, w, n, k, w_stride, out, out_stride);
+void gemv_rows(const float* a, int64_t m, int64_t a_stride, const T* w, int64_t n, int64_t k, int64_t w_stride,
+               float* out, int64_t out_stride) {
+  if (m == 1)
+    gemv_of<1>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 2)
+    gemv_of<2>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 3)
+    gemv_of<3>(a, a_stride, w, n, k, w_stride, out, out_stride);
+  else if (m == 4)
+    gemv_of<4>(a, a_stride, w, n, k, w_stride, out, out_stride);
 }
-void gemv(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t n, int64_t k, int64_t w_stride, float* out,
-          int64_t out_stride) {
-  if (bf16) gemv_rows(a, m, a_stride, static_cast<const uint16_t*>(w), n, k, w_stride, out, out_stride);
-  else gemv_rows(a, m, a_stride, static_cast<const float*>(w), n, k, w_stride, out, out_stride);
+void gemv(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t n, int64_t k, int64_t w_stride,
+          float* out, int64_t out_stride) {
+  if (bf16)
+    gemv_rows(a, m, a_stride, static_cast<const uint16_t*>(w), n, k, w_stride, out, out_stride);
+  else
+    gemv_rows(a, m, a_stride, static_cast<const float*>(w), n, k, w_stride, out, out_stride);
 }
 
 float square_sum(const float* x, int64_t count, float mean) {
@@ -581,7 +613,8 @@ float sum(const float* x, int64_t count) {
   return result;
 }
 template <typename T>
-void normalise_to(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count, T* out) {
+void normalise_to(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count,
+                  T* out) {
   int64_t i = 0;
   for (; i + W <= count; i += W) {
     Vec y = (load(x + i) - mean) * scale * load(weight + i);
@@ -590,10 +623,12 @@ void normalise_to(const float* x, float mean, float scale, const float* weight, 
   }
   for (; i < count; ++i) assign(out[i], (x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0.0f));
 }
-void normalise(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count, bool bf16,
-               void* out) {
-  if (bf16) normalise_to(x, mean, scale, weight, bias, count, static_cast<uint16_t*>(out));
-  else normalise_to(x, mean, scale, weight, bias, count, static_cast<float*>(out));
+void normalise(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count,
+               bool bf16, void* out) {
+  if (bf16)
+    normalise_to(x, mean, scale, weight, bias, count, static_cast<uint16_t*>(out));
+  else
+    normalise_to(x, mean, scale, weight, bias, count, static_cast<float*>(out));
 }
 
 template <typename T>
@@ -609,8 +644,10 @@ void gated_of(T* gate, const T* up, int64_t count) {
   }
 }
 void gated(void* gate, const void* up, bool bf16, int64_t count) {
-  if (bf16) gated_of(static_cast<uint16_t*>(gate), static_cast<const uint16_t*>(up), count);
-  else gated_of(static_cast<float*>(gate), static_cast<const float*>(up), count);
+  if (bf16)
+    gated_of(static_cast<uint16_t*>(gate), static_cast<const uint16_t*>(up), count);
+  else
+    gated_of(static_cast<float*>(gate), static_cast<const float*>(up), count);
 }
 
 template <typename T>
@@ -636,14 +673,16 @@ void rotate_of(const T* in, int64_t half, const float* cos, const float* sin, T*
   }
 }
 void rotate(const void* in, bool bf16, int64_t half, const float* cos, const float* sin, void* out) {
-  if (bf16) rotate_of(static_cast<const uint16_t*>(in), half, cos, sin, static_cast<uint16_t*>(out));
-  else rotate_of(static_cast<const float*>(in), half, cos, sin, static_cast<float*>(out));
+  if (bf16)
+    rotate_of(static_cast<const uint16_t*>(in), half, cos, sin, static_cast<uint16_t*>(out));
+  else
+    rotate_of(static_cast<const float*>(in), half, cos, sin, static_cast<float*>(out));
 }
 
 }  // namespace
 
 extern const Kernels YOPO_KERNELS;
-const Kernels YOPO_KERNELS = {YOPO_NAME, W,       pack_keys, widen, scores,     weigh, softmax, largest,   exponentials, dots,
-                              blend,     narrow,  gemv,      square_sum, sum,   normalise, gated,  rotate};
+const Kernels YOPO_KERNELS = {YOPO_NAME, W,     pack_keys, widen, scores,     weigh, softmax,   largest, exponentials,
+                              dots,      blend, narrow,    gemv,  square_sum, sum,   normalise, gated,   rotate};
 
 }  // namespace yopo::runtime::cpu

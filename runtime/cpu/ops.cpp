@@ -37,7 +37,8 @@ void synchronize() {}
 bool supports(DType type, std::string* why) {
   if (type == DType::F32 || (type == DType::BF16 && cpu::bf16_is_possible())) return true;
   if (why)
-    *why = type == DType::BF16 ? "this CPU has no bf16 matrix products (AVX-512); use fp32" : "the CPU computes in fp32 or bf16";
+    *why = type == DType::BF16 ? "this CPU has no bf16 matrix products (AVX-512); use fp32"
+                               : "the CPU computes in fp32 or bf16";
   return false;
 }
 
@@ -88,7 +89,10 @@ Buffer::~Buffer() {
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : ops_(other.ops_), use_(other.use_), data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : ops_(other.ops_),
+      use_(other.use_),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(ops_, other.ops_);

@@ -230,7 +230,8 @@ void launch_chunk(PrefillArguments& a) {
   int64_t tiles = 0;
   for (int i = 0; i < a.requests; ++i) {
     const PrefillRequest& request = a.request[i];
-    ensure(request.text_before + request.text_rows < 1 << 30 && request.visual_rows < 1 << 30, "a request larger than a launch takes");
+    ensure(request.text_before + request.text_rows < 1 << 30 && request.visual_rows < 1 << 30,
+           "a request larger than a launch takes");
     a.first_tile[i] = int(tiles);
     tiles += int64_t(blocks_for(request.text_rows, Tile::rows)) + blocks_for(request.visual_rows, Tile::rows);
     ensure(tiles < int64_t(1) << 31, "requests larger than a launch takes");

@@ -30,7 +30,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
   shim::launch(kernel, grid, block, shared, stream(), static_cast<Parameters>(arguments)...);
 #else
   // clang-format off (it takes >>> apart)
-  kernel<<<grid, block, shared, stream()>>>(static_cast<Parameters>(arguments)...);
+  kernel<<<grid, block, shared, stream()> > >(static_cast<Parameters>(arguments)...);
   // clang-format on
 #endif
   check(cudaGetLastError(), "launching a kernel");

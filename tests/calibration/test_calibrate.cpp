@@ -68,7 +68,8 @@ TEST_F(Calibrate, SumsAreThoseOfTheSamples) {
   for (const std::string& id : made.ids)
     for (const Sample& sample : read_samples(run.options.dataset)) {
       if (sample.id != id) continue;
-      const SampleStatistics seen = engine.observe({processor.prepare(sample.text, sample.images, sample.where)}, false).at(0);
+      const SampleStatistics seen =
+          engine.observe({processor.prepare(sample.text, sample.images, sample.where)}, false).at(0);
       for (size_t i = 0; i < abs_sum.size(); ++i) abs_sum[i] += on_grid(seen.abs_sum[i]);
       ratio.insert(ratio.end(), seen.ratio_prefill.begin(), seen.ratio_prefill.end());
     }

@@ -138,7 +138,8 @@ TEST(AtomicFile, AppearsOnlyWhenCommitted) {
 TEST(AtomicFile, PastThePageCacheTheSameBytes) {
   const TemporaryFolder folder;
   constexpr size_t block = size_t(4) << 20;
-  for (const size_t size : {size_t(0), size_t(1), block - 1, block, block + 4095, block + 4096, 2 * block, 2 * block + 77}) {
+  for (const size_t size :
+       {size_t(0), size_t(1), block - 1, block, block + 4095, block + 4096, 2 * block, 2 * block + 77}) {
     SCOPED_TRACE(size);
     std::string text(size, '\0');
     for (size_t i = 0; i < size; ++i) text[i] = char(i * 7 + i / 251);

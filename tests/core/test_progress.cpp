@@ -138,7 +138,8 @@ TEST(Progress, PartsOfAUnit) {
   EXPECT_EQ(lines, (std::vector<std::string>{"calibrating: 0/4 samples (12%)", "calibrating: 0/4 samples (38%)",
                                              "calibrating: 1/4 samples (38%)", "calibrating: 2/4 samples (50%)",
                                              "calibrating: 2/4 samples (75%)"}));
-  EXPECT_TRUE(matches(outcome.text, "[^%]*12%\\), 0\\.[1-4][0-9]* samples/s, 0:(0[789]|[1-3][0-9]) left(.|\r|\n)*")) << outcome.text;
+  EXPECT_TRUE(matches(outcome.text, "[^%]*12%\\), 0\\.[1-4][0-9]* samples/s, 0:(0[789]|[1-3][0-9]) left(.|\r|\n)*"))
+      << outcome.text;
 }
 
 TEST(Progress, TerminalLineNeverWraps) {

@@ -20,7 +20,7 @@ TEST(Walk, TellsItsShare) {
   shares.clear();
   walk.begin(2);
   walk.step();
-  walk.expect(6);  // turns out later
+  walk.expect(6);                           // turns out later
   for (int i = 0; i < 8; ++i) walk.step();  // and more come than were expected
   EXPECT_EQ(shares, (std::vector<double>{0.5, 0.5, 0.5, 0.5, 0.625, 0.75, 0.875, 1, 1}));
 }

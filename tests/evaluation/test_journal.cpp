@@ -9,8 +9,8 @@
 namespace yopo {
 namespace {
 
-using testing::TemporaryFolder;
 using testing::read_file;
+using testing::TemporaryFolder;
 using testing::write_file;
 
 Sample sample(const std::string& id, const std::string& text, const std::string& answer, const std::string& category) {
@@ -116,10 +116,14 @@ TEST(Journal, OfAnswersToOneQuestionTheLastIsArranged) {
   const TemporaryFolder folder;
   const fs::path file = folder / "a.jsonl";
   const Sample one = sample("1", "q1", "", "");
-  write_file(file, R"({"question_id": 1, "text": "first"})" "\n" R"({"question_id": 1, "text": "second"})" "\n");
+  write_file(file, R"({"question_id": 1, "text": "first"})"
+                   "\n"
+                   R"({"question_id": 1, "text": "second"})"
+                   "\n");
   write_file(file.string() + ".fingerprint", "abc\n");
   AnswerJournal(file, "abc").arrange({&one});
-  EXPECT_EQ(read_file(file), R"({"question_id": 1, "text": "second"})" "\n");
+  EXPECT_EQ(read_file(file), R"({"question_id": 1, "text": "second"})"
+                             "\n");
 }
 
 TEST(Journal, WithoutAnswersIsAnyones) {
@@ -147,8 +151,9 @@ TEST(ScoreAnswers, CountsPerCategoryAndNamesWhatIsMissing) {
   const std::vector<Sample> samples{sample("1", "q", "Yes", "exist"), sample("2", "q", "3", "count"),
                                     sample("3", "q", "4", "count")};
   EvaluateOptions options;
-  write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"three\"}\n"
-                   "{\"question_id\": 3, \"text\": \"5\"}\n{\"question_id\": 3, \"text\": \"6\"}\n");
+  write_file(file,
+             "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"three\"}\n"
+             "{\"question_id\": 3, \"text\": \"5\"}\n{\"question_id\": 3, \"text\": \"6\"}\n");
   const EvaluationResult result = score_answers(samples, file, options);
   EXPECT_EQ(result.count, 3);
   EXPECT_DOUBLE_EQ(result.score, 2.0 / 3.0);
@@ -159,8 +164,9 @@ TEST(ScoreAnswers, CountsPerCategoryAndNamesWhatIsMissing) {
   EXPECT_USER_ERROR(score_answers(samples, file, options), "no answer for question 2");
   write_file(file, "{\"question_id\": 9, \"text\": \"yes\"}\n");
   EXPECT_USER_ERROR(score_answers(samples, file, options), "question_id 9");
-  write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"3\"}\n"
-                   "{\"question_id\": 3, \"text\": \"5\"}\n");
+  write_file(file,
+             "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"3\"}\n"
+             "{\"question_id\": 3, \"text\": \"5\"}\n");
   std::vector<Sample> three = samples;
   three[1].answers = {"3", "three", "3"};
   EXPECT_USER_ERROR(score_answers(three, file, options), "question 2 has 3 expected answers");

@@ -68,9 +68,9 @@ TEST(OfficialScore, CountsTheOtherNine) {
 }
 
 TEST(LmmsScore, NormalizesAlwaysAndCountsRunsOfCommas) {
-  EXPECT_DOUBLE_EQ(vqa_lmms_score("The dog.", ten("dog")), 1);   // the official scorer would only strip
-  EXPECT_DOUBLE_EQ(vqa_lmms_score("dog's", ten("dog's")), 1);    // EvalAI would split the 's off
-  EXPECT_DOUBLE_EQ(vqa_lmms_score("1,,0;5", ten("105")), 1);     // a run of commas deletes all marks
+  EXPECT_DOUBLE_EQ(vqa_lmms_score("The dog.", ten("dog")), 1);  // the official scorer would only strip
+  EXPECT_DOUBLE_EQ(vqa_lmms_score("dog's", ten("dog's")), 1);   // EvalAI would split the 's off
+  EXPECT_DOUBLE_EQ(vqa_lmms_score("1,,0;5", ten("105")), 1);    // a run of commas deletes all marks
   EXPECT_DOUBLE_EQ(vqa_official_score("1,,0;5", ten("105")), 0);
   EXPECT_DOUBLE_EQ(vqa_lmms_score("1,,x;5", ten("1x5")), 0);
   EXPECT_USER_ERROR(vqa_lmms_score("red", {"red"}), "10 annotators, found 1");

@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "compress/make_plan.h"
-#include "plans/pruned_config.h"
 #include "exporters/export.h"
+#include "plans/pruned_config.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -91,7 +91,8 @@ Trace given(std::vector<std::vector<float>> rows) {
   trace.vocab_size = 4;
   trace.logits = {9, 0, 0, 0};  // of an earlier row
   trace.logits.insert(trace.logits.end(), rows[0].begin(), rows[0].end());
-  for (size_t i = 1; i < rows.size(); ++i) trace.decode_logits.insert(trace.decode_logits.end(), rows[i].begin(), rows[i].end());
+  for (size_t i = 1; i < rows.size(); ++i)
+    trace.decode_logits.insert(trace.decode_logits.end(), rows[i].begin(), rows[i].end());
   return trace;
 }
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "plans/plan.h"
 #include "models/spec.h"
+#include "plans/plan.h"
 #include "tests/support/temporary.h"
 
 namespace yopo::testing {

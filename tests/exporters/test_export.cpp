@@ -4,8 +4,8 @@
 
 #include <random>
 
-#include "plans/pruned_config.h"
 #include "core/error.h"
+#include "plans/pruned_config.h"
 #include "tests/exporters/export_support.h"
 #include "tests/exporters/layer_reference.h"
 #include "tests/support/close.h"

@@ -1,8 +1,8 @@
 // Any bytes as a safetensors file: either a UserError or tensors whose every byte can be read.
 #include <cstdlib>
 
-#include "formats/checkpoint.h"
 #include "core/error.h"
+#include "formats/checkpoint.h"
 
 namespace {
 

@@ -178,7 +178,8 @@ TEST(Processor, RefusesWhatDoesNotFit) {
                     "README.md: expected a PNG or JPEG");
   model.spec.image.do_resize = model.spec.image.do_center_crop = false;
   model.spec.vision.image_size = 80;
-  EXPECT_USER_ERROR(Processor(model).prepare("What?", {kDemo / "data/test/images/0000.png"}, "q.jsonl:3"), "the vision tower takes 10 x 10");
+  EXPECT_USER_ERROR(Processor(model).prepare("What?", {kDemo / "data/test/images/0000.png"}, "q.jsonl:3"),
+                    "the vision tower takes 10 x 10");
   model.spec.image_token_id = 431;
   EXPECT_USER_ERROR(Processor{model}, "the image token is 431, but the tokenizer has 430 for <image>");
 }

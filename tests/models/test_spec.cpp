@@ -31,7 +31,8 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   EXPECT_EQ(model.spec.vision.layers_run, 2);
   EXPECT_EQ(model.spec.image_tokens(), model.spec.family == "qwen2_vl" ? 0 : 36);
   std::set<std::string> named;
-  for (const StoredTensor& tensor : stored_tensors(model.spec)) EXPECT_TRUE(named.insert(tensor.name).second) << tensor.name;
+  for (const StoredTensor& tensor : stored_tensors(model.spec))
+    EXPECT_TRUE(named.insert(tensor.name).second) << tensor.name;
   // Roles that share a tensor cover it, each row once.
   std::map<std::string, std::vector<int>> rows;
   for (const TensorSlot& slot : tensor_table(model.spec)) {
@@ -43,14 +44,17 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   for (const auto& [name, taken] : rows) EXPECT_EQ(taken, std::vector<int>(taken.size(), 1)) << name;
   // What is left over is the last vision block and the norm behind it, which the feature layer -2 never reaches.
   for (const auto& [name, view] : model.checkpoint.tensors()) {
-    const bool unreached = name.find("encoder.layers.2.") != std::string::npos || name.find("post_layernorm") != std::string::npos;
+    const bool unreached =
+        name.find("encoder.layers.2.") != std::string::npos || name.find("post_layernorm") != std::string::npos;
     EXPECT_TRUE(named.contains(name) || unreached) << name;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EveryLayout,
-                         ::testing::Values(Layout{"llava_hf/model", "llava-hf"}, Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
-                                           Layout{"llava_orig/model", "llava-original"}, Layout{"qwen2vl/model", "qwen2-vl"},
+                         ::testing::Values(Layout{"llava_hf/model", "llava-hf"},
+                                           Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
+                                           Layout{"llava_orig/model", "llava-original"},
+                                           Layout{"qwen2vl/model", "qwen2-vl"},
                                            Layout{"internvl2_internlm2/model", "internvl2-InternLM2ForCausalLM"},
                                            Layout{"internvl2_internlm2_6b/model", "internvl2-InternLM2ForCausalLM"},
                                            Layout{"internvl2_phi3/model", "internvl2-Phi3ForCausalLM"}),
@@ -98,7 +102,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(qwen, {{"vision_config", {{"in_channels", 1}}}}, "in_channels: expected 3");
   refused(qwen, {{"vision_config", {{"num_heads", 16}}}}, "no multiple of 4");
   refused(qwen, {{"image_token_id", 5000}}, "image_token_id");
-  refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}}, "did you mean 'InternLM2ForCausalLM'");
+  refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}},
+          "did you mean 'InternLM2ForCausalLM'");
   refused(intern, {{"llm_config", {{"bias", true}}}}, "bias");
   refused(intern, {{"llm_config", {{"rope_scaling", {{"type", "linear"}}}}}}, "expected dynamic, found linear");
   refused(intern, {{"llm_config", {{"rope_scaling", {{"factor", 0.5}}}}}}, "factor");
@@ -108,7 +113,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(intern, {{"select_layer", -9}}, "select_layer -9");
   refused(intern, {{"vision_config", {{"norm_type", "batch_norm"}}}}, "norm_type");
   refused(phi, {{"llm_config", {{"sliding_window", 2047}}}}, "sliding_window 2047");
-  refused(phi, {{"llm_config", {{"rope_scaling", {{"short_factor", {1.0, 2.0}}}}}}}, "short_factor: expected 8 numbers");
+  refused(phi, {{"llm_config", {{"rope_scaling", {{"short_factor", {1.0, 2.0}}}}}}},
+          "short_factor: expected 8 numbers");
   refused(phi, {{"llm_config", {{"rope_scaling", {{"long_factor", {0, 1, 1, 1, 1, 1, 1, 1}}}}}}}, "long_factor");
   refused(phi, {{"llm_config", {{"rope_scaling", {{"type", "yarn"}}}}}}, "su or longrope");
 }

@@ -189,7 +189,8 @@ TEST(Recipe, OverridesComeBeforeTheChecks) {
   EXPECT_EQ(r.seed, 9u);
   ASSERT_EQ(r.evaluate.size(), 2u);
   EXPECT_EQ(r.evaluate[0].benchmark, "pope");
-  const EvaluateOptions rule = small("evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: letter}]\n").evaluate[0];
+  const EvaluateOptions rule =
+      small("evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: letter}]\n").evaluate[0];
   EXPECT_EQ(rule.protocol, "lmms");
   EXPECT_EQ(rule.rule, "letter");
   EXPECT_USER_ERROR(small("evaluate: [{benchmark: gqa, questions: q, protocol: lmm}]\n"), "did you mean 'lmms'?");

@@ -11,7 +11,8 @@ namespace {
 
 DecoderSpec llava(int64_t layers, int64_t hidden, int64_t heads, int64_t intermediate) {
   DecoderSpec spec;
-  spec.num_hidden_layers = layers, spec.hidden_size = hidden, spec.num_attention_heads = heads, spec.num_key_value_heads = heads;
+  spec.num_hidden_layers = layers, spec.hidden_size = hidden, spec.num_attention_heads = heads,
+  spec.num_key_value_heads = heads;
   spec.head_dim = hidden / heads, spec.intermediate_size = intermediate, spec.vocab_size = 32000;
   return spec;
 }
@@ -117,8 +118,8 @@ TEST(Cost, ExactByHand) {
   const Cost cost = prefill_cost(s.plan, s.spec, s.prompt);
   // C D = 12 x 3. Text rows: 6, twice; visual rows: 6 in layer 0 with U = 1, G = 2.
   EXPECT_EQ(cost.projections, 36.0 * (2 * 6 * (2 * 4 + 2 * 2) + 6 * (2 * 1 + 2 * 2)));
-  // Text: 21 pairs in 4 heads of both layers; text behind the image reads 24 visual pairs in 3 heads; the updated head reads
-  // 12 earlier text pairs and the causal 3 x 3 window's: 2 x 3 grid, (4 x 7 + 6) / 2 = 17.
+  // Text: 21 pairs in 4 heads of both layers; text behind the image reads 24 visual pairs in 3 heads; the updated head
+  // reads 12 earlier text pairs and the causal 3 x 3 window's: 2 x 3 grid, (4 x 7 + 6) / 2 = 17.
   EXPECT_EQ(cost.attention, 2 * 3.0 * (2 * 4 * 21 + 3 * 24 + 1 * (12 + 17)));
   EXPECT_EQ(cost.ffn, 3 * 12.0 * (2 * 6 * 20 + 6 * 3));
   EXPECT_EQ(cost.head, 12.0 * 50);

@@ -6,8 +6,8 @@
 #include <random>
 #include <set>
 
-#include "plans/layered_json.h"
 #include "core/error.h"
+#include "plans/layered_json.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {

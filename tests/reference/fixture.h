@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
-#include "plans/plan.h"
 #include "formats/safetensors.h"
 #include "models/input.h"
+#include "plans/plan.h"
 #include "reference/engine.h"
 #include "tests/support/reference_case.h"
 

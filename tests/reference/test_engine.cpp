@@ -101,7 +101,8 @@ TEST_F(TorchEngineTest, GreedyDecodingInABatchEqualsForcedDecodingAlone) {
 // Forced tokens go through each layer right behind their prompt; generate() walks through all layers for each token.
 TEST_F(TorchEngineTest, ForcedTokensGiveTheLogitsThatChooseThem) {
   const ModelInput input = testing::input_from_pixels(
-      loaded.model.spec, Json::object(), SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
+      loaded.model.spec, Json::object(),
+      SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
   const Plan plan = dense_plan(loaded.model.spec.text);
   TraceOptions options;
   options.decode = loaded.engine.generate({input}, plan, 9).at(0);
@@ -119,9 +120,12 @@ TEST_F(TorchEngineTest, ForcedTokensGiveTheLogitsThatChooseThem) {
   TraceOptions fewer = options;
   fewer.decode.resize(2);
   const Trace begun = loaded.engine.trace(input, plan, fewer);
-  EXPECT_EQ(begun.decode_logits, std::vector<float>(trace.decode_logits.begin(), trace.decode_logits.begin() + std::ptrdiff_t(2 * vocab)));
+  EXPECT_EQ(begun.decode_logits,
+            std::vector<float>(trace.decode_logits.begin(), trace.decode_logits.begin() + std::ptrdiff_t(2 * vocab)));
   EXPECT_EQ(begun.decode_hidden.size(), size_t(2 * (trace.layers + 1) * trace.hidden_size));
-  EXPECT_EQ(begun.decode_hidden, std::vector<float>(trace.decode_hidden.begin(), trace.decode_hidden.begin() + std::ptrdiff_t(begun.decode_hidden.size())));
+  EXPECT_EQ(begun.decode_hidden,
+            std::vector<float>(trace.decode_hidden.begin(),
+                               trace.decode_hidden.begin() + std::ptrdiff_t(begun.decode_hidden.size())));
   options.generate = 2;
   EXPECT_USER_ERROR(loaded.engine.trace(input, plan, options), "runtime");
 }
@@ -129,7 +133,8 @@ TEST_F(TorchEngineTest, ForcedTokensGiveTheLogitsThatChooseThem) {
 // Every layer is told of, the tower's too, and a listener may end the call; the next one is as if nothing had been.
 TEST_F(TorchEngineTest, CallsTellHowFarTheyAreAndMayBeEnded) {
   const ModelInput input = testing::input_from_pixels(
-      loaded.model.spec, Json::object(), SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
+      loaded.model.spec, Json::object(),
+      SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
   const int64_t tower = loaded.model.spec.vision.layers_run, layers = loaded.model.spec.text.num_hidden_layers;
   std::vector<double> shares;
   int64_t last = -1;  // step at which the call is ended
@@ -225,16 +230,19 @@ TEST_F(TorchEngineTest, ColumnNormsOfTheDownProjection) {
   }
 }
 
-// Layers that come and go, several samples through each, with and without decoding: bit for bit what each sample gives alone.
+// Layers that come and go, several samples through each, with and without decoding: bit for bit what each sample gives
+// alone.
 TEST_F(TorchEngineTest, StreamedLayersGiveTheSameNumbers) {
-  for (const testing::CaseOf& of : {testing::CaseOf{"llava_hf/model", "llava_hf/cases/two_images"},
-                                   testing::CaseOf{"qwen2vl/model", "qwen2vl/cases/two_images"},
-                                   testing::CaseOf{"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
-                                   testing::CaseOf{"internvl2_phi3/model", "internvl2_phi3/cases/single"}}) {
+  for (const testing::CaseOf& of :
+       {testing::CaseOf{"llava_hf/model", "llava_hf/cases/two_images"},
+        testing::CaseOf{"qwen2vl/model", "qwen2vl/cases/two_images"},
+        testing::CaseOf{"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
+        testing::CaseOf{"internvl2_phi3/model", "internvl2_phi3/cases/single"}}) {
     SCOPED_TRACE(of.model);
     const testing::LoadedModel& whole = testing::loaded_model(of.model);
     int64_t bytes = 0;
-    for (const StoredTensor& tensor : stored_tensors(whole.model.spec)) bytes += element_count(tensor.shape, tensor.name) * 4;
+    for (const StoredTensor& tensor : stored_tensors(whole.model.spec))
+      bytes += element_count(tensor.shape, tensor.name) * 4;
     const TorchEngine streamed(whole.model, {"fp32", 1, bytes});
     ASSERT_TRUE(streamed.streaming());
     EXPECT_FALSE(whole.engine.streaming());

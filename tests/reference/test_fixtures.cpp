@@ -31,7 +31,8 @@ std::vector<CaseRun> all_runs() {
   for (const testing::CaseOf& of : testing::reference_cases()) {
     const Json info = case_json(of.test);
     runs.push_back({of.model, of.test, "dense"});
-    for (const auto& [strategy, _] : info.at("strategies").items()) runs.push_back({of.model, of.test, "yopo_" + strategy});
+    for (const auto& [strategy, _] : info.at("strategies").items())
+      runs.push_back({of.model, of.test, "yopo_" + strategy});
     for (const auto& [plan, _] : info.at("skip").items()) runs.push_back({of.model, of.test, "skip_" + plan});
   }
   return runs;
@@ -146,8 +147,8 @@ TEST(TorchFixtures, NoCaseIsLeftOut) {
   for (const CaseRun& run : all_runs())
     if (run.model.ends_with("/model")) ++runs[run.model.substr(0, run.model.find('/'))];
   // Each case: dense, its published variants, seven plans.
-  const std::map<std::string, size_t> expected{{"llava_hf", 14 + 9},         {"llava_orig", 9},
-                                               {"qwen2vl", 19 + 8 + 9},      {"internvl2_internlm2", 19 + 9 + 9 + 8},
+  const std::map<std::string, size_t> expected{{"llava_hf", 14 + 9},          {"llava_orig", 9},
+                                               {"qwen2vl", 19 + 8 + 9},       {"internvl2_internlm2", 19 + 9 + 9 + 8},
                                                {"internvl2_internlm2_6b", 9}, {"internvl2_phi3", 19 + 8}};
   EXPECT_EQ(runs, expected);
   size_t files = 0, wanted = 2;  // and dense.safetensors of the two padded batches
@@ -172,7 +173,8 @@ TEST_P(TorchPaddedBatch, LogitsOfEachSample) {
   for (size_t b = 0; b < logits.size(); ++b) EXPECT_TRUE(close(logits[b], batch.logits[b], 2e-3)) << "sample " << b;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TorchPaddedBatch, ::testing::Values("llava_hf/model", "llava_hf/model_newkeys", "qwen2vl/model"),
+INSTANTIATE_TEST_SUITE_P(All, TorchPaddedBatch,
+                         ::testing::Values("llava_hf/model", "llava_hf/model_newkeys", "qwen2vl/model"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '/', '_');

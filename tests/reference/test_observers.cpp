@@ -119,7 +119,8 @@ TEST_F(SampleObserverTest, EngineObservesWithAndWithoutTheDecodedRow) {
   const testing::LoadedModel& loaded = loaded_model("llava_hf/model");
   const SafetensorsFile inputs = SafetensorsFile::open(testing::fixtures() / "llava_hf/heads/inputs.safetensors");
   const ModelInput input = testing::input_from_pixels(model.spec, Json::object(), inputs, "0.");
-  const SampleStatistics prefill = loaded.engine.observe({input}, false).at(0), decode = loaded.engine.observe({input}, true).at(0);
+  const SampleStatistics prefill = loaded.engine.observe({input}, false).at(0),
+                         decode = loaded.engine.observe({input}, true).at(0);
   EXPECT_TRUE(prefill.ratio_decode.empty());
   EXPECT_EQ(decode.ratio_decode.size(), prefill.ratio_prefill.size());
   EXPECT_EQ(decode.ratio_prefill, prefill.ratio_prefill);

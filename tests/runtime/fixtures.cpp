@@ -4,19 +4,19 @@
 
 #include "models/families/llava.h"
 #include "runtime/weights.h"
+#include "tests/runtime/tested_device.h"
 #include "tests/support/reference_case.h"
 #include "tests/support/role_values.h"
-#include "tests/runtime/tested_device.h"
 
 namespace yopo::testing {
 
 fs::path fixture(const std::string& path) { return fixtures() / path; }
 
-SafetensorsFile Case::file(const std::string& run) const { return SafetensorsFile::open(fixture(name) / (run + ".safetensors")); }
-
-ModelInput Case::embedded() const {
-  return embedded_input(json, file("inputs"), file("dense"));
+SafetensorsFile Case::file(const std::string& run) const {
+  return SafetensorsFile::open(fixture(name) / (run + ".safetensors"));
 }
+
+ModelInput Case::embedded() const { return embedded_input(json, file("inputs"), file("dense")); }
 
 Case read_case(const std::string& name) {
   Case result{name, {}, {}, case_json(name)};
@@ -28,7 +28,8 @@ Case read_case(const std::string& name) {
 ModelSpec small_spec() {
   ModelSpec spec;
   DecoderSpec& s = spec.text;
-  s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2, s.head_dim = odd_head_dim();
+  s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2,
+  s.head_dim = odd_head_dim();
   s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = true;
   spec.names = &llava_hf_names();
   spec.vision.image_size = 28, spec.vision.patch_size = 14;  // the tensor table covers a tower, though none is drawn
@@ -40,7 +41,8 @@ ReferenceWeights drawn_weights(const ModelSpec& spec, uint64_t seed, DType type)
     const TensorSlot& slot = find_slot(table, role, layer);
     const int64_t rows = slot.shape.size() > 1 ? slot.shape[0] : 1, columns = slot.shape.back();
     std::vector<float> values(size_t(rows * columns));
-    for (int64_t row = 0; row < rows; ++row) runtime::random_row(seed, role, layer, row, columns, values.data() + row * columns);
+    for (int64_t row = 0; row < rows; ++row)
+      runtime::random_row(seed, role, layer, row, columns, values.data() + row * columns);
     if (type == DType::BF16 && rows > 1)
       for (float& value : values) value = float_of_bf16(bf16_of_float(value));
     return std::vector<double>(values.begin(), values.end());
@@ -94,7 +96,8 @@ ModelInput drawn_input(const DecoderSpec& spec, std::mt19937& random, int64_t im
 
 void append_row(ModelInput& input, const std::vector<double>& embed_table, int64_t token, int64_t hidden) {
   input.position_ids.push_back(input.next_position());
-  input.embeds.insert(input.embeds.end(), embed_table.begin() + token * hidden, embed_table.begin() + (token + 1) * hidden);
+  input.embeds.insert(input.embeds.end(), embed_table.begin() + token * hidden,
+                      embed_table.begin() + (token + 1) * hidden);
 }
 
 }  // namespace yopo::testing

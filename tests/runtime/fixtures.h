@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "models/input.h"
 #include "plans/cost.h"
 #include "plans/plan.h"
-#include "models/input.h"
 #include "runtime/engine.h"
 #include "tests/runtime/reference_decoder.h"
 
@@ -17,7 +17,7 @@ fs::path fixture(const std::string& path);
 
 /// A case of the reference implementation: its input embeddings, its spans and forced tokens.
 struct Case {
-  std::string name;            // "llava_hf/cases/single"
+  std::string name;  // "llava_hf/cases/single"
   std::vector<Span> spans;
   std::vector<int64_t> decode;
   Json json;

@@ -65,7 +65,8 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
     const auto weight = [&](Role role) { return weights(role, l); };
     const auto bias = [&](Role role) { return spec.attention_bias ? weights(role, l) : Values(); };
     const Values n1 = weight(Role::InputNorm), n2 = weight(Role::PostNorm), wq = weight(Role::Q), wk = weight(Role::K),
-                 wv = weight(Role::V), wo = weight(Role::O), wg = weight(Role::Gate), wu = weight(Role::Up), wd = weight(Role::Down);
+                 wv = weight(Role::V), wo = weight(Role::O), wg = weight(Role::Gate), wu = weight(Role::Up),
+                 wd = weight(Role::Down);
     const Values bq = bias(Role::QBias), bk = bias(Role::KBias), bv = bias(Role::VBias);
     std::vector<Values> q, k, v;
     for (int64_t t = 0; t < T; ++t) {
@@ -96,7 +97,8 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
         double sum = 0, top = -INFINITY;
         const auto score = [&](int64_t s) {
           double dot = 0;
-          for (int64_t d = 0; d < D; ++d) dot += q[size_t(t)][size_t(h * D + d)] * k[size_t(s)][size_t(h / group * D + d)];
+          for (int64_t d = 0; d < D; ++d)
+            dot += q[size_t(t)][size_t(h * D + d)] * k[size_t(s)][size_t(h / group * D + d)];
           return dot / std::sqrt(double(D));
         };
         for (int64_t s = 0; s < T; ++s)

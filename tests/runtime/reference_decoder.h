@@ -1,13 +1,13 @@
-// The decoder once more, as plainly as it can be said: double precision, one sample, masks and straight loops, recomputing
-// everything. Shares no code with the runtime.
+// The decoder once more, as plainly as it can be said: double precision, one sample, masks and straight loops,
+// recomputing everything. Shares no code with the runtime.
 #pragma once
 
 #include <functional>
 #include <vector>
 
-#include "plans/plan.h"
 #include "models/input.h"
 #include "models/tensors.h"
+#include "plans/plan.h"
 
 namespace yopo::testing {
 

@@ -106,7 +106,8 @@ TEST(Batch, TracedTexts) {
 TEST(Batch, CallsTellHowFarTheyAreAndMayBeEnded) {
   std::mt19937 random(27);
   const ModelSpec spec = testing::small_spec();
-  const std::vector<ModelInput> inputs{testing::drawn_input(spec.text, random, 1), testing::drawn_input(spec.text, random, 0)};
+  const std::vector<ModelInput> inputs{testing::drawn_input(spec.text, random, 1),
+                                       testing::drawn_input(spec.text, random, 0)};
   runtime::Options given = testing::on_device();
   std::vector<double> shares;
   size_t last = 0;

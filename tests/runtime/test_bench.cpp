@@ -76,8 +76,10 @@ TEST_F(Bench, RandomWeightsCutToSomeLayers) {
   plan_.heads.resize(4), plan_.ffn.resize(4);
   check(result, spec.text, plan_);
   const Json json = bench_to_json(result);
-  for (const char* key : {"dense", "pruned", "speedup", "flops_ratio", "roofline_ratio", "efficiency"}) EXPECT_TRUE(json.contains(key)) << key;
-  for (const char* key : {"prefill_ms", "decode_ms", "flops", "flops_promised", "kv_bytes", "kv_bytes_promised", "peak_bytes"})
+  for (const char* key : {"dense", "pruned", "speedup", "flops_ratio", "roofline_ratio", "efficiency"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  for (const char* key :
+       {"prefill_ms", "decode_ms", "flops", "flops_promised", "kv_bytes", "kv_bytes_promised", "peak_bytes"})
     EXPECT_TRUE(json["pruned"].contains(key)) << key;
 }
 

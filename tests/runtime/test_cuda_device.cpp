@@ -3,9 +3,9 @@
 
 #include "core/error.h"
 #include "runtime/cuda/ops.h"
-#include "tests/support/cuda_emulator/machine.h"
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
+#include "tests/support/cuda_emulator/machine.h"
 
 namespace yopo {
 namespace {

@@ -55,7 +55,8 @@ TEST_P(Kernel, ScoresOfPackedKeys) {
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t j = 0; j < padded; ++j) {
           double sum = 0;
-          for (int64_t d = 0; d < dim && j < count; ++d) sum += double(q[size_t(r * dim + d)]) * keys[size_t(j * stride + d)];
+          for (int64_t d = 0; d < dim && j < count; ++d)
+            sum += double(q[size_t(r * dim + d)]) * keys[size_t(j * stride + d)];
           expected.push_back(float(sum));
         }
       EXPECT_TRUE(close(out, expected, 1e-5)) << count << " keys, " << rows << " rows";
@@ -145,8 +146,8 @@ TEST_P(Kernel, SoftmaxOfTwoParts) {
     std::vector<int64_t> first, second;
     std::vector<double> sums;
     for (int64_t r = 0; r < rows; ++r) {
-      // The first part grows in steps (rows before an image read none of it), the second by one key a row, and its last row
-      // reads them all.
+      // The first part grows in steps (rows before an image read none of it), the second by one key a row, and its last
+      // row reads them all.
       first.push_back(second_keys > 0 && r < 2 ? 0 : r < rows / 2 ? first_keys / 2 + (second_keys == 0) : first_keys);
       if (first.back() > first_keys) first.back() = first_keys;
       second.push_back(std::clamp<int64_t>(second_keys - rows + 1 + r, first.back() == 0, second_keys));
@@ -197,7 +198,8 @@ TEST_P(Kernel, NormsGatesAndRotation) {
     const auto up = stored(weight);
     set().gated(gate.data(), up.data(), bf16(), count);
     expected.clear();
-    for (size_t i = 0; i < x.size(); ++i) expected.push_back(float(double(x[i]) / (1 + std::exp(-double(x[i]))) * weight[i]));
+    for (size_t i = 0; i < x.size(); ++i)
+      expected.push_back(float(double(x[i]) / (1 + std::exp(-double(x[i]))) * weight[i]));
     EXPECT_TRUE(close_relative(floats(gate.data(), count), expected, rounding()));
 
     const int64_t half = count / 2;
@@ -226,7 +228,8 @@ TEST_P(Kernel, NarrowRoundsToNearestEven) {
     EXPECT_EQ(type(), DType::F32);
     return;
   }
-  std::vector<float> x{1.0f + 1.0f / 256, 1.0f + 3.0f / 256, -1.0f - 1.0f / 256, NAN, INFINITY, 3.3895e38f, 0.0f, 1e-40f};
+  std::vector<float> x{
+      1.0f + 1.0f / 256, 1.0f + 3.0f / 256, -1.0f - 1.0f / 256, NAN, INFINITY, 3.3895e38f, 0.0f, 1e-40f};
   for (int copies = 0; copies < 2; ++copies) x.insert(x.end(), x.begin(), x.end());  // vectors and tails
   x.push_back(NAN);
   std::vector<uint16_t> out(x.size());

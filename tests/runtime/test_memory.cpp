@@ -149,8 +149,8 @@ TEST(Memory, TooSmallABudgetIsNamed) {
   EXPECT_THROW(Engine(spec, dense_plan(spec.text), within(-1), 3), UserError);
 }
 
-// Ten thousand cycles of prefill and decode in changing shapes hold no more afterwards than after the first thousand. (A tenth
-// of them over the host shim, which takes a hundred times as long for each.)
+// Ten thousand cycles of prefill and decode in changing shapes hold no more afterwards than after the first thousand.
+// (A tenth of them over the host shim, which takes a hundred times as long for each.)
 TEST(Memory, TenThousandCyclesDoNotGrow) {
   std::mt19937 random(33);
   ModelSpec spec = testing::small_spec();

@@ -1,5 +1,5 @@
-// The runtime against an independent decoder in double precision, under random plans: grouped-query attention, biases, odd
-// sizes, several images, windows, empty and full sets. Counters and KV bytes against plans/cost.h.
+// The runtime against an independent decoder in double precision, under random plans: grouped-query attention, biases,
+// odd sizes, several images, windows, empty and full sets. Counters and KV bytes against plans/cost.h.
 #include <gtest/gtest.h>
 
 #include "tests/runtime/fixtures.h"
@@ -12,14 +12,16 @@ namespace {
 using runtime::Engine;
 using testing::close_relative;
 
-void check_against_reference(const Engine& engine, const testing::ReferenceWeights& weights, ModelInput input, std::mt19937& random) {
+void check_against_reference(const Engine& engine, const testing::ReferenceWeights& weights, ModelInput input,
+                             std::mt19937& random) {
   const DecoderSpec& spec = engine.spec().text;
   TraceOptions options;
   for (int i = 0; i < 2; ++i) options.decode.push_back(int64_t(random() % uint64_t(spec.vocab_size)));
   engine.counters() = {};
   const Trace trace = engine.trace(input, options);
   const PromptShape shape = shape_of(input);
-  testing::ReferenceResult expected = testing::reference_forward(spec, weights, engine.plan(), input.embeds, input.position_ids, input.spans);
+  testing::ReferenceResult expected =
+      testing::reference_forward(spec, weights, engine.plan(), input.embeds, input.position_ids, input.spans);
   EXPECT_TRUE(close_relative(trace.hidden, expected.hidden, 1e-5));
   EXPECT_TRUE(close_relative(trace.logits, expected.logits, 1e-5));
 

@@ -30,7 +30,9 @@ std::vector<std::string> skip_runs(const Case& data) {
   return runs;
 }
 
-std::vector<float> last_row(const std::vector<float>& logits, int64_t vocab) { return {logits.end() - vocab, logits.end()}; }
+std::vector<float> last_row(const std::vector<float>& logits, int64_t vocab) {
+  return {logits.end() - vocab, logits.end()};
+}
 
 TEST_P(ReferenceCase, DenseFromEmbeddings) {
   const Case data = read_case(GetParam().test);
@@ -92,10 +94,11 @@ TEST_P(ReferenceCase, FromPixels) {
   EXPECT_GT(engine.counters().vision_macs, 0);
 }
 
-// Every rounding to 16 bits has a relative error of at most `unit` (bf16: 2^-9, fp16: 2^-12). A row's 2 L branches are rounded at
-// five places each (input, weights, projections, mixture, output), and these errors are independent: the row's error norm stays
-// below unit sqrt(5 * 2 L) times the largest norm that the row had, times what the layers amplify: 4, or more where the case's own
-// fp32 run (unit 2^-25) was measured further from its fp64 run than that (Phi-3 with the long factors: 14).
+// Every rounding to 16 bits has a relative error of at most `unit` (bf16: 2^-9, fp16: 2^-12). A row's 2 L branches are
+// rounded at five places each (input, weights, projections, mixture, output), and these errors are independent: the
+// row's error norm stays below unit sqrt(5 * 2 L) times the largest norm that the row had, times what the layers
+// amplify: 4, or more where the case's own fp32 run (unit 2^-25) was measured further from its fp64 run than that
+// (Phi-3 with the long factors: 14).
 void within_row_norm_bound(const CaseOf& named, const std::string& dtype, double unit) {
   const Case data = read_case(named.test);
   const OpenModel model = open_case_model(named);
@@ -139,17 +142,20 @@ void within_row_norm_bound(const CaseOf& named, const std::string& dtype, double
     total += error;
   }
   EXPECT_GT(total, 0) << "nothing was rounded";
-  EXPECT_EQ(engine.counters().kv_bytes, kv_bytes(engine.plan(), model.spec.text, {length, data.spans}, int64_t(data.decode.size()), 2));
+  EXPECT_EQ(engine.counters().kv_bytes,
+            kv_bytes(engine.plan(), model.spec.text, {length, data.spans}, int64_t(data.decode.size()), 2));
 }
 
 TEST_P(ReferenceCase, Bf16WithinRowNormBound) { within_row_norm_bound(GetParam(), "bf16", 0x1p-9); }
 TEST_P(ReferenceCase, Fp16WithinRowNormBound) { within_row_norm_bound(GetParam(), "fp16", 0x1p-12); }
 
-INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase, ::testing::ValuesIn(testing::reference_cases()), [](const auto& info) {
-  std::string name = info.param.model + "_" + info.param.test.substr(info.param.test.rfind('/') + 1);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Families, ReferenceCase, ::testing::ValuesIn(testing::reference_cases()),
+                         [](const auto& info) {
+                           std::string name =
+                               info.param.model + "_" + info.param.test.substr(info.param.test.rfind('/') + 1);
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
 
 class ReferenceBatch : public ::testing::TestWithParam<std::string> {};
 

@@ -65,10 +65,12 @@ TEST_F(Stored, PrefixPlansUseTheMappedWeights) {
 TEST_F(Stored, HalfPrecisionIsConverted) {
   const ModelInput input = testing::read_case("llava_hf/cases/single").embedded();
   const OpenModel original = open_model(testing::fixture("llava_hf/model"));
-  const std::vector<float> expected = Engine(original, dense_plan(original.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
+  const std::vector<float> expected =
+      Engine(original, dense_plan(original.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
   for (const DType type : {DType::F16, DType::BF16}) {
     const OpenModel model = converted(type);
-    const std::vector<float> got = Engine(model, dense_plan(model.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
+    const std::vector<float> got =
+        Engine(model, dense_plan(model.spec.text), {.dtype = "fp32"}).trace(input, {}).hidden;
     EXPECT_TRUE(testing::close_relative(got, expected, type == DType::F16 ? 5e-3 : 4e-2));
     EXPECT_FALSE(testing::close_relative(got, expected, 1e-6)) << "the stored weights are rounded";
   }

@@ -26,8 +26,8 @@ template <typename A, typename B>
   }
   if (worst < 0) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "worst at " << at << " of " << actual.size() << ": " << double(actual[at])
-                                       << " instead of " << double(expected[at]) << ", difference " << worst
-                                       << " > " << tolerance;
+                                       << " instead of " << double(expected[at]) << ", difference " << worst << " > "
+                                       << tolerance;
 }
 
 /// As close(), with the tolerance relative to the largest |expected|.

@@ -28,7 +28,8 @@ inline std::vector<CaseOf> reference_cases() {
   for (const std::string family :
        {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3"})
     for (const std::string model : {"model", "model_newkeys"})
-      for (const std::string name : {"single", "square", "nonsquare", "two_images", "tiles2_thumb", "ntk_active", "long_factor"})
+      for (const std::string name :
+           {"single", "square", "nonsquare", "two_images", "tiles2_thumb", "ntk_active", "long_factor"})
         if (fs::exists(fixtures() / family / model) && fs::exists(fixtures() / family / "cases" / name))
           cases.push_back({family + "/" + model, family + "/cases/" + name});
   return cases;
@@ -86,7 +87,8 @@ inline ModelInput input_from_pixels(ModelSpec spec, const Json& info, const Safe
   return make_input(spec, inputs.at(prefix + "input_ids").ints(), pixels.floats(), grids, prefix);
 }
 
-/// The samples of a left-padded batch, each with as many of the pictures as it has room for, and the logits of its rows.
+/// The samples of a left-padded batch, each with as many of the pictures as it has room for, and the logits of its
+/// rows.
 struct PaddedBatch {
   std::vector<ModelInput> samples;
   std::vector<std::vector<float>> logits;  // [sample][T_i, V]
@@ -115,7 +117,8 @@ inline PaddedBatch padded_batch(const ModelSpec& spec, const std::string& family
     }
     std::vector<PatchGrid> grids;
     if (std::count(own.begin(), own.end(), spec.image_token_id) > 0) {
-      grids = thw.empty() ? square_grids(spec, 1) : std::vector<PatchGrid>{{thw[3 * picture + 1], thw[3 * picture + 2]}};
+      grids =
+          thw.empty() ? square_grids(spec, 1) : std::vector<PatchGrid>{{thw[3 * picture + 1], thw[3 * picture + 2]}};
       ++picture;
     }
     const auto values = grids.empty() ? 0 : grids[0][0] * grids[0][1] * spec.vision.patch_values();

@@ -42,12 +42,12 @@ inline std::string read_file(const std::filesystem::path& path) {
 }  // namespace yopo::testing
 
 /// Expects a UserError whose message holds `part`.
-#define EXPECT_USER_ERROR(statement, part)                                                           \
-  do {                                                                                               \
-    try {                                                                                            \
-      statement;                                                                                     \
-      ADD_FAILURE() << "no error, expected one with: " << (part);                                    \
-    } catch (const yopo::UserError& error) {                                                         \
+#define EXPECT_USER_ERROR(statement, part)                                                               \
+  do {                                                                                                   \
+    try {                                                                                                \
+      statement;                                                                                         \
+      ADD_FAILURE() << "no error, expected one with: " << (part);                                        \
+    } catch (const yopo::UserError& error) {                                                             \
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << "message: " << error.what(); \
-    }                                                                                                \
+    }                                                                                                    \
   } while (false)

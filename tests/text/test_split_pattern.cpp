@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "text/pre_tokenizer.h"
 #include "tests/support/temporary.h"
+#include "text/pre_tokenizer.h"
 
 namespace yopo {
 namespace {

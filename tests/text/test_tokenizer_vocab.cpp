@@ -2,8 +2,8 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "text/tokenizer.h"
 #include "tests/support/temporary.h"
+#include "text/tokenizer.h"
 
 namespace yopo {
 namespace {

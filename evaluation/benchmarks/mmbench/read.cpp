@@ -112,8 +112,8 @@ class Reader {
     require(known, "{}: answer: expected one of {}, found '{}'", where_, fmt::join(letters, ", "), printable(answer));
     // "None" or "NA" may be an option's own words, though pandas takes them for none; an empty field is no option.
     const std::string_view own = text(row, *table_.find(answer));
-    require(!own.empty() && own != "nan" && own != "NaN", "{}: answer: '{}' is the letter of no option: its field is '{}'",
-            where_, answer, own);
+    require(!own.empty() && own != "nan" && own != "NaN",
+            "{}: answer: '{}' is the letter of no option: its field is '{}'", where_, answer, own);
     question.answer = answer[0];
     sample.answers = {answer};
   }

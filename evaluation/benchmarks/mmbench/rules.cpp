@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "core/error.h"
-#include "text/unicode.h"
 #include "evaluation/benchmarks/mmbench/score.h"
+#include "text/unicode.h"
 
 namespace yopo {
 

@@ -21,7 +21,8 @@ Score score_mmbench(const Mmbench& data, const Answers& answers, std::string_vie
     score.units.push_back(number);
     std::vector<std::string>& names = score.groups.emplace_back();
     if (question.index == number && !question.category.empty()) names.push_back("category/" + question.category);
-    if (question.index == number && !question.l2_category.empty()) names.push_back("l2-category/" + question.l2_category);
+    if (question.index == number && !question.l2_category.empty())
+      names.push_back("l2-category/" + question.l2_category);
     if (!question.scored || !data.annotated) {
       score.values.push_back(NAN);
       continue;

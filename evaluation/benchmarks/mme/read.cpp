@@ -52,7 +52,8 @@ std::string key_of(std::string_view category, std::string_view image, std::strin
 
 /// The question as LLaVA asks it, or lmms-eval.
 std::string asked_text(std::string_view question, std::string_view protocol) {
-  if (protocol == "lmms") return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + std::string(kShortAnswer);
+  if (protocol == "lmms")
+    return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + std::string(kShortAnswer);
   if (question.ends_with(kYesOrNo)) question = strip_right(question.substr(0, question.size() - kYesOrNo.size()));
   return std::string(question) + std::string(kShortAnswer);
 }
@@ -192,8 +193,7 @@ Mme read_mme(const BenchmarkSource& source) {
   Mme data;
   std::map<std::string, Truth> truth;
   const bool file = !source.dataset.questions.empty();
-  for (const std::string& name : found)
-    read_category(root / name, name, images, !file, source.protocol, data, truth);
+  for (const std::string& name : found) read_category(root / name, name, images, !file, source.protocol, data, truth);
   if (file) data.samples = ask_as_file(from, images, data, truth);
 
   // Consecutive questions of a category are a pair, whatever stands between them in the file.

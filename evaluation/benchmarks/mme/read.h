@@ -29,8 +29,8 @@ std::string mme_key(const Mme& data, const std::string& question_id, const std::
 /// images (or annotations): the folder. A category holds *.png or *.jpg beside *.txt, or images/ and
 /// questions_answers_YN/; a txt has the two questions of an image as "question\tYes". questions, optional: LLaVA's JSON
 /// lines, whose order and wording count then; every question of the folder must be asked. Pairs are consecutive
-/// questions of a category. Protocol lmms asks as lmms-eval does: one space before "Please answer yes or no." goes with it,
-/// a second one stays. UserError naming file and line for a question without its image or label, other than two
+/// questions of a category. Protocol lmms asks as lmms-eval does: one space before "Please answer yes or no." goes with
+/// it, a second one stays. UserError naming file and line for a question without its image or label, other than two
 /// questions in a txt, and a label but Yes and No.
 Mme read_mme(const BenchmarkSource& source);
 

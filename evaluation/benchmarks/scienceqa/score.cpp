@@ -54,8 +54,7 @@ Score score_scienceqa(const ScienceQa& data, const Answers& answers, std::string
       score.values.push_back(0);
       continue;
     }
-    const char letter =
-        protocol == "lmms" ? scienceqa_letter_lmms(answer->second) : scienceqa_letter(answer->second);
+    const char letter = protocol == "lmms" ? scienceqa_letter_lmms(answer->second) : scienceqa_letter(answer->second);
     const int64_t choice = letter - 'A';
     const bool hit = letter != 0 && choice < std::min(question.choices, kLetters) && choice == question.answer;
     score.values.push_back(hit ? 1 : 0);

@@ -13,7 +13,8 @@ Score score_vqav2(const VqaV2& data, const Answers& answers, std::string_view pr
   const bool lmms = protocol == "lmms";
   double total = 0;
   const auto add = [&](const std::string& answer, const std::vector<std::string>& expected, const std::string& type) {
-    const double value = lmms ? vqa_lmms_score(answer, expected) : vqa_official_score(evalai_normalize(answer), expected);
+    const double value =
+        lmms ? vqa_lmms_score(answer, expected) : vqa_official_score(evalai_normalize(answer), expected);
     total += value;
     ++score.count;
     types[type].first += value;

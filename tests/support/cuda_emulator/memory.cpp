@@ -137,7 +137,8 @@ std::string range_error(const void* pointer, size_t bytes, bool running) {
                : "";
   }
   const size_t offset = address(pointer) - address(allocation->data.get());
-  if (allocation->freeing && !running) return fmt::format("{} lies in an allocation that has been freed in a stream", pointer);
+  if (allocation->freeing && !running)
+    return fmt::format("{} lies in an allocation that has been freed in a stream", pointer);
   if (bytes > allocation->bytes - offset)
     return fmt::format("{} is byte {} of an allocation of {} bytes, so {} end past it", pointer, offset,
                        allocation->bytes, bytes);
