@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "core/values.h"
 #include "pipeline/stages.h"
 
 namespace yopo::cli {

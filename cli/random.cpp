@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "core/values.h"
 #include "exporters/random_checkpoint.h"
 
 namespace yopo::cli {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/values.h"
+#include "core/yaml.h"
 
 namespace yopo {
 
