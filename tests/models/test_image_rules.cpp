@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "models/family.h"
-#include "tests/support/close.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {

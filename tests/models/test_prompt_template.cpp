@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "models/chat_template.h"
+#include "models/spec.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {

@@ -7,6 +7,7 @@
 
 #include "core/json.h"
 #include "models/prompt_template.h"
+#include "models/spec.h"
 #include "text/tokenizer.h"
 
 int main(int argc, char** argv) try {
