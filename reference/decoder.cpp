@@ -134,7 +134,7 @@ at::Tensor run_decoder(const DecoderSpec& spec, const DecoderWeights& weights, c
 }
 
 at::Tensor run_head(const DecoderSpec& spec, const DecoderWeights& weights, const at::Tensor& hidden) {
-  return at::linear(rms_norm(hidden, weights.norm, spec.rms_norm_eps), weights.head);
+  return at::linear(rms_norm(hidden, weights.final_norm, spec.rms_norm_eps), weights.head);
 }
 
 }  // namespace yopo

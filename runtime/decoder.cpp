@@ -315,12 +315,12 @@ void Decoder::issue_head(std::span<const int64_t> rows, float* logits, Cost& cos
   for (int64_t i = 0; i < count;) {  // runs of neighbouring rows in one call
     int64_t run = 1;
     while (i + run < count && rows[size_t(i + run)] == rows[size_t(i)] + run) ++run;
-    s_.ops->rms_norm(x() + rows[size_t(i)] * hidden, s_.weights->final_norm, spec_.rms_norm_eps, run, hidden, type_,
-                     offset(normed_.data(), type_, i * hidden));
+    s_.ops->rms_norm(x() + rows[size_t(i)] * hidden, s_.weights->decoder.final_norm, spec_.rms_norm_eps, run, hidden,
+                     type_, offset(normed_.data(), type_, i * hidden));
     i += run;
   }
-  multiply({normed_.data(), hidden, s_.weights->head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32, logits,
-            spec_.vocab_size, false},
+  multiply({normed_.data(), hidden, s_.weights->decoder.head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32,
+            logits, spec_.vocab_size, false},
            0, count, cost.head);
 }
 

@@ -135,7 +135,7 @@ TEST_F(TorchEngineTest, CallsTellHowFarTheyAreAndMayBeEnded) {
   const ModelInput input = testing::input_from_pixels(
       loaded.model.spec, Json::object(),
       SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
-  const int64_t tower = loaded.model.spec.vision.layers_run, layers = loaded.model.spec.text.num_hidden_layers;
+  const int64_t tower = loaded.model.spec.vision.layers_run(), layers = loaded.model.spec.text.num_hidden_layers;
   std::vector<double> shares;
   int64_t last = -1;  // step at which the call is ended
   const TorchEngine engine(loaded.model, {"fp32", 0, 0, [&](double share) {

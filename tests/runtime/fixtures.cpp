@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/families/llava.h"
 #include "runtime/weights.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/reference_case.h"
@@ -31,7 +30,7 @@ ModelSpec small_spec() {
   s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2,
   s.head_dim = odd_head_dim();
   s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = true;
-  spec.names = &llava_hf_names();
+  spec.family = "llava", spec.layout = "llava-hf";
   spec.vision.image_size = 28, spec.vision.patch_size = 14;  // the tensor table covers a tower, though none is drawn
   return spec;
 }
