@@ -7,7 +7,6 @@
 
 #include "core/progress.h"
 #include "evaluation/ask.h"
-#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/by_images.h"
 #include "evaluation/journal.h"
 #include "evaluation/prepare_ahead.h"
@@ -122,18 +121,6 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
 
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers) {
   return result_of(benchmark, read_answers(answers, benchmark));
-}
-
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
-                               const EvaluateOptions& options) {
-  OpenBenchmark benchmark;
-  benchmark.benchmark = &benchmark_named(options.benchmark);
-  require(benchmark.benchmark->name == "vqa", "benchmark {}: its files say more than samples hold", options.benchmark);
-  benchmark.protocol = "llava";
-  benchmark.samples = std::make_shared<const std::vector<Sample>>(samples);
-  benchmark.score = [&samples](const Answers& given) { return score_plain(samples, given); };
-  benchmark.key_of = [] { return KeyOf(question_id_text); };
-  return score_answers(benchmark, answers);
 }
 
 Json evaluation_to_json(const std::vector<EvaluationResult>& results) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/json.h"
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 #include "evaluation/shard.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"
@@ -44,8 +44,5 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
                           const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
-/// The same over the samples of a plain question file (benchmark `vqa`).
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
-                               const EvaluateOptions& options);
 
 }  // namespace yopo

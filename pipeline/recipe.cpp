@@ -129,26 +129,26 @@ EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
              {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples", "protocol",
               "rule"});
   EvaluateOptions options;
-  options.benchmark = choice(need(node, "benchmark", name), "benchmark",
-                             {"vqa", "vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"});
+  options.benchmark = choice(need(node, "benchmark", name), "benchmark", benchmark_names());
+  const Benchmark& benchmark = benchmark_named(options.benchmark);
   const auto path = [&](std::string_view key, fs::path& into) {
     if (const auto* found = node.find(key)) into = yaml_string(*found, key);
   };
   path("questions", options.dataset.questions);
   path("images", options.dataset.images);
   path("annotations", options.dataset.annotations);
-  // MME is a folder of categories with images and questions side by side; every other benchmark has a question file.
-  const bool folder =
-      options.benchmark == "mme" && !(options.dataset.images.empty() && options.dataset.annotations.empty());
-  require(!options.dataset.questions.empty() || folder, "{}: 'questions' is missing in {}", node.place, name);
+  require(has_questions(benchmark, options.dataset), "{}: 'questions' is missing in {}", node.place, name);
   if (const auto* batch = node.find("batch_size")) options.batch_size = yaml_int(*batch, "batch_size", 1, 65'536);
   if (const auto* tokens = node.find("max_new_tokens"))
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
   if (const auto* samples = node.find("samples"))
     options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
   if (const auto* protocol = node.find("protocol"))
-    options.protocol = choice(*protocol, "protocol", {"llava", "lmms", "plain"});
-  if (const auto* rule = node.find("rule")) options.rule = choice(*rule, "rule", {"letter", "vlmevalkit", "lmms"});
+    options.protocol = choice(*protocol, "protocol", protocol_names(benchmark));
+  if (const auto* rule = node.find("rule")) {
+    require(!benchmark.rules.empty(), "{}: rule: benchmark {} has none to choose", rule->place, benchmark.name);
+    options.rule = choice(*rule, "rule", benchmark.rules);
+  }
   return options;
 }
 
