@@ -66,20 +66,6 @@ PlanOptions options_of(const Flags& flags) {
   return options;
 }
 
-/// Without statistics only what needs none can be planned: ready masks, window, depth, keeping everything.
-bool needs_statistics(const PlanOptions& options) {
-  const auto ranked = [](const std::optional<HeadOptions>& heads) { return heads && heads->mask.empty(); };
-  return ranked(options.heads) || ranked(options.updates) || options.ffn;
-}
-
-Statistics no_statistics(const DecoderSpec& spec) {
-  Statistics none;
-  none.layers = spec.num_hidden_layers;
-  none.heads = spec.num_attention_heads;
-  none.intermediate_size = spec.intermediate_size;
-  return none;
-}
-
 int plan_command(const Flags& flags, const Context& context) {
   Plan plan;
   DecoderSpec spec;

@@ -45,6 +45,19 @@ Json options_to_json(const PlanOptions& options) {
 
 }  // namespace
 
+bool needs_statistics(const PlanOptions& options) {
+  const auto ranked = [](const std::optional<HeadOptions>& heads) { return heads && heads->mask.empty(); };
+  return ranked(options.heads) || ranked(options.updates) || options.ffn;
+}
+
+Statistics no_statistics(const DecoderSpec& spec) {
+  Statistics none;
+  none.layers = spec.num_hidden_layers;
+  none.heads = spec.num_attention_heads;
+  none.intermediate_size = spec.intermediate_size;
+  return none;
+}
+
 Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec,
                const std::string& where) {
   require(statistics.layers == spec.num_hidden_layers && statistics.heads == spec.num_attention_heads &&

@@ -36,6 +36,11 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
                                                                 const std::string& where,
                                                                 VisualLayers visual_layers = {});
 
+/// Whether heads or neurons are chosen by statistics; ready masks, window, depth and keeping everything need none.
+bool needs_statistics(const PlanOptions& options);
+/// Statistics of no samples, for plans that need none.
+Statistics no_statistics(const DecoderSpec& spec);
+
 /// Ties go to the lower layer, then the lower index, so plans are deterministic. In a `skip` plan the entries of layers
 /// past visual_layers are all ones and null: no visual token is there, and export leaves those layers as they are.
 /// `provenance` holds tool version, statistics fingerprint, samples, queries and options; nothing that changes from run

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "core/values.h"
-#include "core/yaml.h"
 
 namespace yopo {
 

@@ -54,8 +54,9 @@ class DecodeStep;
 
 class Session {
  public:
-  Session();
+  explicit Session(std::shared_ptr<const EngineState> state);
   ~Session();
+  std::shared_ptr<const EngineState> engine;  // first: what follows points into it
   std::vector<Request> requests;
   std::vector<float> logits;         // [requests, vocab]
   std::unique_ptr<DecodeStep> step;  // of the requests that decoded last
