@@ -1,31 +1,29 @@
 # Everything here is a thin name for a script or a CMake preset; see CONTRIBUTING.md.
-.PHONY: all demo build test bench format tidy asan fuzz clean
+.PHONY: all demo build test bench format tidy asan fuzz nightly clean
 all: build
 
-# Fetches what is missing, configures and compiles build/release.
+# Fetches what is missing, configures and compiles all of build/release, tests included.
 build:
-	@scripts/build.sh release
+	@scripts/build.sh test release
 
-# One recipe from samples to scores, twice; each run ends with its table of dense against pruned.
-demo: build
+# One recipe from samples to scores, twice; each run ends with its table of dense against pruned. Compiles the command alone.
+demo:
+	@scripts/build.sh demo release yopo_command
 	build/release/yopo run configs/demo.yaml
 	build/release/yopo run configs/demo_tower.yaml
 
-# Two tests at a time share the cores: their threads should sleep, not spin, while they wait.
-# Without a GPU those labelled gpu are left out (they run over the host shim as runtime_cuda_shim all the same).
 test: build
-	OMP_WAIT_POLICY=passive ctest --test-dir build/release --output-on-failure --no-tests=error -j2 \
-	  $(if $(wildcard /dev/nvidia0),,-LE gpu)
+	@scripts/test.sh
 
 # LLaVA-1.5-7B's layer sizes with random weights (LAYERS of its 32), then the operators one by one.
 LAYERS ?= 2
 DTYPE ?= bf16
 bench:
-	@scripts/build.sh release -DYOPO_BENCHMARKS=ON
+	@scripts/build.sh bench release yopo_command bench_ops
 	@scripts/bench.sh $(LAYERS) $(DTYPE)
 
 asan:
-	@scripts/build.sh asan
+	@scripts/build.sh test asan
 	@scripts/test_asan.sh
 
 # FUZZ_SECONDS for each target; needs clang.
@@ -34,10 +32,15 @@ fuzz:
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 format:
-	@git ls-files '*.h' '*.cpp' '*.cu' | xargs clang-format -i
+	@scripts/format.py
 
-tidy: build
-	@git ls-files '*.cpp' | grep -v -e ^tests/ -e ^benchmarks/ | xargs clang-tidy -p build/release --quiet
+# FILES narrows it: make tidy FILES='core/*.cpp'
+tidy:
+	@scripts/tidy.sh $(FILES)
+
+# What takes too long for every change, one after the other; out/nightly/ keeps a log of each and the times.
+nightly:
+	@scripts/nightly.sh $(FUZZ_SECONDS)
 
 # Leaves .venv: what was downloaded is kept.
 clean:

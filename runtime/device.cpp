@@ -15,7 +15,7 @@ bool device_available(const std::string& device, std::string* why) {
 #if defined(YOPO_HAS_CUDA)
     if (cuda::usable(&reason)) return true;
 #else
-    reason = "this build has no CUDA backend (it was compiled without the CUDA toolkit)";
+    reason = "this build has no CUDA backend (there was no GPU when it was configured; YOPO_CUDA=ON asks for it)";
 #endif
   } else {
     reason = "expected cpu or cuda" + did_you_mean(device, {"cpu", "cuda"});

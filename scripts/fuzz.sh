@@ -2,10 +2,9 @@
 # Builds the fuzz targets and runs each for SECONDS: fuzz.sh SECONDS. A finding ends it; its input is left in out/fuzz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
-command -v clang++ > /dev/null || { echo "fuzz: needs clang (apt-get install clang)" >&2; exit 1; }
-cmake -S tests/fuzz -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null
-cmake --build build/fuzz
+scripts/setup.sh nightly
+cmake -S tests/fuzz -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null
+cmake --build build/fuzz -j "$(nproc)"
 for program in build/fuzz/fuzz_*; do
   [[ -x $program && -f $program ]] || continue
   name=${program##*/fuzz_}

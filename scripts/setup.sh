@@ -1,48 +1,89 @@
 #!/usr/bin/env bash
-# Fetches what the build and the tests need and what is not there yet: Debian packages, LibTorch, Python packages.
-# Safe to run again and at the same time as another run; prints one line for each thing it does.
+# Fetches what a stage needs and what is not there yet: Debian packages, LibTorch, Python packages.
+#
+#   setup.sh demo      what the command `yopo` is built from (the default)
+#   setup.sh test      and what the tests need: GoogleTest, clang-format, transformers
+#   setup.sh bench     what the command and the operator benchmarks are built from
+#   setup.sh nightly   `test` and `bench`, and clang with its sanitizers, fuzzer and clang-tidy
+#
+# Exit codes: 0 everything is there; 1 something failed; 3 system packages are missing and cannot be installed from here: the
+# line for an administrator is printed before anything is downloaded. Safe to run again and at the same time as another run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 torch_version=2.11.0
 cuda_packages=("nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*")
-debian_packages=(
-  ninja-build ccache pkg-config python3-venv
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
-  libpng-dev libjpeg-dev libhdf5-dev libdnnl-dev libsentencepiece-dev libpcre2-dev libeigen3-dev libxxhash-dev
-  libxlsxwriter-dev
-  ocl-icd-opencl-dev  # libdnnl-dev's CMake file asks for it, its package only recommends it
-  libgtest-dev libbenchmark-dev
+# A package, and the program or header that shows that it is there where dpkg does not know it (another system, a prefix of
+# the user's own).
+demo_packages=(
+  g++:c++ cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
+  libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
+  libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libdnnl-dev:dnnl.hpp
+  libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h libxlsxwriter-dev:xlsxwriter.h
+  ocl-icd-opencl-dev:CL/cl.h  # libdnnl-dev's CMake file asks for it, its package only recommends it
 )
+test_packages=(git:git libgtest-dev:gtest/gtest.h clang-format-14:clang-format-14)
+bench_packages=(libbenchmark-dev:benchmark/benchmark.h)
+nightly_packages=(clang-14:clang++-14 clang-tidy-14:clang-tidy-14 libclang-rt-14-dev:libclang_rt)
 
 say() { echo "setup: $*"; }
-die() { echo "setup: $*" >&2; exit 1; }
+die() { say "$*" >&2; exit 1; }
 
-install_debian_packages() {
-  local missing=() package
-  if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
-    [[ -e build/.setup/told-packages ]] && return
-    say "no apt here; needed, by their Debian names: ${debian_packages[*]}"
-    touch build/.setup/told-packages
-    return
+# The packages of the stage, one "package:sign" a line.
+packages_of() {
+  printf '%s\n' "${demo_packages[@]}"
+  case $1 in
+    test) printf '%s\n' "${test_packages[@]}" ;;
+    bench) printf '%s\n' "${bench_packages[@]}" ;;
+    nightly) printf '%s\n' "${test_packages[@]}" "${bench_packages[@]}" "${nightly_packages[@]}" ;;
+  esac
+}
+
+# Whether the program or header is there without a package of Debian's.
+is_there() {
+  local prefixes prefix includes=()
+  case $1 in
+    ensurepip) python3 -c 'import venv, ensurepip' 2> /dev/null ;;
+    libclang_rt) compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null ;;
+    *.h | *.hpp)
+      IFS=':;' read -ra prefixes <<< "${CMAKE_PREFIX_PATH:-}"
+      for prefix in "${prefixes[@]}"; do includes+=(-I "${prefix:-.}/include"); done
+      # jpeglib.h wants stdio.h before it.
+      printf '#include <stdio.h>\n#include <%s>\n' "$1" | c++ -E -x c++ "${includes[@]}" - > /dev/null 2>&1
+      ;;
+    *) command -v "$1" > /dev/null ;;
+  esac
+}
+
+install_system_packages() {
+  local entry package installed missing=() wanted=()
+  mapfile -t wanted < <(packages_of "$1")
+  # One question for all of them; dpkg-query fails when it does not know one, which is an answer, too.
+  installed=
+  if command -v dpkg-query > /dev/null; then
+    installed=$(dpkg-query -W -f='${db:Status-Abbrev}|${Package}\n' "${wanted[@]%%:*}" 2> /dev/null) || true
   fi
-  for package in "${debian_packages[@]}"; do
-    [[ "$(dpkg-query -W -f='${Status}' "$package" 2> /dev/null)" == "install ok installed" ]] || missing+=("$package")
+  for entry in "${wanted[@]}"; do
+    package=${entry%%:*}
+    [[ $'\n'$installed$'\n' == *$'\n'ii\ "|$package"$'\n'* ]] || is_there "${entry#*:}" || missing+=("$package")
   done
-  # A Python that brings its own venv module needs no package for it.
-  if [[ " ${missing[*]} " == *" python3-venv "* ]] && python3 -c 'import venv, ensurepip' 2> /dev/null; then
-    local kept=()
-    for package in "${missing[@]}"; do [[ $package == python3-venv ]] || kept+=("$package"); done
-    missing=("${kept[@]}")
-  fi
   ((${#missing[@]})) || return 0
-  local as_root=()
-  if [[ $(id -u) != 0 ]]; then
-    command -v sudo > /dev/null || {
-      say "missing, and neither root nor sudo to install them: ${missing[*]}"
-      return
-    }
-    as_root=(sudo)
+  local ask="apt-get install -y --no-install-recommends ${missing[*]}"
+  local as_root=() reason=
+  if ! command -v apt-get > /dev/null; then
+    reason="there is no apt-get here; install what these Debian packages hold"
+  elif [[ $(id -u) != 0 ]]; then
+    # sudo that would ask for a password needs somebody to type it.
+    if command -v sudo > /dev/null && { [[ -t 0 ]] || sudo -n true 2> /dev/null; }; then
+      as_root=(sudo)
+    else
+      reason="installing them needs root; hand this line to an administrator, then run the same command again"
+    fi
+  fi
+  if [[ -n $reason ]]; then
+    say "system packages are missing and nothing was downloaded yet: $reason:" >&2
+    echo "  $ask" >&2
+    exit 3
   fi
   say "installing Debian packages: ${missing[*]}"
   # A stale package list is the usual reason for a failed install, so refresh it only then.
@@ -51,6 +92,14 @@ install_debian_packages() {
     { "${as_root[@]}" apt-get update -qq >> build/.setup/apt.log 2>&1 &&
       "${as_root[@]}" "${install[@]}" >> build/.setup/apt.log 2>&1; } ||
     { tail -20 build/.setup/apt.log >&2; die "apt-get failed; the whole log is build/.setup/apt.log"; }
+}
+
+check_versions() {
+  local have
+  have=$(cmake --version) || die "CMake 3.25 or newer is needed"
+  have=${have%%$'\n'*} && have=${have##* }
+  [[ $(printf '%s\n3.25\n' "$have" | sort -V) == 3.25* ]] || die "CMake 3.25 or newer is needed, this is $have"
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "Python 3.10 or newer is needed"
 }
 
 # The root of a LibTorch on CMAKE_PREFIX_PATH, or nothing.
@@ -70,29 +119,44 @@ libtorch_elsewhere() {
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
 
-# Version of an installed package, or nothing.
-version_of() { .venv/bin/python -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "$1" 2> /dev/null || true; }
-
 make_venv() {
-  [[ -x .venv/bin/python ]] && .venv/bin/python -m pip --version > /dev/null 2>&1 && return
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "Python 3.10 or newer is needed"
+  [[ -x .venv/bin/python ]] && .venv/bin/python -c 'import pip' 2> /dev/null && return
   say "making the Python environment .venv"
   python3 -m venv .venv
 }
 
+# The path of a library of torch's wheel, or nothing.
+torch_library() { compgen -G ".venv/lib/python3*/site-packages/torch/lib/$1" || true; }
+
+# The libraries that the loader does not find for $1, one a line. The whole of ldd's output is read before it is searched: a
+# reader that stops at the first hit would end ldd by SIGPIPE, which pipefail counts as a failure.
+not_found() {
+  local output line
+  output=$(ldd "$1")
+  while IFS= read -r line; do
+    [[ $line != *"not found"* ]] || echo "$line"
+  done <<< "$output"
+}
+
 install_torch() {
-  if [[ "$(version_of torch)" != "$torch_version"* ]]; then
+  local stamp=.venv/.torch-$torch_version
+  [[ -e $stamp && -n $(torch_library libtorch_cpu.so) ]] && return
+  # pip writes RECORD last.
+  if ! compgen -G ".venv/lib/python3*/site-packages/torch-$torch_version*.dist-info/RECORD" > /dev/null; then
     say "fetching torch $torch_version into .venv (about 0.5 GB, once)"
     pip install -q --no-deps "torch==$torch_version"
   fi
-  local library
-  library=$(echo .venv/lib/python3*/site-packages/torch/lib/libtorch_cpu.so)
+  local library missing
+  library=$(torch_library libtorch_cpu.so)
   # The loader says which of the CUDA libraries that libtorch_cpu.so is linked against are not on this system.
-  if ldd "$library" | grep -q 'libcu.*not found'; then
+  missing=$(not_found "$library")
+  if [[ $missing == *libcu* ]]; then
     say "fetching the CUDA runtime and CUPTI that libtorch_cpu.so is linked against (13 MB)"
     pip install -q --no-deps "${cuda_packages[@]}"
-    ! ldd "$library" | grep 'not found' || die "libtorch_cpu.so still lacks the libraries above"
+    missing=$(not_found "$library")
   fi
+  [[ -z $missing ]] || die "libtorch_cpu.so lacks libraries: $missing"
+  touch "$stamp"
 }
 
 # What the tests in tests/python import besides torch, and what torch needs to be imported without its CUDA dependencies.
@@ -103,19 +167,21 @@ install_python_tests() {
     pip install -q --no-deps -r "$list"
     cp "$list" "$stamp"
   fi
-  local library
-  library=$(echo .venv/lib/python3*/site-packages/torch/lib/libtorch_cuda.so)
-  [[ -e $library && ! -e .venv/stand_ins/.done ]] || return 0
-  ldd "$library" | grep -q 'not found' || return 0
-  say "building stand-ins for the CUDA libraries that Python's torch wants and a CPU test never calls"
-  .venv/bin/python scripts/cuda_stand_ins.py "$(dirname "$library")" .venv/stand_ins
+  local library missing
+  library=$(torch_library libtorch_cuda.so)
+  [[ -n $library && ! -e .venv/stand_ins/.done ]] || return 0
+  missing=$(not_found "$library")
+  if [[ -n $missing ]]; then
+    say "building stand-ins for the CUDA libraries that Python's torch wants and a CPU test never calls"
+    .venv/bin/python scripts/cuda_stand_ins.py "$(dirname "$library")" .venv/stand_ins
+  fi
+  mkdir -p .venv/stand_ins
   touch .venv/stand_ins/.done
 }
 
 main() {
-  install_debian_packages
-  command -v cmake > /dev/null || die "CMake 3.25 or newer is needed"
-  command -v ninja > /dev/null || die "ninja is needed"
+  install_system_packages "$1"
+  check_versions
   make_venv
   local elsewhere
   elsewhere=$(libtorch_elsewhere)
@@ -125,12 +191,14 @@ main() {
   else
     install_torch
   fi
-  install_python_tests
+  case $1 in test | nightly) install_python_tests ;; esac
 }
 
+stage=${1:-demo}
+case $stage in demo | test | bench | nightly) ;; *) die "there is no stage '$stage': demo, test, bench or nightly" ;; esac
 mkdir -p build/.setup
 if command -v flock > /dev/null; then
   exec 9> build/.setup/lock
   flock -n 9 || { say "another set-up is running here; waiting for it"; flock 9; }
 fi
-main
+main "$stage"

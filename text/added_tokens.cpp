@@ -138,7 +138,7 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string&
       token.content = content;
       require(!content.empty(), "{}: a token is empty", added_file.string());
       token.special = std::any_of(config.special.begin(), config.special.end(),
-                                  [&](const AddedToken& other) { return other.content == content; });
+                                  [&token](const AddedToken& other) { return other.content == token.content; });
       token.normalized = !token.special;
       add(get_int(added, content, added_file.string(), 0, kLargestId), token, added_file.string());
     }

@@ -15,9 +15,9 @@ constexpr char32_t kLeads = 19, kVowels = 21, kTails = 28, kSyllables = kLeads *
 void append_decomposed(std::u32string& out, char32_t c) {
   if (c - kSyllable < kSyllables) {
     const char32_t index = c - kSyllable;
-    out += kLead + index / (kVowels * kTails);
-    out += kVowel + index % (kVowels * kTails) / kTails;
-    if (index % kTails != 0) out += kTail + index % kTails;
+    out += char32_t(kLead + index / (kVowels * kTails));
+    out += char32_t(kVowel + index % (kVowels * kTails) / kTails);
+    if (index % kTails != 0) out += char32_t(kTail + index % kTails);
     return;
   }
   const auto& table = unicode::decompositions;
