@@ -67,7 +67,7 @@ std::string protocols_text() {
     }
   std::string text;
   for (const Known& known : all)
-    text += fmt::format("{}{}{}{}{}", text.empty() ? "" : ", ", known.protocol->name, text.empty() ? " (default)" : "",
+    text += fmt::format("{}{}{}{}{}", text.empty() ? "" : "; ", known.protocol->name, text.empty() ? " (default)" : "",
                         known.of.size() == 1 ? " (" + known.of[0] + ")" : "",
                         known.protocol->about.empty() ? "" : ": " + known.protocol->about);
   return text;
