@@ -8,7 +8,7 @@
 
 #include "models/spec.h"
 #include "models/tensors.h"
-#include "plans/pruned_config.h"
+#include "plans/order.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
 
