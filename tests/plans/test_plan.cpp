@@ -193,7 +193,8 @@ TEST(Plan, RefusesWhatIsNoPlan) {
   layer("window", Json::object({{"size", 3}, {"casual", true}}), "did you mean 'causal'?");
   layer("heads", Json::array({1, 2, 0, 0}), "heads, head 1: expected 0 or 1");
   layer("heads", Json::array({1, 0.5, 0, 0}), "heads, head 1");
-  layer("heads", 1, "expected an array");
+  layer("heads", 1, "'heads' should be an array");
+  layer("updates", 1, "updates: expected an array");
   layer("updates", Json::array({1}), "updates: 1 heads, but heads has 4");
   layer("neurons", Json::array({3, 3}), "must ascend");
   layer("neurons", Json::array({3, 2}), "must ascend");
@@ -217,7 +218,7 @@ TEST(Plan, RefusesWhatIsNoPlanOfVersion1) {
   wrong("window", Json::object({{"size", 4}}), "even");
   wrong("visual_layers", 4, "visual_layers");
   wrong("visual_layers", -1, "visual_layers");
-  wrong("heads", Json::array({Json::array({1}), Json::array({2}), Json::array({1})}), "layer 1, head 0");
+  wrong("heads", parse_json("[[1,1,0,0],[0,0,2,0],[1,1,1,1]]", "t"), "heads: layer 1, head 2");
   wrong("heads", Json::array({1, 1, 1}), "layer 0");
   wrong("updates", Json::array({Json::array({1})}), "updates: 1 layers");
   wrong("updates", Json::array({Json::array({1}), Json::array({1}), Json::array({1})}), "updates: layer 0: 1 heads");
