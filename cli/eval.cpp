@@ -215,7 +215,7 @@ int eval_command(const Flags& flags, const Context& context) {
 void add_eval(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, context, "eval", "Score a checkpoint on a benchmark, or score ready answers",
+      app, context, Runs::Model, "eval", "Score a checkpoint on a benchmark, or score ready answers",
       "yopo eval --model out/demo/pruned --benchmark vqa --questions examples/digitgrid/data/test/questions.jsonl \\\n"
       "      --images examples/digitgrid/data/test/images --batch-size 50 --output out/eval");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
@@ -250,7 +250,7 @@ void add_eval(CLI::App& app, Context& context) {
                       "Other answers (the dense model's): intervals of the difference, and flips");
   command
       ->add_option("--merge", flags->merge,
-                   "Answer files of one evaluation, separated by commas, to merge into --output")
+                   "Answer files of one evaluation, one after the other or separated by commas, to merge into --output")
       ->delimiter(',');
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");

@@ -15,7 +15,7 @@ void add_generate(CLI::App& app, Context& context) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
-      add_command(app, context, "generate", "Answer one question about images, as it comes",
+      add_command(app, context, Runs::Model, "generate", "Answer one question about images, as it comes",
                   "yopo generate --model out/demo/pruned --image examples/digitgrid/data/test/images/0000.png \\\n"
                   "      --prompt \"How many digits are there?\"");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned")->required();

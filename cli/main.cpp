@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   cli::Context context;
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
                    cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
-                   cli::add_random})
+                   cli::add_random, cli::add_options})
     add(app, context);
   try {
     app.parse(argc, argv);

@@ -119,6 +119,21 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   return result;
 }
 
+std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchmark, const EvaluationRun& run) {
+  if (!fs::exists(run.answers)) return std::nullopt;
+  const std::vector<const Sample*> mine = asked_by(run.shard, benchmark);
+  AnswerJournal journal(run.answers, AnswerSeal{run.fingerprint, run.shard}.text(), benchmark.key_of());
+  for (const Sample* sample : mine)
+    if (!journal.answers().contains(question_key(*sample))) return std::nullopt;
+  journal.arrange(mine);
+  EvaluationResult result = run.shard.whole() ? result_of(benchmark, {run.answers.string(), journal.answers()})
+                                              : unscored(benchmark, run.shard, mine.size());
+  result.model = run.model;
+  result.pruned = run.pruned;
+  result.batch_size = std::max<int64_t>(1, run.options.batch_size);
+  return result;
+}
+
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers) {
   return result_of(benchmark, read_answers(answers, benchmark));
 }

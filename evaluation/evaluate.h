@@ -1,6 +1,8 @@
 // Scores a checkpoint on a benchmark through the runtime: eval.json and answers.jsonl.
 #pragma once
 
+#include <optional>
+
 #include "core/json.h"
 #include "evaluation/benchmarks/open.h"
 #include "evaluation/shard.h"
@@ -42,6 +44,8 @@ struct EvaluationRun {
 /// questions, and scores where the shard is the whole.
 EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const OpenBenchmark& benchmark,
                           const EvaluationRun& run);
+/// The same without a model where the journal of this very run answers every question; nothing otherwise.
+std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchmark, const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
 

@@ -13,6 +13,7 @@
 #include "exporters/staging.h"
 #include "models/family.h"
 #include "plans/layered_json.h"
+#include "plans/order.h"
 #include "plans/pruned_config.h"
 
 namespace yopo {

@@ -86,11 +86,12 @@ void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
 
 /// The layers as the weights' order shows them, and their head flags on the device.
 void set_layers(EngineState& state) {
-  state.layers = layer_plans(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
-  for (const LayerPlan& layer : state.layers) {
-    Buffer kept(*state.ops, layer.kept.size()), updated(*state.ops, layer.updated.size());
-    state.ops->upload(kept.data(), layer.kept.data(), layer.kept.size());
-    state.ops->upload(updated.data(), layer.updated.data(), layer.updated.size());
+  state.layers = slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
+  for (const LayerSlices& layer : state.layers) {
+    const HeadFlags &heads = layer.plan.heads, &updates = layer.plan.updates;
+    Buffer kept(*state.ops, heads.size()), updated(*state.ops, updates.size());
+    state.ops->upload(kept.data(), heads.data(), heads.size());
+    state.ops->upload(updated.data(), updates.data(), updates.size());
     state.head_flags.emplace_back(std::move(kept), std::move(updated));
   }
 }
@@ -214,6 +215,8 @@ ThreadCount::ThreadCount(int threads) {
 ThreadCount::~ThreadCount() {
   if (before_ > 0) omp_set_num_threads(before_);
 }
+
+DType computing_type(const Options& options, DType stored) { return choose_type(options, stored, device_ops(options)); }
 
 Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options) : state_(std::make_shared<State>()) {
   const ThreadCount threads(options.threads);

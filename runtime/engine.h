@@ -32,6 +32,10 @@ struct Options {
   const Ops* ops = nullptr;     // a device of the caller's own instead of `device` (tests)
 };
 
+/// What an engine with these options computes in for a checkpoint stored in `stored`: F32, BF16 or F16. UserError for a
+/// device that is not there and a type that it does not compute in.
+DType computing_type(const Options& options, DType stored);
+
 /// What was truly issued and held since the last reset.
 struct Counters {
   Cost prefill, decode;         // language model, multiply-adds

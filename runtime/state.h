@@ -7,7 +7,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/kv_cache.h"
-#include "runtime/layer_plan.h"
+#include "runtime/layer_slices.h"
 #include "runtime/layout.h"
 #include "runtime/weights.h"
 
@@ -18,7 +18,7 @@ struct EngineState {
   ModelSpec spec;
   Plan plan;                                          // as given, in the checkpoint's order
   std::vector<LayerOrder> orders;                     // of the weights
-  std::vector<LayerPlan> layers;                      // in the weights' order
+  std::vector<LayerSlices> layers;                    // in the weights' order
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
   std::shared_ptr<Weights> weights;
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
-#include <numeric>
 
 #include "core/error.h"
 #include "models/patches.h"
@@ -194,11 +193,8 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
 
 std::vector<LayerOrder> prefix_orders(const Plan& plan, const DecoderSpec& spec) {
   std::vector<LayerOrder> orders = orders_of(plan, spec);
-  for (size_t layer = size_t(std::max<int64_t>(plan.visual_layers, 0)); layer < orders.size(); ++layer) {
-    std::iota(orders[layer].kv_heads.begin(), orders[layer].kv_heads.end(), int64_t(0));
-    std::iota(orders[layer].heads.begin(), orders[layer].heads.end(), int64_t(0));
-    std::iota(orders[layer].neurons.begin(), orders[layer].neurons.end(), int64_t(0));
-  }
+  for (size_t layer = 0; layer < orders.size(); ++layer)
+    if (!plan.layers[layer].alive) orders[layer] = identity_order(spec);
   return orders;
 }
 

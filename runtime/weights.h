@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "models/layer_tensors.h"
-#include "plans/pruned_config.h"
+#include "plans/order.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
 
