@@ -63,9 +63,9 @@ struct Account {
 
 /// An engine that is there while it is used: kept between uses, unless memory is limited.
 template <typename Engine>
-class Place {
+class Loaded {
  public:
-  Place(std::function<Engine()> make, bool keep) : make_(std::move(make)), keep_(keep) {}
+  Loaded(std::function<Engine()> make, bool keep) : make_(std::move(make)), keep_(keep) {}
   template <typename Use>
   void with(const Use& use) {
     if (!engine_) engine_.emplace(make_());
@@ -150,14 +150,14 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
 
   std::optional<OpenModel> original;
   if (!options.original.empty()) original.emplace(open_model(options.original));
-  Place<TorchEngine> torch(
+  Loaded<TorchEngine> torch(
       [&] {
         return TorchEngine(pruned, {"fp32", options.threads, run.memory, run.passing});
       },
       keep);
-  Place<runtime::Engine> runtime([&] { return runtime::Engine(pruned, plan, run); }, keep);
-  Place<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
-  Place<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
+  Loaded<runtime::Engine> runtime([&] { return runtime::Engine(pruned, plan, run); }, keep);
+  Loaded<runtime::Engine> reordered_dense([&] { return runtime::Engine(pruned, dense, run); }, keep);
+  Loaded<runtime::Engine> original_dense([&] { return runtime::Engine(*original, dense, run); }, keep);
 
   // What samples go through the layers together. The engine is asked once: it may be there for this alone.
   std::vector<size_t> counts;
