@@ -57,7 +57,7 @@ std::string plan(const PlanSettings& settings) {
         settings.statistics.empty() ? no_statistics(spec.text) : read_statistics(settings.statistics);
     const Plan made = make_plan(statistics, options, spec.text, "PlanSettings");
     write_plan(settings.output, made);
-    return report_text(report(made, spec));
+    return report_text(report(made, spec, typical_prompt(spec)));
   });
 }
 

@@ -193,7 +193,7 @@ TEST_P(NewFamily, GoesThroughAllStages) {
   options.heads = HeadOptions{.keep = Keep{true, 0.5}};
   options.ffn = FfnOptions{.keep = Keep{true, 0.4}};
   options.window = WindowOptions{3, false};
-  options.visual_layers = 3;
+  options.visual_layers = Keep{false, 3};
   const Plan plan = make_plan(statistics, options, model.spec.text, "test");
   export_checkpoint(model, plan, folder / "pruned", {});
   const OpenModel pruned = open_model(folder / "pruned");
