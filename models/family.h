@@ -13,7 +13,7 @@
 namespace yopo {
 
 /// One way in which a family's checkpoints name their tensors.
-struct Layout {
+struct TensorLayout {
   std::string name;
   std::vector<TensorName> names;
   std::string decoder, head, vision, projector;  // what stands in front of the names of each part
@@ -29,7 +29,7 @@ struct Family {
   std::vector<std::string> architectures;  // config.json: architectures[0]
   std::vector<std::string> model_types;    // config.json: model_type, where it is given
   std::string text_key, vision_key;        // objects of config.json with the sizes of decoder and tower; may be absent
-  std::vector<Layout> layouts;
+  std::vector<TensorLayout> layouts;
   std::vector<PromptTemplate> templates;
   /// config.json to a spec with `layout` set; absent keys take the defaults of the reference's class. family,
   /// architecture and model_type are filled in by the caller. UserError naming `where` for what is not supported.
@@ -57,6 +57,6 @@ const Family& family_of_config(const Json& config, const std::string& where);
 
 inline const Family& family_of(const ModelSpec& spec) { return family_named(spec.family); }
 /// The spec's layout among those of its family; InternalError if it has none of that name.
-const Layout& layout_of(const ModelSpec& spec);
+const TensorLayout& layout_of(const ModelSpec& spec);
 
 }  // namespace yopo

@@ -22,8 +22,8 @@ std::vector<float> patch_rows(const VisionSpec& vision, const ModelInput& input,
 /// For rows in the order of patch_places: which of them comes at each place in row-major order. [patches]
 std::vector<int64_t> row_major_order(const PatchGrid& grid, int64_t merge_size);
 
-/// The order that brings the rows of a learned table of positions ([patches], the class token's before them where there is one) into the
-/// order of patch_places.
+/// The order that brings the rows of a learned table of positions ([patches], the class token's before them where there
+/// is one) into the order of patch_places.
 std::vector<int64_t> position_order(const VisionSpec& vision);
 
 }  // namespace yopo

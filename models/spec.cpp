@@ -38,7 +38,7 @@ void check_spec(const ModelSpec& spec) {
 OpenModel open_model(const fs::path& folder) {
   OpenModel model{Checkpoint::open(folder), {}};
   model.spec = read_spec(model.checkpoint);
-  const Layout& layout = layout_of(model.spec);
+  const TensorLayout& layout = layout_of(model.spec);
   if (!layout.projector_file.empty()) model.checkpoint.supplement(layout.projector_file, layout.projector);
   if (!model.spec.vision_folder.empty()) {
     ensure(!layout.tower_prefix.empty() && layout.vision.ends_with(layout.tower_prefix),

@@ -111,7 +111,7 @@ struct ProjectorSpec {
 /// models/tensors.h lists the tensors.
 struct ModelSpec {
   std::string family;        // Family::name
-  std::string layout;        // Layout::name of one of its layouts: how the tensors are named
+  std::string layout;        // TensorLayout::name of one of its layouts: how the tensors are named
   std::string architecture;  // config.json: architectures[0]
   std::string model_type;
   DecoderSpec text;

@@ -8,25 +8,25 @@ namespace yopo {
 
 namespace {
 
-bool is_layer(Place place) { return place == Place::DecoderLayer || place == Place::VisionLayer; }
+bool is_layer(TensorPlace place) { return place == TensorPlace::DecoderLayer || place == TensorPlace::VisionLayer; }
 
-const std::string& prefix_of(const Layout& layout, Place place) {
+const std::string& prefix_of(const TensorLayout& layout, TensorPlace place) {
   switch (place) {
-    case Place::Decoder:
-    case Place::DecoderLayer:
+    case TensorPlace::Decoder:
+    case TensorPlace::DecoderLayer:
       return layout.decoder;
-    case Place::Head:
+    case TensorPlace::Head:
       return layout.head;
-    case Place::Vision:
-    case Place::VisionLayer:
+    case TensorPlace::Vision:
+    case TensorPlace::VisionLayer:
       return layout.vision;
-    case Place::Projector:
+    case TensorPlace::Projector:
       return layout.projector;
   }
   throw InternalError("a place without a prefix");
 }
 
-const TensorName& name_of(const Layout& layout, Role role) {
+const TensorName& name_of(const TensorLayout& layout, Role role) {
   for (const TensorName& name : layout.names)
     if (name.role == role) return name;
   throw InternalError(fmt::format("layout {} has no name for role {}", layout.name, int(role)));
@@ -88,7 +88,7 @@ class Builder {
   }
 
   const ModelSpec& spec_;
-  const Layout& layout_;
+  const TensorLayout& layout_;
   std::vector<TensorSlot> table_;
 };
 
@@ -98,11 +98,12 @@ std::vector<TensorSlot> tensor_table(const ModelSpec& spec) {
   Builder table(spec);
   const std::span<const DeclaredTensor> declared = declared_tensors();
   for (size_t first = 0; first < declared.size();) {
-    const Place place = declared[first].place;
+    const TensorPlace place = declared[first].place;
     size_t last = first + 1;
     while (is_layer(place) && last < declared.size() && declared[last].place == place) ++last;
     if (is_layer(place)) {
-      const int64_t layers = place == Place::DecoderLayer ? spec.text.num_hidden_layers : spec.vision.layers_run();
+      const int64_t layers =
+          place == TensorPlace::DecoderLayer ? spec.text.num_hidden_layers : spec.vision.layers_run();
       for (int64_t layer = 0; layer < layers; ++layer)
         for (size_t i = first; i < last; ++i) table.add(declared[i], layer);
     } else {

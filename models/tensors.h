@@ -70,14 +70,14 @@ enum class Role {
 enum class Axis { Fixed, QueryHeads, KeyValueHeads, Neurons };
 
 /// Where in a model a role stands: once, or once in every layer.
-enum class Place { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector };
+enum class TensorPlace { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector };
 
 /// What a checkpoint without training holds.
 enum class Fill { Normal, Bias, One, LayerScale };
 
 struct DeclaredTensor {
   Role role;
-  Place place;
+  TensorPlace place;
   Fill fill;
   std::vector<int64_t> (*shape)(const ModelSpec& spec);
   bool (*present)(const ModelSpec& spec) = nullptr;  // null: in every model
@@ -113,7 +113,7 @@ struct RowPart {
 
 struct TensorSlot {
   Role role;
-  Place place;
+  TensorPlace place;
   int64_t layer;               // decoder or vision layer; -1 where there is none
   std::string name;            // in the checkpoint
   std::vector<int64_t> shape;  // the role's own

@@ -88,7 +88,7 @@ VisionLayerWeights WeightSource::vision_layer(int64_t l) const {
   return layer;
 }
 
-void WeightSource::drop(int64_t layer, Place place) const {
+void WeightSource::drop(int64_t layer, TensorPlace place) const {
   for (const TensorSlot& slot : table_) {
     if (slot.layer != layer || slot.place != place) continue;
     const TensorView& view = checkpoint_.at(slot.name);
@@ -98,7 +98,7 @@ void WeightSource::drop(int64_t layer, Place place) const {
 
 WeightSource::Bytes WeightSource::bytes() const {
   Bytes bytes;
-  std::map<std::pair<Place, int64_t>, int64_t> layers;
+  std::map<std::pair<TensorPlace, int64_t>, int64_t> layers;
   for (const TensorSlot& slot : table_) {
     if (slot.tied) continue;
     const int64_t own = element_count(slot.shape, slot.name) * int64_t(at::elementSize(dtype_));

@@ -38,8 +38,8 @@ class WeightSource {
   LayerWeights decoder_layer(int64_t layer) const;
   VisionLayerWeights vision_layer(int64_t layer) const;
   /// Gives the pages of a layer's tensors back to the system.
-  void drop_decoder_layer(int64_t layer) const { drop(layer, Place::DecoderLayer); }
-  void drop_vision_layer(int64_t layer) const { drop(layer, Place::VisionLayer); }
+  void drop_decoder_layer(int64_t layer) const { drop(layer, TensorPlace::DecoderLayer); }
+  void drop_vision_layer(int64_t layer) const { drop(layer, TensorPlace::VisionLayer); }
   /// Bytes of all tensors in dtype, of the largest layer, and of everything but the layers and the token embeddings.
   struct Bytes {
     int64_t all = 0, largest_layer = 0, ends = 0;
@@ -52,7 +52,7 @@ class WeightSource {
   at::Tensor get(const TensorSlot& slot) const;
   template <typename Tensors>
   void fill(Tensors& into, int64_t layer = -1) const;
-  void drop(int64_t layer, Place place) const;
+  void drop(int64_t layer, TensorPlace place) const;
   Checkpoint checkpoint_;
   ModelSpec spec_;
   std::vector<TensorSlot> table_;

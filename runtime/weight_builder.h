@@ -43,8 +43,8 @@ class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
   void fill(LoadedTensors& memory, int64_t layer, Tensors& into) const;
   /// All layers of one kind, not yet loaded.
   template <typename Layer>
-  std::unique_ptr<LayerStore<Layer>> layers(Place place, int64_t count);
-  void announce(Place place, int64_t layer) const;
+  std::unique_ptr<LayerStore<Layer>> layers(TensorPlace place, int64_t count);
+  void announce(TensorPlace place, int64_t layer) const;
 
   ModelSpec spec_;
   std::vector<TensorSlot> table_;

@@ -141,7 +141,7 @@ void WeightBuilder::fill(LoadedTensors& memory, int64_t layer, Tensors& into) co
       [&](const TensorSlot& slot) { return vector(memory, slot); });
 }
 
-void WeightBuilder::announce(Place place, int64_t layer) const {
+void WeightBuilder::announce(TensorPlace place, int64_t layer) const {
   for (const TensorSlot& slot : table_) {
     if (slot.place != place || slot.layer != layer || slot.shape.size() < 2) continue;
     const TensorSource source = find_(slot);
@@ -151,7 +151,7 @@ void WeightBuilder::announce(Place place, int64_t layer) const {
 }
 
 template <typename Layer>
-std::unique_ptr<LayerStore<Layer>> WeightBuilder::layers(Place place, int64_t count) {
+std::unique_ptr<LayerStore<Layer>> WeightBuilder::layers(TensorPlace place, int64_t count) {
   int64_t bytes = 0;  // of one layer: all of a kind are of one size
   for (const TensorSlot& slot : table_)
     if (slot.place == place && slot.layer == 0)
@@ -186,8 +186,9 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
   weights->fixed_bytes =
       weights->fixed.bytes() - int64_t(size_t(embed.rows * embed.columns) * size_of(weights->embed_type));
 
-  weights->layers = layers<DecoderLayerWeights>(Place::DecoderLayer, spec_.text.num_hidden_layers);
-  weights->vision_layers = layers<VisionLayerWeights>(Place::VisionLayer, with_vision ? spec_.vision.layers_run() : 0);
+  weights->layers = layers<DecoderLayerWeights>(TensorPlace::DecoderLayer, spec_.text.num_hidden_layers);
+  weights->vision_layers =
+      layers<VisionLayerWeights>(TensorPlace::VisionLayer, with_vision ? spec_.vision.layers_run() : 0);
   return weights;
 }
 

@@ -309,8 +309,8 @@ std::vector<PromptTemplate> prompt_templates() {
   };
 }
 
-std::vector<Layout> layouts() {
-  std::vector<Layout> all;
+std::vector<TensorLayout> layouts() {
+  std::vector<TensorLayout> all;
   for (const Language& language : languages())
     all.push_back(
         {layout_name(language), language.names, "language_model.", "language_model.", "vision_model.", "mlp1."});

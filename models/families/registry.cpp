@@ -69,8 +69,8 @@ const Family& family_of_config(const Json& config, const std::string& where) {
        did_you_mean(architecture, known));
 }
 
-const Layout& layout_of(const ModelSpec& spec) {
-  for (const Layout& layout : family_of(spec).layouts)
+const TensorLayout& layout_of(const ModelSpec& spec) {
+  for (const TensorLayout& layout : family_of(spec).layouts)
     if (layout.name == spec.layout) return layout;
   throw InternalError(fmt::format("family {} has no layout '{}'", spec.family, spec.layout));
 }

@@ -33,10 +33,10 @@ TEST(DeclaredTensors, EveryRoleOnceAndInOneStruct) {
 }
 
 TEST(DeclaredTensors, LayersStandTogether) {
-  std::set<Place> left;
-  Place before = Place::Decoder;
+  std::set<TensorPlace> left;
+  TensorPlace before = TensorPlace::Decoder;
   for (const DeclaredTensor& tensor : declared_tensors()) {
-    if (tensor.place != before && before != Place::Decoder) {
+    if (tensor.place != before && before != TensorPlace::Decoder) {
       EXPECT_TRUE(left.insert(before).second) << int(before);
     }
     before = tensor.place;
@@ -52,7 +52,7 @@ TEST(Families, RecordsAreWhole) {
     EXPECT_FALSE(family->model_types.empty());
     EXPECT_FALSE(family->templates.empty());
     EXPECT_EQ(&family_named(family->name), family);
-    for (const Layout& layout : family->layouts) {
+    for (const TensorLayout& layout : family->layouts) {
       std::set<Role> roles;
       for (const TensorName& name : layout.names) EXPECT_TRUE(roles.insert(name.role).second) << layout.name;
     }
