@@ -175,6 +175,21 @@ TEST(Flips, WhatWasNotAskedStays) {
   EXPECT_EQ(lost.right_to_wrong[0].after, "");
 }
 
+TEST(MeanSums, HoldCategoriesOfWhichNothingWasAsked) {
+  Score score;
+  score.values = {1, 0.5};
+  score.groups = {{"number"}, {"number"}};
+  const ScoreSums sums = mean_sums(score, {{"", {1, 2}}, {"other", {1, 2}}});
+  std::vector<double> own = sums.beside;
+  for (const size_t i : {size_t(0), size_t(1)})
+    for (const auto& [sum, amount] : sums.of({i})) own[sum] += amount;
+  const SummedScores found = sums.scores(own.data());
+  EXPECT_TRUE(close(std::vector{found.score, found.categories.at("number"), found.categories.at("other")},
+                    std::vector<double>{2.5 / 4, 0.75, 0.5}, kExact));
+  const ScoreSums of_one = mean_sums(score, {}, "number");
+  EXPECT_EQ(of_one.scores(std::vector<double>{0, 1, 1, 2}.data()).score, 0.5);
+}
+
 TEST(Flips, NameBothWaysAsJsonAndAsRows) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.pope({{"random", "yynn"}});
