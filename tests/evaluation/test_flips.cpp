@@ -110,6 +110,14 @@ TEST(Flips, PopeUnderLmmsCountsAnswersThatAreNeither) {
   EXPECT_TRUE(close(ratio, std::vector<double>{2 / 3.0, 2 / 3.0, 0, 0}, kExact));
 }
 
+TEST(Flips, PopeDrawsWithinEachSplit) {
+  SmallBenchmarks files;
+  const OpenBenchmark benchmark = files.pope({{"adversarial", "y"}, {"random", "yyy"}});
+  // The only question of its split is in every resample.
+  const AnswerComparison found = compared(benchmark, {"yes", "yes", "yes", "yes"}, {"no", "yes", "yes", "yes"});
+  EXPECT_TRUE(close(numbers(found, "adversarial/recall"), std::vector<double>{1, 0, -1, -1}, kExact));
+}
+
 TEST(Flips, IntervalHoldsNinetyFivePercent) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.pope({{"random", "yyyyy"}});
