@@ -110,6 +110,14 @@ TEST(Flips, PopeUnderLmmsCountsAnswersThatAreNeither) {
   EXPECT_TRUE(close(ratio, std::vector<double>{2 / 3.0, 2 / 3.0, 0, 0}, kExact));
 }
 
+TEST(Flips, PopeDrawsWithinEachSplit) {
+  SmallBenchmarks files;
+  const OpenBenchmark benchmark = files.pope({{"adversarial", "y"}, {"random", "yyy"}});
+  // The only question of its split is in every resample.
+  const AnswerComparison found = compared(benchmark, {"yes", "yes", "yes", "yes"}, {"no", "yes", "yes", "yes"});
+  EXPECT_TRUE(close(numbers(found, "adversarial/recall"), std::vector<double>{1, 0, -1, -1}, kExact));
+}
+
 TEST(Flips, IntervalHoldsNinetyFivePercent) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.pope({{"random", "yyyyy"}});
@@ -173,6 +181,21 @@ TEST(Flips, WhatWasNotAskedStays) {
   EXPECT_TRUE(close(numbers(lost, "score"), std::vector<double>{1, 0, -1, 0}, kExact));
   ASSERT_EQ(lost.right_to_wrong.size(), 1u);
   EXPECT_EQ(lost.right_to_wrong[0].after, "");
+}
+
+TEST(MeanSums, HoldCategoriesOfWhichNothingWasAsked) {
+  Score score;
+  score.values = {1, 0.5};
+  score.groups = {{"number"}, {"number"}};
+  const ScoreSums sums = mean_sums(score, {{"", {1, 2}}, {"other", {1, 2}}});
+  std::vector<double> own = sums.beside;
+  for (const size_t i : {size_t(0), size_t(1)})
+    for (const auto& [sum, amount] : sums.of({i})) own[sum] += amount;
+  const SummedScores found = sums.scores(own.data());
+  EXPECT_TRUE(close(std::vector{found.score, found.categories.at("number"), found.categories.at("other")},
+                    std::vector<double>{2.5 / 4, 0.75, 0.5}, kExact));
+  const ScoreSums of_one = mean_sums(score, {}, "number");
+  EXPECT_EQ(of_one.scores(std::vector<double>{0, 1, 1, 2}.data()).score, 0.5);
 }
 
 TEST(Flips, NameBothWaysAsJsonAndAsRows) {
