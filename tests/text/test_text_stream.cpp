@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "core/utf8.h"
 #include "tests/support/temporary.h"
@@ -76,18 +77,40 @@ TEST(TextStream, PartsAreTheWholeText) {
   }
 }
 
+/// The ids of <0x00> to <0xFF>.
+std::set<int64_t> byte_tokens(const Tokenizer& tokenizer) {
+  std::set<int64_t> ids;
+  for (int byte = 0; byte < 256; ++byte) ids.insert(tokenizer.id_of(fmt::format("<0x{:02X}>", byte)));
+  return ids;
+}
+
 TEST(TextStream, TokensAtRandom) {
   std::mt19937 random(4);
   const testing::TemporaryFolder folder;
   fs::copy_file(kModelFile, folder / "tokenizer.model");
   for (const fs::path& from : {kDemo, folder.path()}) {
     const auto tokenizer = open_tokenizer(from);
+    const std::set<int64_t> bytes = byte_tokens(*tokenizer);
     for (int round = 0; round < 40; ++round) {
       std::vector<int64_t> ids(1 + random() % 200);
-      for (int64_t& id : ids) id = int64_t(random() % uint64_t(tokenizer->vocab_size()));
+      for (int64_t& id : ids) do
+          id = int64_t(random() % uint64_t(tokenizer->vocab_size()));
+        while (bytes.contains(id));
       EXPECT_EQ(stream(*tokenizer, ids).text, strip(tokenizer->decode(ids, true))) << from << " " << round;
     }
   }
+}
+
+// A is certain until a byte comes that no character has after it; the stream goes on with what follows.
+TEST(TextStream, AnIllFormedRunDoesNotEndIt) {
+  const auto tokenizer = open_tokenizer(kDemo);
+  std::vector<int64_t> ids = {tokenizer->id_of("<0x41>"), tokenizer->id_of("<0xFF>")};
+  ASSERT_TRUE(ids[0] >= 0 && ids[1] >= 0);
+  for (int i = 0; i < 100; ++i)
+    for (const int64_t id : tokenizer->encode("red and green", false)) ids.push_back(id);
+  const std::string whole(strip(tokenizer->decode(ids, true))), bad = "\xef\xbf\xbd";
+  ASSERT_TRUE(whole.starts_with(bad + bad)) << whole;
+  EXPECT_EQ(stream(*tokenizer, ids).text, "A" + whole.substr(bad.size()));
 }
 
 TEST(TextStream, HalfACharacterWaits) {
