@@ -4,8 +4,10 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(YOPO_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/yopo")
 
-# The installed command finds LibTorch where the build found it.
-set_target_properties(yopo_command PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+# The installed command finds LibTorch where the build found it. (INSTALL_RPATH_USE_LINK_PATH leaves out folders inside the
+# source tree, as .venv is.)
+get_filename_component(YOPO_TORCH_LIBRARY_DIR "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+set_target_properties(yopo_command PROPERTIES INSTALL_RPATH "${YOPO_TORCH_LIBRARY_DIR}" INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS yopo_command RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 
 foreach(name core runtime toolkit)

@@ -115,7 +115,9 @@ Answer Model::generate(const std::vector<std::filesystem::path>& images, const s
     runtime::Generated generated = std::move(engine.generate({input}, generate).at(0));
     listening.finish(!generated.stopped);
     Answer answer;
-    answer.text = std::string(strip(listening.text()));
+    // Text that ended by itself is exact even where what was heard cannot be (text/text_stream.h).
+    const bool whole = listening.ended() == AnswerEnd::Finished || listening.ended() == AnswerEnd::Limit;
+    answer.text = whole ? state_->processor.text_of(generated.tokens) : std::string(strip(listening.text()));
     answer.tokens = std::move(generated.tokens);
     answer.end = listening.ended();
     answer.prompt_tokens = input.length();

@@ -20,6 +20,13 @@ size_t settled(std::string_view text) {
   return strip_right(text).size();
 }
 
+/// The bytes of the first `characters` of `text`.
+size_t bytes_of(std::string_view text, size_t characters) {
+  size_t bytes = 0;
+  for (; characters > 0 && bytes < text.size(); --characters) bytes += first_code_point(text.substr(bytes)).bytes;
+  return bytes;
+}
+
 }  // namespace
 
 std::string TextStream::add(int64_t token) {
@@ -46,7 +53,10 @@ std::string TextStream::take(const std::string& text, size_t end) {
     started_ = true;
     given_ = text.substr(0, first);
   }
-  if (end <= given_.size() || !text.starts_with(given_)) return "";
+  if (end <= given_.size()) return "";
+  // What was handed out cannot be taken back: as many characters of the new text are passed over.
+  if (!text.starts_with(given_)) given_ = text.substr(0, bytes_of(text, decode_utf8(given_).size()));
+  if (end <= given_.size()) return "";
   std::string part = text.substr(given_.size(), end - given_.size());
   given_ += part;
   return part;

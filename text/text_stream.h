@@ -8,9 +8,10 @@
 
 namespace yopo {
 
-/// Hands out the text of tokens as soon as later tokens cannot change it: whole UTF-8 characters, without white space
-/// at either end of the answer, and without a last blank that some tokenizers drop in front of what follows ("do n't").
-/// The parts together are the stripped text of all tokens. For one thread.
+/// Hands out the text of tokens as soon as it is certain: whole UTF-8 characters, without white space at either end of
+/// the answer, and without a last blank that some tokenizers drop in front of what follows ("do n't"). The parts
+/// together are the stripped text of all tokens, with one exception: a run of byte tokens that turns out ill-formed
+/// becomes U+FFFD as a whole, and what of it had been handed out stays as it was. For one thread.
 class TextStream {
  public:
   /// `tokenizer` outlives this.

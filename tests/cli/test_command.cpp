@@ -105,6 +105,28 @@ TEST(Command, MemoryBudget) {
   EXPECT_EQ(yopo(ask + " --memory 6XB").code, 2);
 }
 
+// Without --json the answer comes as it is made; drawn answers depend on the seed alone.
+TEST(Command, DrawsByTheSeed) {
+  const std::string root = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/";
+  const std::string ask = "generate --quiet --model " + root + "model --image " + root +
+                          "data/test/images/0000.png --prompt 'How many digits are there?' --max-new-tokens 12";
+  const Outcome greedy = yopo(ask), same = yopo(ask + " --temperature 5 --top-k 1 --seed 4");
+  EXPECT_EQ(greedy.code, 0) << greedy.text;
+  EXPECT_EQ(same.text, greedy.text) << "of one token there is no choice";
+  const std::string hot = ask + " --temperature 60 --seed ";
+  const Outcome first = yopo(hot + "1"), again = yopo(hot + "1 --threads 1"), other = yopo(hot + "2");
+  EXPECT_EQ(first.code, 0) << first.text;
+  EXPECT_EQ(again.text, first.text);
+  EXPECT_NE(other.text, first.text);
+  EXPECT_NE(first.text, greedy.text);
+  const Outcome json = yopo(hot + "1 --json");
+  EXPECT_EQ(json.code, 0);
+  EXPECT_TRUE(holds(json.text, "\"tokens\": [")) << json.text;
+  const Outcome bad = yopo(ask + " --temperature 1 --top-p 1.5");
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_TRUE(holds(bad.text, "top_p")) << bad.text;
+}
+
 TEST(Command, CudaThatIsNotThereIsSaidPlainly) {
   const std::string model = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/model";
   ASSERT_EQ(setenv("CUDA_VISIBLE_DEVICES", "", 1), 0);  // where there is a GPU, it is hidden

@@ -177,6 +177,49 @@ TEST(Progress, QuietSaysNothing) {
   EXPECT_EQ(outcome.text, "");
 }
 
+// A sink of the caller's hears everything at once, and stderr nothing; without it stderr has its lines again.
+TEST(Progress, ASinkHearsInPlaceOfStderr) {
+  const Outcome outcome = in_child(true, [] {
+    std::vector<std::string> lines;
+    std::vector<ProgressReport> reports;
+    set_progress_sink(ProgressSink{[&](const std::string& line) { lines.push_back("note " + line); },
+                                   [&](const std::string& line) { lines.push_back("warning " + line); },
+                                   [&](const ProgressReport& report) { reports.push_back(report); }});
+    note("a");
+    warn("b");
+    work(8, Milliseconds(60), 2);
+    set_progress_sink(ProgressSink());
+    note("nobody");
+    work(1, Milliseconds(1));
+    set_progress_sink({});
+    note("c");
+    if (lines != std::vector<std::string>{"note a", "warning b"}) return 1;
+    // 6 steps in 0.36 s, at most one report in 0.1 s, and the end.
+    if (reports.size() < 3 || reports.size() > 5) return 2;
+    const ProgressReport& first = reports.front();
+    if (first.what != "calibrating" || first.unit != "samples" || first.total != 8 || first.before != 2) return 3;
+    if (first.finished || !(first.done > 2 && first.done < 8) || first.seconds < 0.1) return 4;
+    return reports.back().finished && reports.back().done == 8 && reports.back().seconds >= 0.36 ? 0 : 5;
+  });
+  EXPECT_TRUE(outcome.exited(0)) << outcome.status;
+  EXPECT_EQ(outcome.text, "c\r\n");
+}
+
+TEST(Progress, QuietIsQuietForASinkToo) {
+  const Outcome outcome = in_child(false, [] {
+    int heard = 0;
+    set_progress_sink(ProgressSink{[&](const std::string&) { ++heard; }, [&](const std::string&) { ++heard; },
+                                   [&](const ProgressReport&) { ++heard; }});
+    set_quiet(true);
+    note("a");
+    warn("b");
+    work(3, Milliseconds(110));
+    return heard;
+  });
+  EXPECT_TRUE(outcome.exited(0)) << outcome.status;
+  EXPECT_EQ(outcome.text, "");
+}
+
 TEST(Progress, ResumedWorkCountsOnlyItsOwnTime) {
   // 1000 of 1011 units were done before: the rate is ten a second, not a thousand.
   const Outcome outcome = in_child(false, [] { return work(1011, Milliseconds(100), 1000); });
