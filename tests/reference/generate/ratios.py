@@ -29,10 +29,10 @@ def threshold_between(ratios):
     return float((values[widest] + values[widest + 1]) / 2)
 
 
-def ratios_of(reference, sample):
+def ratios_of(reference, sample, deep=None):
     """The prefill's ratios and those of the first decoded token; sample: the arguments of Decoder.run and the spans."""
     *arguments, spans = sample
-    run = reference.run(*arguments, Prune(), spans)
+    run = reference.run(*arguments, Prune(), spans, deep)
     return attention_ratio(run["attn"], spans), attention_ratio(run["decode_attn"][0][:, :, None], spans)
 
 

@@ -40,8 +40,9 @@ def read_decoder(folder, overrides):
     return decoder, embeddings, text["intermediate_size"]
 
 
-def plans_of(spec, width, generator):
-    """Plans by name: each kind of saving alone, and together with and without a causal window."""
+def plans_of(spec, width, generator, count_first=True):
+    """Plans by name: each kind of saving alone, and together with and without a causal window. `count_first`: the order in
+    which a layer's number of neurons and their permutation are drawn."""
     L, H = spec.layers, spec.heads
     cut = L - 1 - int(torch.randint(0, 2, (1,), generator=generator))
     kept = (torch.rand(L, H, generator=generator) < 0.6).int()
@@ -49,8 +50,10 @@ def plans_of(spec, width, generator):
     heads = kept.tolist()
     ffn = []
     for _ in range(L):
-        count = int(torch.randint(1, width, (1,), generator=generator))
-        ffn.append(sorted(torch.randperm(width, generator=generator)[:count].tolist()))
+        draws = dict(count=lambda: int(torch.randint(1, width, (1,), generator=generator)),
+                     order=lambda: torch.randperm(width, generator=generator))
+        drawn = {name: draws[name]() for name in (("count", "order") if count_first else ("order", "count"))}
+        ffn.append(sorted(drawn["order"][: drawn["count"]].tolist()))
     ffn[0], ffn[2] = None, []  # all neurons; none: the FFN does nothing for visual tokens
     every_head, every_neuron = [[1] * H for _ in range(L)], [None] * L
     odd = range(1, L, 2)
