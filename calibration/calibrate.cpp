@@ -60,8 +60,8 @@ struct Work {
   std::vector<Sample> chosen, own;
 };
 Work work_of(const CalibrationRun& run) {
-  require(run.parts >= 1 && run.part >= 0 && run.part < run.parts, "part {} of {}: expected 0 <= part < parts",
-          run.part, run.parts);
+  require(run.parts >= 1 && run.part >= 0 && run.part < run.parts,
+          "part {} of {}: parts are counted from 1 to the number of parts", run.part + 1, run.parts);
   std::vector<Sample> samples = read_samples(run.options.dataset);
   const size_t all = samples.size();
   std::erase_if(samples, [](const Sample& sample) { return sample.images.empty(); });
@@ -74,7 +74,8 @@ Work work_of(const CalibrationRun& run) {
   std::sort(work.chosen.begin(), work.chosen.end(),
             [](const Sample& a, const Sample& b) { return id_less(a.id, b.id); });
   for (size_t i = size_t(run.part); i < work.chosen.size(); i += size_t(run.parts)) work.own.push_back(work.chosen[i]);
-  require(!work.own.empty(), "part {} of {} has no sample: there are only {}", run.part, run.parts, work.chosen.size());
+  require(!work.own.empty(), "part {} of {} has no sample: there are only {}", run.part + 1, run.parts,
+          work.chosen.size());
   return work;
 }
 
@@ -241,7 +242,7 @@ Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs
     Statistics done = read_statistics(output);
     check_identity(done, identity, output, way_out);
     require(fits(done, model.spec.text) && done.ids.size() == work.own.size() && is_prefix(done, work.own),
-            "{}: holds other samples than part {} of {}; {}", output.string(), run.part, run.parts, way_out);
+            "{}: holds other samples than part {} of {}; {}", output.string(), run.part + 1, run.parts, way_out);
     fs::remove(journal, ignored);
     return done;
   }
@@ -252,7 +253,7 @@ Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs
     Statistics found = read_journal(journal, way_out);
     check_identity(found, identity, journal, way_out);
     require(fits(found, model.spec.text) && is_prefix(found, work.own),
-            "{}: holds other samples than part {} of {}; {}", journal.string(), run.part, run.parts, way_out);
+            "{}: holds other samples than part {} of {}; {}", journal.string(), run.part + 1, run.parts, way_out);
     note(fmt::format("calibration goes on after {} of {} samples", found.samples(), work.own.size()));
     sums = std::move(found);
   }

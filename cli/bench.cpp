@@ -16,7 +16,7 @@ void add_bench(CLI::App& app, Context& context) {
   };
   auto paths = std::make_shared<Paths>();
   CLI::App* command =
-      add_command(app, context, "bench", "Time dense against pruned, interleaved in one process",
+      add_command(app, context, Runs::Model, "bench", "Time dense against pruned, interleaved in one process",
                   "yopo bench --config configs/models/llava-1.5-7b.json --layers 2 --plan plan.json \\\n"
                   "      --visual 576 --text 64 --dtype bf16 --json");
   command->add_option("--model", paths->model, "Checkpoint folder");

@@ -1,8 +1,8 @@
-#include <charconv>
 #include <cstdio>
 
 #include "cli/command.h"
 #include "core/progress.h"
+#include "evaluation/shard.h"
 #include "pipeline/stages.h"
 
 namespace yopo::cli {
@@ -10,24 +10,17 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string recipe, model, queries = "prefill", part = "0/1", dtype = "auto", output;
+  std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", output;
   std::vector<std::string> overrides;
   DatasetFlags dataset;
   uint64_t seed = 0;
 };
 
-/// "I/N" with 0 <= I < N.
-std::pair<int64_t, int64_t> parse_part(const std::string& text) {
-  const size_t slash = text.find('/');
-  int64_t part = -1, parts = -1;
-  const auto number = [](std::string_view digits, int64_t& value) {
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    return error == std::errc() && end == digits.data() + digits.size();
-  };
-  const bool read = slash != std::string::npos && number(std::string_view(text).substr(0, slash), part) &&
-                    number(std::string_view(text).substr(slash + 1), parts);
-  require(read && parts >= 1 && part >= 0 && part < parts, "--part: expected I/N with 0 <= I < N, found '{}'", text);
-  return {part, parts};
+/// "K/N", counted from 1 as --shard is.
+Shard parse_part(const std::string& text) {
+  require(!text.starts_with("0/"), "--part: parts are counted from 1, as shards are; the first of N is 1/N, found '{}'",
+          text);
+  return parse_shard(text, "--part");
 }
 
 int calibrate_command(const Flags& flags, const Context& context) {
@@ -48,7 +41,9 @@ int calibrate_command(const Flags& flags, const Context& context) {
     run.seed = flags.seed;
     run.options.queries = parse_queries(flags.queries, "--queries");
     run.options.dataset = dataset_of(flags.dataset);
-    std::tie(run.part, run.parts) = parse_part(flags.part);
+    const Shard part = parse_part(flags.part);
+    run.part = part.number - 1;
+    run.parts = part.count;
     statistics = calibrate(open_model(flags.model), run, output);
   }
   if (context.json) {
@@ -71,7 +66,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
 void add_calibrate(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, context, "calibrate", "Gather attention and FFN statistics of visual tokens into stats.h5",
+      app, context, Runs::Model, "calibrate", "Gather attention and FFN statistics of visual tokens into stats.h5",
       "yopo calibrate --model examples/digitgrid/model --questions examples/digitgrid/data/calib/questions.jsonl \\\n"
       "      --images examples/digitgrid/data/calib/images --samples 100 --output stats.h5");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
@@ -79,7 +74,8 @@ void add_calibrate(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Checkpoint folder");
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--queries", flags->queries, "Whose attention rows the ratio sums: prefill, text or decode");
-  command->add_option("--part", flags->part, "This process's share of the samples, I/N; merge the files afterwards");
+  command->add_option("--part", flags->part,
+                      "K/N: this process takes the K-th of N shares of the samples; merge the files afterwards");
   command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
   command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
   command->add_option("--output", flags->output, "Statistics file to write");

@@ -10,16 +10,17 @@ RunSettings Context::settings() const {
   return {threads, memory.empty() ? 0 : int64_t(parse_size(memory, "--memory"))};
 }
 
-CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, const std::string& description,
-                      const std::string& example) {
+CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,
+                      const std::string& description, const std::string& example) {
   CLI::App* command = app.add_subcommand(name, description);
   command->footer("Example:\n  " + example);
   command->add_flag("--json", context.json, "Print the result as JSON on standard output");
   command->add_flag("--quiet", context.quiet, "No progress on standard error");
   command->add_option("--threads", context.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
-  command->add_option(
-      "--memory", context.memory,
-      "Most memory for the runtime's weights, KV caches and activations, such as 16GB: layers beyond it are streamed");
+  if (runs == Runs::Model)
+    command->add_option(
+        "--memory", context.memory,
+        "Most memory for weights, KV caches and activations, such as 16GB: layers beyond it are streamed");
   return command;
 }
 

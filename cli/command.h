@@ -36,10 +36,13 @@ void add_merge(CLI::App& app, Context& context);
 void add_trace(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_random(CLI::App& app, Context& context);
+void add_options(CLI::App& app, Context& context);
 
+/// Whether a subcommand runs a model: only then is there memory to bound.
+enum class Runs { Nothing, Model };
 /// A subcommand with the shared flags and an example in its help.
-CLI::App* add_command(CLI::App& app, Context& context, const std::string& name, const std::string& description,
-                      const std::string& example);
+CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,
+                      const std::string& description, const std::string& example);
 
 /// Prints one JSON document on stdout.
 void print_json(const Json& value);

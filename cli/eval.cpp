@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/command.h"
 #include "cli/table.h"
+#include "evaluation/benchmarks/registry.h"
 #include "evaluation/flips.h"
 #include "evaluation/lmms_files.h"
 #include "evaluation/merge_answers.h"
@@ -14,7 +16,8 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string recipe, model, benchmark = "vqa", answers, output, plan, dtype = "auto", device = "auto", protocol, rule;
+  std::string recipe, model, benchmark = default_benchmark(), answers, output, plan, dtype = "auto", device = "auto",
+                             protocol, rule;
   std::string submission, lmms, date, compare, reference, shard;
   std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
@@ -41,6 +44,44 @@ std::string reference_of(const Flags& flags) {
   return found;
 }
 
+/// The names of the benchmarks that are so.
+std::string names_of(bool (*chosen)(const Benchmark&)) {
+  std::vector<std::string> names;
+  for (const Benchmark* one : benchmarks())
+    if (chosen(*one)) names.push_back(one->name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+/// The protocols as the help lists them: the first is the default, those of one benchmark name it.
+std::string protocols_text() {
+  struct Known {
+    const Protocol* protocol;
+    std::vector<std::string> of;
+  };
+  std::vector<Known> all;
+  for (const Benchmark* benchmark : benchmarks())
+    for (const Protocol& one : benchmark->protocols) {
+      const auto same =
+          std::find_if(all.begin(), all.end(), [&](const Known& k) { return k.protocol->name == one.name; });
+      (same == all.end() ? all.insert(all.end(), Known{&one, {}}) : same)->of.push_back(benchmark->name);
+    }
+  std::string text;
+  for (const Known& known : all)
+    text += fmt::format("{}{}{}{}{}", text.empty() ? "" : "; ", known.protocol->name, text.empty() ? " (default)" : "",
+                        known.of.size() == 1 ? " (" + known.of[0] + ")" : "",
+                        known.protocol->about.empty() ? "" : ": " + known.protocol->about);
+  return text;
+}
+
+/// The rules of each benchmark that has some.
+std::string rules_text() {
+  std::string text;
+  for (const Benchmark* one : benchmarks())
+    if (!one->rules.empty())
+      text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", one->name, fmt::join(one->rules, ", "));
+  return text;
+}
+
 EvaluateOptions options_of(const Flags& flags) {
   EvaluateOptions options;
   options.benchmark = flags.benchmark;
@@ -56,16 +97,18 @@ EvaluateOptions options_of(const Flags& flags) {
 void check_outputs(const Flags& flags) {
   need(flags.lmms.empty() == flags.date.empty(), "eval", "give --lmms and --date together");
   if (!flags.lmms.empty()) check_lmms_date(flags.date);
-  if (!flags.submission.empty()) check_submission(flags.benchmark);
-  if (!flags.reference.empty()) reference_scores(reference_of(flags), flags.benchmark);
+  const Benchmark& benchmark = benchmark_named(flags.benchmark);
+  if (!flags.submission.empty()) check_submission(benchmark, flags.submission);
+  if (!flags.reference.empty()) reference_scores(reference_of(flags), benchmark);
 }
 
 Evaluated evaluate_flags(const Flags& flags, const Context& context) {
-  // MME is a folder; every other benchmark has a question file.
-  const bool folder = flags.benchmark == "mme" && !(flags.dataset.images.empty() && flags.dataset.annotations.empty());
-  need((!flags.dataset.questions.empty() || folder) &&
+  const EvaluateOptions options = options_of(flags);
+  need(has_questions(benchmark_named(options.benchmark), options.dataset) &&
            (!flags.model.empty() || !flags.answers.empty() || !flags.merge.empty()),
-       "eval", "give a recipe, or --questions (for mme: --images) with --model, --answers or --merge");
+       "eval",
+       fmt::format("give a recipe, or --questions (for {}: --images) with --model, --answers or --merge",
+                   names_of([](const Benchmark& one) { return one.folder_of_questions; })));
   need(flags.answers.empty() || flags.merge.empty(), "eval", "give --answers or --merge, not both");
   check_outputs(flags);
   const Shard shard = flags.shard.empty() ? Shard() : parse_shard(flags.shard, "--shard");
@@ -74,7 +117,6 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   need(shard.whole() ||
            (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
        "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
-  const EvaluateOptions options = options_of(flags);
   fs::path answers = flags.answers;
   Evaluated made;
   if (!flags.merge.empty()) {
@@ -97,12 +139,13 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
       made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan), model.spec.text);
     }
   }
-  if (!flags.reference.empty()) made.reference = reference_scores(reference_of(flags), flags.benchmark);
+  if (!flags.reference.empty())
+    made.reference = reference_scores(reference_of(flags), benchmark_named(flags.benchmark));
   if (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty()) return made;
 
   const OpenBenchmark benchmark = open_benchmark(options, false);
   const Answers given = read_answers(answers, benchmark);
-  if (!flags.submission.empty()) write_submission(benchmark, options.dataset, given, flags.submission);
+  if (!flags.submission.empty()) write_submission(benchmark, given, flags.submission);
   if (!flags.lmms.empty())
     write_lmms_files(benchmark, given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
   if (!flags.compare.empty())
@@ -172,17 +215,16 @@ int eval_command(const Flags& flags, const Context& context) {
 void add_eval(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, context, "eval", "Score a checkpoint on a benchmark, or score ready answers",
+      app, context, Runs::Model, "eval", "Score a checkpoint on a benchmark, or score ready answers",
       "yopo eval --model out/demo/pruned --benchmark vqa --questions examples/digitgrid/data/test/questions.jsonl \\\n"
       "      --images examples/digitgrid/data/test/images --batch-size 50 --output out/eval");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned");
-  command->add_option("--benchmark", flags->benchmark, "vqa, vqav2, gqa, scienceqa, textvqa, pope, mme or mmbench");
-  command->add_option("--protocol", flags->protocol,
-                      "llava (default), lmms as lmms-eval, or for mmbench plain: no request for a letter");
+  command->add_option("--benchmark", flags->benchmark, fmt::format("{}", fmt::join(benchmark_names(), ", ")));
+  command->add_option("--protocol", flags->protocol, "How it is asked and scored: " + protocols_text());
   command->add_option("--rule", flags->rule,
-                      "How MMBench answers become letters: letter (default), vlmevalkit or lmms");
+                      fmt::format("How answers become letters ({}); the first is the default", rules_text()));
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--batch-size", flags->batch_size, "Questions asked at once")
       ->check(CLI::Range(int64_t(1), int64_t(4096)));
@@ -198,7 +240,9 @@ void add_eval(CLI::App& app, Context& context) {
                       "Score these answers (JSON lines question_id, text) without a model");
   command->add_option("--output", flags->output, "Folder for eval.json and answers/; with --merge the merged file");
   command->add_option("--submission", flags->submission,
-                      "Write the benchmark's own submission: a file, for mme a folder");
+                      fmt::format("Write the benchmark's own submission: a file ({}) or a folder ({})",
+                                  names_of([](const Benchmark& one) { return one.submission == Submission::File; }),
+                                  names_of([](const Benchmark& one) { return one.submission == Submission::Folder; })));
   command->add_option("--lmms", flags->lmms,
                       "Folder for <date>_results.json and <date>_samples_<task>.jsonl as of lmms-eval");
   command->add_option("--date", flags->date, "The date in the names of --lmms, such as 20260131_235959");
@@ -206,7 +250,7 @@ void add_eval(CLI::App& app, Context& context) {
                       "Other answers (the dense model's): intervals of the difference, and flips");
   command
       ->add_option("--merge", flags->merge,
-                   "Answer files of one evaluation, separated by commas, to merge into --output")
+                   "Answer files of one evaluation, one after the other or separated by commas, to merge into --output")
       ->delimiter(',');
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");

@@ -14,9 +14,9 @@ void add_export(CLI::App& app, Context& context) {
     std::vector<std::string> overrides;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      add_command(app, context, "export", "Write the pruned checkpoint: reordered, still a plain dense one",
-                  "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
+  CLI::App* command = add_command(app, context, Runs::Nothing, "export",
+                                  "Write the pruned checkpoint: reordered, still a plain dense one",
+                                  "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Dense checkpoint folder");

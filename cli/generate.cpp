@@ -2,6 +2,7 @@
 
 #include "cli/command.h"
 #include "pipeline/stages.h"
+#include "text/text_stream.h"
 
 namespace yopo::cli {
 
@@ -9,20 +10,25 @@ void add_generate(CLI::App& app, Context& context) {
   struct Flags {
     std::string model, prompt, plan, dtype = "auto", device = "auto", form;
     std::vector<std::string> images;
-    int64_t max_new_tokens = 128;
+    runtime::GenerateOptions options;
     bool dense = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
-      add_command(app, context, "generate", "Answer one question about images (greedy)",
+      add_command(app, context, Runs::Model, "generate", "Answer one question about images, as it comes",
                   "yopo generate --model out/demo/pruned --image examples/digitgrid/data/test/images/0000.png \\\n"
                   "      --prompt \"How many digits are there?\"");
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned")->required();
   command->add_option("--image", flags->images, "Image file; may be given more than once");
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
   command->add_option("--template", flags->form, "Chat template by name, where the checkpoint's own is not known");
-  command->add_option("--max-new-tokens", flags->max_new_tokens, "At most this many tokens")
+  command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+  runtime::Sampling& sampling = flags->options.sampling;
+  command->add_option("--temperature", sampling.temperature, "0: the most probable token, always; above: draw");
+  command->add_option("--top-k", sampling.top_k, "Draw among the K most probable tokens (0: all)");
+  command->add_option("--top-p", sampling.top_p, "Draw among the most probable that together reach P");
+  command->add_option("--seed", sampling.seed, "The same seed draws the same answer");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
@@ -35,11 +41,21 @@ void add_generate(CLI::App& app, Context& context) {
       const Processor processor(model, flags->form);
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");
-      const runtime::Generated generated = engine.generate({input}, flags->max_new_tokens).at(0);
-      const std::string text = processor.text_of(generated.tokens);
+      runtime::GenerateOptions options = flags->options;
+      TextStream stream(processor.tokenizer());
+      const auto show = [](const std::string& part) {
+        std::fputs(part.c_str(), stdout);
+        std::fflush(stdout);
+      };
+      if (!context.json)
+        options.chosen = [&](int64_t, int64_t token) {
+          show(stream.add(token));
+          return true;
+        };
+      const runtime::Generated generated = engine.generate({input}, options).at(0);
       if (context.json) {
         const runtime::Counters& counters = engine.counters();
-        print_json({{"text", text},
+        print_json({{"text", processor.text_of(generated.tokens)},
                     {"tokens", generated.tokens},
                     {"stopped", generated.stopped},
                     {"input_ids", input.input_ids},
@@ -50,7 +66,7 @@ void add_generate(CLI::App& app, Context& context) {
                     {"prefill_ms", counters.prefill_seconds * 1e3},
                     {"decode_ms", counters.decode_seconds * 1e3}});
       } else {
-        std::printf("%s\n", text.c_str());
+        show(stream.finish() + "\n");
       }
       return 0;
     };

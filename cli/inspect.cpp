@@ -6,17 +6,31 @@
 #include "cli/command.h"
 #include "cli/table.h"
 #include "exporters/report.h"
+#include "pipeline/samples.h"
 #include "pipeline/stages.h"
 
 namespace yopo::cli {
 
 namespace {
 
-int inspect_checkpoint(const fs::path& folder, const Context& context) {
+struct Flags {
+  std::string path, model, plan;
+  DatasetFlags dataset;
+};
+
+/// The prompts of the flags' samples, or without any those of the recipe that `result` was made by.
+Prompts prompts_for(const Flags& flags, const ModelSpec& spec, const fs::path& model, const fs::path& result) {
+  if (flags.dataset.questions.empty()) return prompts_of_output(result, spec);
+  NamedSamples named{"", choose_samples(read_samples(dataset_of(flags.dataset)), flags.dataset.samples, 0)};
+  named.name = fmt::format("{} samples of {}", named.samples.size(), flags.dataset.questions);
+  return prompts_of(Processor(open_model(model)), named);
+}
+
+int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context& context) {
   const OpenModel model = open_model(folder);
   const Plan plan = choose_plan(model, false, {});
   const DecoderSpec& text = model.spec.text;
-  const Json summary = report(plan, model.spec);
+  const Json summary = report(plan, model.spec, prompts_for(flags, model.spec, folder, folder));
   const Json facts = {{"layout", model.spec.layout},
                       {"dtype", short_name(model.spec.dtype)},
                       {"num_hidden_layers", text.num_hidden_layers},
@@ -40,13 +54,13 @@ int inspect_checkpoint(const fs::path& folder, const Context& context) {
   return 0;
 }
 
-int inspect_plan(const fs::path& file, const std::string& model, const Context& context) {
+int inspect_plan(const Flags& flags, const fs::path& file, const std::string& model, const Context& context) {
   const Plan plan = read_plan(file);
   need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
   const fs::path config = config_file(model);
   const ModelSpec spec = spec_from_config(read_json(config), config.string());
   check_plan(plan, spec.text, file.string());
-  const Json summary = report(plan, spec);
+  const Json summary = report(plan, spec, prompts_for(flags, spec, model, file));
   if (context.json)
     print_json({{"report", summary}});
   else
@@ -95,25 +109,24 @@ int inspect_statistics(const fs::path& file, const Context& context) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Context& context) {
-  struct Flags {
-    std::string path, model, plan;
-  };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, context, "inspect", "What is in a checkpoint, a plan or a statistics file",
-                                  "yopo inspect out/demo/pruned");
+  CLI::App* command =
+      add_command(app, context, Runs::Nothing, "inspect", "What is in a checkpoint, a plan or a statistics file",
+                  "yopo inspect out/demo/pruned");
   command->add_option("path", flags->path, "Checkpoint folder, plan.json or stats.h5")->required();
   command->add_option("--model", flags->model, "The plan's model (config.json suffices)");
   command->add_option("--plan", flags->plan, "Show this plan on the model at PATH (config.json suffices)");
+  add_dataset_flags(command, flags->dataset, false);
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       const fs::path path = flags->path;
       require(fs::exists(path), "{}: no such file or folder", path.string());
       if (!flags->plan.empty()) {
         need(flags->model.empty(), "inspect", "give the plan's model as PATH or as --model, not both");
-        return inspect_plan(flags->plan, flags->path, context);
+        return inspect_plan(*flags, flags->plan, flags->path, context);
       }
-      if (fs::is_directory(path)) return inspect_checkpoint(path, context);
-      if (path.extension() == ".json") return inspect_plan(path, flags->model, context);
+      if (fs::is_directory(path)) return inspect_checkpoint(*flags, path, context);
+      if (path.extension() == ".json") return inspect_plan(*flags, path, flags->model, context);
       return inspect_statistics(path, context);
     };
   });

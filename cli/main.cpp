@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "core/progress.h"
+#include "core/version.h"
 
 namespace {
 
@@ -49,7 +50,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
   app.name("yopo");
-  app.set_version_flag("--version", "yopo " YOPO_VERSION);
+  app.set_version_flag("--version", fmt::format("yopo {}", tool_version));
   app.require_subcommand(1);
   app.footer(
       "Example:\n  yopo run configs/demo.yaml\n\n"
@@ -58,7 +59,7 @@ int main(int argc, char** argv) {
   cli::Context context;
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
                    cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
-                   cli::add_random})
+                   cli::add_random, cli::add_options})
     add(app, context);
   try {
     app.parse(argc, argv);

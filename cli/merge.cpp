@@ -11,10 +11,12 @@ void add_merge(CLI::App& app, Context& context) {
     std::string output;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      add_command(app, context, "merge", "Merge statistics of disjoint samples (several machines' shares)",
-                  "yopo merge part0.h5 part1.h5 --output stats.h5");
-  command->add_option("parts", flags->parts, "Statistics files")->required();
+  CLI::App* command = add_command(app, context, Runs::Nothing, "merge",
+                                  "Merge statistics of disjoint samples (several machines' shares)",
+                                  "yopo merge part1.h5 part2.h5 --output stats.h5");
+  command->add_option("parts", flags->parts, "Statistics files, one after the other or separated by commas")
+      ->required()
+      ->delimiter(',');
   command->add_option("--output", flags->output, "Statistics file to write")->required();
   command->callback([flags, &context] {
     context.run = [flags, &context] {

@@ -12,9 +12,9 @@ void add_random(CLI::App& app, Context& context) {
     RandomOptions options;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      add_command(app, context, "random", "Write a checkpoint of an architecture's full size with random weights",
-                  "yopo random --config configs/models/llava-1.5-7b.json --output random-7b --layers 4");
+  CLI::App* command = add_command(
+      app, context, Runs::Nothing, "random", "Write a checkpoint of an architecture's full size with random weights",
+      "yopo random --config configs/models/llava-1.5-7b.json --output random-7b --layers 4");
   command->add_option("--config", flags->config, "A config.json, or a folder that holds one")->required();
   command->add_option("--output", flags->output, "Folder to write; must not hold anything")->required();
   command->add_option("--seed", flags->options.seed, "Of the random numbers");

@@ -14,11 +14,6 @@ double category(const EvaluationResult& result, const std::string& name) {
   throw InternalError("dense and pruned results have other categories");
 }
 
-/// The others of POPE's measures are in eval.json.
-bool shown(const std::string& category) {
-  return !category.ends_with("/precision") && !category.ends_with("/recall") && !category.ends_with("/yes_ratio");
-}
-
 }  // namespace
 
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
@@ -56,9 +51,10 @@ std::string run_table(const std::vector<EvaluationResult>& results, const Compar
     const auto add = [&](const std::string& name, double d, double p) {
       rows.push_back({fmt::format("{}: {}", dense.benchmark, name), text(d), text(p), d > 0 ? percent(p / d) : "-"});
     };
+    const Benchmark& benchmark = benchmark_named(dense.benchmark);
     for (const auto& [name, value] : dense.categories)
-      if (shown(name)) add(name, value, category(pruned, name));
-    const std::string headline = fmt::format("{}, {} scored", benchmark_named(dense.benchmark).headline, dense.count);
+      if (in_table(benchmark, name)) add(name, value, category(pruned, name));
+    const std::string headline = fmt::format("{}, {} scored", benchmark.headline, dense.count);
     if (dense.scored)
       add(headline, dense.score, pruned.score);
     else

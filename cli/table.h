@@ -15,8 +15,9 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows);
 /// A score or category of this result: a fraction with four digits, points with one.
 std::string score_text(const EvaluationResult& result, double value);
 
-/// Dense against pruned: every benchmark's categories and headline (percent or points; of POPE's five measures of a
-/// split accuracy and F1), visual FLOPs, KV cache, prefill and decode time. results: dense and pruned by turns.
+/// Dense against pruned: every benchmark's categories and headline (percent or points; without
+/// the categories that its record leaves out), visual FLOPs, KV cache, prefill and decode time. results: dense and
+/// pruned by turns.
 std::string run_table(const std::vector<EvaluationResult>& results, const Comparison& comparison);
 
 }  // namespace yopo::cli

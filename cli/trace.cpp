@@ -62,7 +62,7 @@ int trace_command(const Flags& flags, const Context& context) {
 void add_trace(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, context, "trace", "Run one sample from ready tensors and write hidden states and logits",
+      app, context, Runs::Model, "trace", "Run one sample from ready tensors and write hidden states and logits",
       "yopo trace --model DIR --plan plan.json --inputs inputs.safetensors --engine runtime --decode 3,14,15 \\\n"
       "      --output out.safetensors");
   command->add_option("--model", flags->model, "Checkpoint folder")->required();

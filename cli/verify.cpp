@@ -18,12 +18,12 @@ void add_verify(CLI::App& app, Context& context) {
   };
   auto flags = std::make_shared<Flags>();
   flags->dataset.samples = 16;
-  CLI::App* command =
-      add_command(app, context, "verify", "Prove a pruned checkpoint: runtime against Torch, counted against promised",
-                  "yopo verify --model out/demo/pruned --original examples/digitgrid/model \\\n"
-                  "      --questions examples/digitgrid/data/calib/questions.jsonl --images "
-                  "examples/digitgrid/data/calib/images \\\n"
-                  "      --samples 50 --output verify.json");
+  CLI::App* command = add_command(app, context, Runs::Model, "verify",
+                                  "Prove a pruned checkpoint: runtime against Torch, counted against promised",
+                                  "yopo verify --model out/demo/pruned --original examples/digitgrid/model \\\n"
+                                  "      --questions examples/digitgrid/data/calib/questions.jsonl --images "
+                                  "examples/digitgrid/data/calib/images \\\n"
+                                  "      --samples 50 --output verify.json");
   command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
   command->add_option("--model", flags->model, "Pruned checkpoint folder");
@@ -39,7 +39,7 @@ void add_verify(CLI::App& app, Context& context) {
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
         const OutputFolder folder(recipe);
-        result = verify_stage(recipe, context.settings(), folder.files());
+        result = verify_stage(recipe, context.settings(), folder.files(), Reuse::No);
       } else {
         need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
              "give a recipe, or --model, --questions and --images");

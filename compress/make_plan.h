@@ -1,6 +1,8 @@
 // From statistics to a plan: head selection, neuron selection, depth, window.
 #pragma once
 
+#include <functional>
+
 #include "calibration/statistics.h"
 #include "plans/options.h"
 #include "plans/plan.h"
@@ -36,12 +38,36 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
                                                                 const std::string& where,
                                                                 VisualLayers visual_layers = {});
 
-/// Ties go to the lower layer, then the lower index, so plans are deterministic. In a `skip` plan the entries of layers
-/// past visual_layers are all ones and null: no visual token is there, and export leaves those layers as they are.
-/// `provenance` holds tool version, statistics fingerprint, samples, queries and options; nothing that changes from run
-/// to run. UserError for statistics of another model.
+/// Ties go to the lower layer, then the lower index, so plans are deterministic. In a `skip` plan layers past
+/// visual_layers keep everything: no visual token is there, and export leaves those layers as they are. `provenance`
+/// holds tool version, statistics fingerprint, samples, queries and options; nothing that changes from run to run.
+/// UserError for statistics of another model.
 Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec,
                const std::string& where);
+/// Whether heads or neurons must be ranked. Ready masks, window, depth and keeping everything need no statistics.
+bool needs_statistics(const PlanOptions& options);
+/// The plan of options that need none. [S = 0]
+Statistics no_statistics(const DecoderSpec& spec);
+
+/// A plan of the options' sizes without statistics: the first heads and neurons instead of the best, and what is kept
+/// across the model spread evenly over its layers. Heads chosen by threshold are only known after calibration: they
+/// count as all kept, and `known` becomes false. `spread`: by layer, statistics will choose other counts.
+struct SizedPlan {
+  Plan plan;
+  bool known = true, spread = false;
+};
+SizedPlan sized_plan(const PlanOptions& options, const DecoderSpec& spec, const std::string& where);
+
+/// What chooses heads and neurons; each gets the place for messages. Updated heads lie within `within` [L][H], which is
+/// all ones for `heads`.
+struct Chooser {
+  std::function<HeadMask(const HeadOptions&, const HeadMask& within, bool updates, const std::string& where)> heads;
+  std::function<std::vector<std::optional<Neurons>>(const FfnOptions&, const std::string& where)> neurons;
+};
+/// Window, depth and semantics from the options, the rest by `chooser`, layers past `visual` as above. No provenance.
+Plan assemble_plan(const PlanOptions& options, const DecoderSpec& spec, int64_t visual, const Chooser& chooser,
+                   const std::string& where);
+
 /// Random heads, updates and neurons at the same counts a layer: the control of every claim about calibration. The same
 /// seed gives the same plan on every machine.
 Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed);

@@ -73,12 +73,14 @@ Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed) {
   check_plan(like, spec, "random plan");
   Random random(seed);
   Plan plan = like;
-  for (size_t layer = 0; layer < like.heads.size(); ++layer) {
-    const auto heads = choose(all_below(spec.num_attention_heads), ones(like.heads[layer]), random);
-    plan.heads[layer] = flags_of(heads, spec.num_attention_heads);
-    if (like.updates)
-      (*plan.updates)[layer] = flags_of(choose(heads, ones((*like.updates)[layer]), random), spec.num_attention_heads);
-    if (like.ffn[layer]) plan.ffn[layer] = choose(all_below(spec.intermediate_size), like.ffn[layer]->size(), random);
+  // Either every layer draws its updated heads or none: which numbers a layer gets does not depend on the others' sets.
+  const bool draws_updates = head_mask(like) != update_mask(like);
+  for (LayerPlan& layer : plan.layers) {
+    const auto heads = choose(all_below(spec.num_attention_heads), ones(layer.heads), random);
+    const size_t updated = ones(layer.updates);
+    layer.heads = layer.updates = flags_of(heads, spec.num_attention_heads);
+    if (draws_updates) layer.updates = flags_of(choose(heads, updated, random), spec.num_attention_heads);
+    if (layer.neurons) layer.neurons = choose(all_below(spec.intermediate_size), layer.neurons->size(), random);
   }
   plan.provenance = Json::object();
   plan.provenance["random_seed"] = seed;

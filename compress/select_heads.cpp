@@ -2,7 +2,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "core/error.h"
 
@@ -77,7 +76,7 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   HeadMask mask = mask_of(layers, heads, 0);
   std::copy_n(within.begin(), exempt, mask.begin());
   if (options.scope == Scope::Layer) {
-    const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", where);
+    const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", where + ": keep");
     for (int64_t layer = exempt; layer < layers; ++layer) {
       auto candidates = candidates_of(means, within, layer, layer + 1);
       const int64_t most = int64_t(candidates.size());
@@ -87,7 +86,7 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   }
   std::copy(within.begin() + visual_layers, within.end(), mask.begin() + visual_layers);
   const int64_t count = kept_count(*options.keep, visual_layers * heads, "heads",
-                                   fmt::format("that {} layers have", visual_layers), where);
+                                   fmt::format("that {} layers have", visual_layers), where + ": keep");
   const int64_t spent_layers = std::min(exempt, visual_layers);
   const int64_t spent = int64_t(candidates_of(means, within, 0, spent_layers).size());
   require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count,
@@ -117,7 +116,7 @@ HeadMask select(const Statistics& statistics, const HeadOptions& options, const 
     return mask;
   }
   check_ratios(statistics, where);
-  const int64_t wanted = options.exempt_layers.value_or(options.threshold ? 2 : 0);
+  const int64_t wanted = exempt_layers(options);
   require(wanted >= 0 && (!options.exempt_layers || wanted <= statistics.layers),
           "{}: exempt_layers: {} is out of range; the statistics have {} layers", where, wanted, statistics.layers);
   const int64_t exempt = std::min(wanted, statistics.layers);

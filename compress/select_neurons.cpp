@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/kept_count.h"
 #include "compress/make_plan.h"
 #include "core/error.h"
 
@@ -62,11 +61,11 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
   const std::vector<double> scores = neuron_scores(statistics, options.score, where);
   std::vector<uint8_t> kept(scores.size(), 0);
   if (options.scope == Scope::Model) {
-    keep_highest(scores, 0, visual * width, kept_count(options.keep, visual * width, "neurons", "there are", where),
-                 kept);
+    keep_highest(scores, 0, visual * width,
+                 kept_count(options.keep, visual * width, "neurons", "there are", where + ": keep"), kept);
     std::fill(kept.begin() + visual * width, kept.end(), uint8_t(1));
   } else {
-    const int64_t count = kept_count(options.keep, width, "neurons", "there are", where);
+    const int64_t count = kept_count(options.keep, width, "neurons", "there are", where + ": keep");
     for (int64_t layer = 0; layer < layers; ++layer)
       keep_highest(scores, layer * width, (layer + 1) * width, count, kept);
   }

@@ -21,12 +21,14 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kLiveEvery{0.1};
 constexpr Seconds kPlainEvery{5};
+constexpr Seconds kSinkEvery{0.1};
 // Work shorter than this needs no progress: a line would only be noise.
 constexpr Seconds kWorthShowing{1};
 
 std::atomic<bool> g_quiet{false};
-// One writer at a time; also guards g_live.
+// One writer at a time; also guards g_live and g_sink.
 std::mutex g_output;
+std::optional<ProgressSink> g_sink;
 bool g_live = false;  // a live line stands on the terminal, without its newline
 
 std::atomic<int> g_interrupts{0};
@@ -46,8 +48,8 @@ void write_all(const std::string& text) {
   }
 }
 
+/// The caller holds g_output.
 void write_line(const std::string& line) {
-  const std::lock_guard lock(g_output);
   write_all((g_live ? "\r\x1b[K" : "") + line + "\n");
   g_live = false;
 }
@@ -73,11 +75,29 @@ size_t terminal_width() {
 void set_quiet(bool quiet) { g_quiet = quiet; }
 bool quiet() { return g_quiet; }
 
-void note(const std::string& line) {
-  if (!g_quiet) write_line(line);
+void set_progress_sink(std::optional<ProgressSink> sink) {
+  const std::lock_guard lock(g_output);
+  if (g_live) write_all("\n");
+  g_live = false;
+  g_sink = std::move(sink);
 }
+
+void note(const std::string& line) {
+  if (g_quiet) return;
+  const std::lock_guard lock(g_output);
+  if (!g_sink)
+    write_line(line);
+  else if (g_sink->note)
+    g_sink->note(line);
+}
+
 void warn(const std::string& line) {
-  if (!g_quiet) write_line("warning: " + line);
+  if (g_quiet) return;
+  const std::lock_guard lock(g_output);
+  if (!g_sink)
+    write_line("warning: " + line);
+  else if (g_sink->warning)
+    g_sink->warning(line);
 }
 
 Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)
@@ -88,6 +108,7 @@ Progress::Progress(std::string what, int64_t total, std::string unit, int64_t do
       first_(done),
       start_(Clock::now()),
       shown_(start_),
+      told_(start_),
       terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
@@ -112,36 +133,47 @@ void Progress::part(double units) {
 void Progress::look() {
   check_interrupt();
   if (g_quiet || finished_) return;
-  const auto now = Clock::now();
-  const Seconds since_shown = now - shown_, since_start = now - start_;
-  if (since_start < kWorthShowing || since_shown < (terminal_ ? kLiveEvery : kPlainEvery)) return;
-  shown_ = now;
-  show(false);
+  report(false);
 }
 
 void Progress::finish() {
   if (finished_) return;
   finished_ = true;
-  if (g_quiet || Clock::now() - start_ < kWorthShowing) return;
-  show(true);
+  if (!g_quiet) report(true);
 }
 
-void Progress::show(bool last) {
-  const double seconds = std::max(Seconds(Clock::now() - start_).count(), 1e-9);
+void Progress::report(bool last) {
+  const auto now = Clock::now();
+  const ProgressReport report{what_, unit_, double(done_) + part_, total_, first_, Seconds(now - start_).count(), last};
+  const std::lock_guard lock(g_output);
+  if (g_sink) {
+    if (!last && now - told_ < kSinkEvery) return;
+    told_ = now;
+    if (g_sink->progress) g_sink->progress(report);
+    return;
+  }
+  if (now - start_ < kWorthShowing || (!last && now - shown_ < (terminal_ ? kLiveEvery : kPlainEvery))) return;
+  shown_ = now;
+  show(report);
+}
+
+/// On stderr; the caller holds g_output.
+void Progress::show(const ProgressReport& report) const {
+  const double seconds = std::max(report.seconds, 1e-9);
   // A resumed run's earlier units took none of this run's time.
-  const double done = double(done_) + part_, rate = (done - double(first_)) / seconds;
-  std::string line = total_ > 0 && !last ? fmt::format("{}: {}/{} {} ({:.0f}%)", what_, done_, total_, unit_,
-                                                       100.0 * done / double(total_))
-                                         : fmt::format("{}: {} {}", what_, done_, unit_);
-  if (last) line += fmt::format(" in {}", clock_text(seconds));
-  line += fmt::format(", {} {}/s", rate_text(rate), unit_);
-  if (!last && double(total_) > done && rate > 0)
-    line += fmt::format(", {} left", clock_text((double(total_) - done) / rate));
-  if (last || !terminal_) {
+  const double rate = (report.done - double(report.before)) / seconds, total = double(report.total);
+  std::string line = report.total > 0 && !report.finished
+                         ? fmt::format("{}: {}/{} {} ({:.0f}%)", report.what, done_, report.total, report.unit,
+                                       100.0 * report.done / total)
+                         : fmt::format("{}: {} {}", report.what, done_, report.unit);
+  if (report.finished) line += fmt::format(" in {}", clock_text(seconds));
+  line += fmt::format(", {} {}/s", rate_text(rate), report.unit);
+  if (!report.finished && total > report.done && rate > 0)
+    line += fmt::format(", {} left", clock_text((total - report.done) / rate));
+  if (report.finished || !terminal_) {
     write_line(line);
     return;
   }
-  const std::lock_guard lock(g_output);
   // A line that wraps could not be rewritten in place.
   write_all("\r\x1b[K" + line.substr(0, terminal_width() - 1));
   g_live = true;

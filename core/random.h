@@ -16,6 +16,9 @@ constexpr uint64_t mix64(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+/// In [0, 1), a multiple of 2^-53: the number at `place` of the sequence that `seed` begins.
+constexpr double uniform(uint64_t seed, uint64_t place) { return double(mix64(mix64(seed) ^ place) >> 11) * 0x1p-53; }
+
 /// [65536]: 0.02 times the standard normal's quantiles at the midpoints of 65,536 slices of equal probability,
 /// ascending. Indexed by 16 random bits it gives normal numbers of mean 0 and deviation 0.02, as transformers
 /// initialises weights.

@@ -1,11 +1,30 @@
 #include "core/values.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
-#include "core/yaml.h"
-
 namespace yopo {
+
+bool parse_decimal(std::string_view text, int64_t& value) {
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) return false;
+  }
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc() && end == text.data() + text.size();
+}
+
+bool parse_decimal(std::string_view text, double& value) {
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) return false;
+  }
+  // Digits, sign, point and exponent only: the standard also reads "inf" and "nan".
+  if (text.find_first_not_of("0123456789.eE+-") != std::string_view::npos) return false;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+}
 
 uint64_t parse_size(std::string_view text, const std::string& where) {
   struct Unit {

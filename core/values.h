@@ -13,6 +13,10 @@ namespace yopo {
 /// "5GB", "512MiB", "1000" -> bytes; UserError naming `where`.
 uint64_t parse_size(std::string_view text, const std::string& where);
 
+/// Decimal numbers as recipes and flags write them. False if `text` is no such number or does not fit.
+bool parse_decimal(std::string_view text, int64_t& value);
+bool parse_decimal(std::string_view text, double& value);
+
 /// A value by its name in files and flags; a table of them is all that reading and writing need.
 template <typename Value>
 struct Choice {

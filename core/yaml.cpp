@@ -5,13 +5,12 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <sstream>
 #include <unordered_set>
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "core/values.h"
 
 namespace yopo {
 
@@ -268,26 +267,6 @@ bool yaml_bool(const YamlNode& node, std::string_view name) {
   if (plain && node.text == "true") return true;
   require(plain && node.text == "false", "{}: {} should be true or false, found {}", node.place, name, yaml_kind(node));
   return false;
-}
-
-bool parse_decimal(std::string_view text, int64_t& value) {
-  if (text.starts_with('+')) {
-    text.remove_prefix(1);
-    if (text.starts_with('-')) return false;
-  }
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return code == std::errc() && end == text.data() + text.size();
-}
-
-bool parse_decimal(std::string_view text, double& value) {
-  if (text.starts_with('+')) {
-    text.remove_prefix(1);
-    if (text.starts_with('-')) return false;
-  }
-  // Digits, sign, point and exponent only: the standard also reads "inf" and "nan".
-  if (text.find_first_not_of("0123456789.eE+-") != std::string_view::npos) return false;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return code == std::errc() && end == text.data() + text.size() && std::isfinite(value);
 }
 
 }  // namespace yopo

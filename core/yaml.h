@@ -52,8 +52,4 @@ bool yaml_bool(const YamlNode& node, std::string_view name);
 /// What a node is, for messages: "a list", "'3.5'".
 std::string yaml_kind(const YamlNode& node);
 
-/// Decimal numbers as recipes and flags write them. False if `text` is no such number or does not fit.
-bool parse_decimal(std::string_view text, int64_t& value);
-bool parse_decimal(std::string_view text, double& value);
-
 }  // namespace yopo

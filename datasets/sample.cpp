@@ -72,13 +72,22 @@ class Reader {
     require(record.is_object(), "{}: expected an object, found {}", where, printable(record.dump()));
     Sample sample;
     sample.where = where;
-    sample.id = id_of(record, id_key, where, &sample.integer_id);
+    if (samples_.empty()) numbered_ = !has(record, id_key);
+    require(numbered_ != has(record, id_key), "{}: '{}' is {}: either every question has one or none", where, id_key,
+            numbered_ ? "given, and the questions before have none" : "missing, and the questions before have one");
+    if (numbered_) {
+      sample.id = std::to_string(samples_.size());
+      sample.integer_id = true;
+    } else {
+      sample.id = id_of(record, id_key, where, &sample.integer_id);
+    }
     const auto [first, fresh] = index_.emplace(sample.id, samples_.size());
     require(fresh, "{}: the id {} is taken by {}", where, printable(sample.id),
             fresh ? "" : samples_[first->second].where);
     add_images(record, sample);
     if (options_.format == "llava") {
-      sample.text = without_placeholders(get_string(record, "text", where), sample.images.size(), where);
+      const char* key = has(record, "question") && !has(record, "text") ? "question" : "text";
+      sample.text = without_placeholders(get_string(record, key, where), sample.images.size(), where);
       sample.category = get_string_or(record, "category", where, "");
       sample.answers = answers_of(record, {"answers", "answer"}, where);
     } else {
@@ -87,15 +96,24 @@ class Reader {
     samples_.push_back(std::move(sample));
   }
 
-  /// The annotations take the place of answers in the question file.
-  void join(const fs::path& file) {
+  /// Whether the file's questions have ids of their own.
+  bool has_ids() const { return !numbered_; }
+
+  /// The annotations take the place of answers in the question file. Of a file that was only `found` next to the
+  /// questions, answers to other questions are left out: it may serve several question files.
+  void join(const fs::path& file, bool found) {
     std::unordered_set<std::string> seen;
+    int64_t others = 0;
     for (const JsonLine& line : read_json_lines(file)) {
       const std::string where = fmt::format("{}:{}", file.string(), line.line);
       require(line.value.is_object(), "{}: expected an object, found {}", where, printable(line.value.dump()));
       bool integer = false;
       const std::string id = id_of(line.value, "question_id", where, &integer);
       const auto question = index_.find(id);
+      if (found && question == index_.end()) {
+        ++others;
+        continue;
+      }
       require(question != index_.end(), "{}: an answer to question {}, which {} does not ask", where, printable(id),
               options_.questions.string());
       std::vector<std::string> answers = answers_of(line.value, {"answers", "answer", "text"}, where);
@@ -104,6 +122,9 @@ class Reader {
         warn(fmt::format("{}: a second answer to question {}; the last one counts", where, printable(id)));
       samples_[question->second].answers = std::move(answers);
     }
+    if (others > 0)
+      note(fmt::format("{}: {} answers to questions that {} does not ask are left out", file.string(), others,
+                       options_.questions.string()));
   }
 
   std::vector<Sample> take() { return std::move(samples_); }
@@ -143,6 +164,7 @@ class Reader {
   }
 
   const DatasetOptions& options_;
+  bool numbered_ = false;
   std::vector<Sample> samples_;
   std::unordered_map<std::string, size_t> index_;
   std::unordered_set<std::string> found_;
@@ -178,12 +200,16 @@ std::vector<Sample> read_samples(const DatasetOptions& options) {
     require(records.is_array(), "{}: expected a list of conversations", file);
     for (size_t i = 0; i < records.size(); ++i) reader.add(records[i], fmt::format("{}: record {}", file, i), "id");
   }
-  fs::path annotations = options.annotations;
-  if (annotations.empty() && options.format == "llava") {
-    const fs::path beside = options.questions.parent_path() / "answers.jsonl";
-    if (fs::is_regular_file(beside) && beside != options.questions) annotations = beside;
+  const fs::path near = options.questions.parent_path() / "answers.jsonl";
+  if (!options.annotations.empty()) {
+    require(
+        reader.has_ids(),
+        "{}: questions without question_id have no answers in another file; expected 'answer' in each line, found {}",
+        file, options.annotations.string());
+    reader.join(options.annotations, false);
+  } else if (options.format == "llava" && reader.has_ids() && fs::is_regular_file(near) && near != options.questions) {
+    reader.join(near, true);
   }
-  if (!annotations.empty()) reader.join(annotations);
   std::vector<Sample> samples = reader.take();
   require(!samples.empty(), "{}: no samples", file);
   return samples;

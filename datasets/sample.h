@@ -14,7 +14,7 @@ struct DatasetOptions {
   std::string format = "llava";  // llava | conversations
   fs::path questions;            // .jsonl question file or .json conversation file
   fs::path images;               // folder the image names are in
-  fs::path annotations;          // answers; default: answers.jsonl beside the questions if there
+  fs::path annotations;          // answers; default: answers.jsonl next to the questions if there
   int64_t samples = 0;           // how many to use; 0: all
 };
 
@@ -35,11 +35,13 @@ struct Sample {
 /// What a question's answer is kept under: one name a question of a benchmark.
 inline const std::string& question_key(const Sample& sample) { return sample.key.empty() ? sample.id : sample.key; }
 
-/// Format `llava`: JSON lines {question_id, image, text, category}, answers from `annotations` (or answers.jsonl beside
-/// the questions) joined by question_id, or from an "answer" / "answers" field. Format `conversations`: a JSON array of
-/// {id, image, conversations: [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the
-/// answer. UserError naming file and line for: bad JSON, a missing field, a repeated id, an image outside the folder or
-/// absent, an answer for no question, no samples.
+/// Format `llava`: JSON lines {question_id, image, text, category}; "question" may stand for "text". Answers are those
+/// of `annotations`, joined by question_id, or of an answers.jsonl next to the questions, which may hold answers to
+/// other questions, too; or of an "answer" / "answers" field. Where no line has a question_id, questions are numbered
+/// from 0 and only such a field holds answers. Format `conversations`: a JSON array of {id, image, conversations:
+/// [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer. UserError naming file
+/// and line for: bad JSON, a missing field, a repeated id, ids in some lines only, an image outside the folder or
+/// absent, an annotation for no question, no samples.
 std::vector<Sample> read_samples(const DatasetOptions& options);
 
 /// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before

@@ -47,10 +47,8 @@ Comparison compare(const runtime::Engine& dense, const runtime::Engine& pruned, 
   Progress progress("timing dense against pruned", result.samples, "samples");
   for (const ModelInput& input : inputs) {
     const PromptShape shape = shape_of(input);
-    for (const Span& span : shape.spans) {
-      paper_dense += paper_flops(whole, spec, span.count(), span.rows, span.columns);
-      paper_pruned += paper_flops(*plans[1], spec, span.count(), span.rows, span.columns);
-    }
+    paper_dense += paper_flops(whole, spec, shape);
+    paper_pruned += paper_flops(*plans[1], spec, shape);
     std::vector<double> rounds_prefill[2], rounds_decode[2];
     for (int64_t round = 0; round <= rounds; ++round)
       for (int side = 0; side < 2; ++side) {
@@ -94,6 +92,25 @@ Json comparison_to_json(const Comparison& comparison) {
           {"prefill_flops_fraction", comparison.exact_total_fraction},
           {"dense", side(comparison.dense)},
           {"pruned", side(comparison.pruned)}};
+}
+
+Comparison comparison_from_json(const Json& json, const std::string& where) {
+  require(json.is_object(), "{}: expected an object, found {}", where, json.type_name());
+  const auto side = [&](const char* name) {
+    const Json& from = get_object(json, name, where);
+    const auto number = [&](const char* key) { return get_number(from, key, where + ": " + name); };
+    return Comparison::Side{number("visual_flops"), number("prefill_flops"), number("kv_bytes"), number("prefill_ms"),
+                            number("decode_ms")};
+  };
+  Comparison comparison;
+  comparison.samples = get_int(json, "samples", where, 1, int64_t(1) << 40);
+  const Json& visual = get_object(json, "visual_flops_fraction", where);
+  comparison.paper_fraction = get_number(visual, "paper", where);
+  comparison.exact_fraction = get_number(visual, "exact", where);
+  comparison.exact_total_fraction = get_number(json, "prefill_flops_fraction", where);
+  comparison.dense = side("dense");
+  comparison.pruned = side("pruned");
+  return comparison;
 }
 
 }  // namespace yopo

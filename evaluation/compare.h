@@ -26,5 +26,7 @@ struct Comparison {
 Comparison compare(const runtime::Engine& dense, const runtime::Engine& pruned, const std::vector<ModelInput>& inputs,
                    int64_t rounds, int64_t decode_tokens);
 Json comparison_to_json(const Comparison& comparison);
+/// UserError naming `where` for what is no such comparison.
+Comparison comparison_from_json(const Json& json, const std::string& where);
 
 }  // namespace yopo

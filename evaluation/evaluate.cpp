@@ -7,7 +7,6 @@
 
 #include "core/progress.h"
 #include "evaluation/ask.h"
-#include "evaluation/benchmarks/vqa/score.h"
 #include "evaluation/by_images.h"
 #include "evaluation/journal.h"
 #include "evaluation/prepare_ahead.h"
@@ -120,20 +119,23 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   return result;
 }
 
-EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers) {
-  return result_of(benchmark, read_answers(answers, benchmark));
+std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchmark, const EvaluationRun& run) {
+  if (!fs::exists(run.answers)) return std::nullopt;
+  const std::vector<const Sample*> mine = asked_by(run.shard, benchmark);
+  AnswerJournal journal(run.answers, AnswerSeal{run.fingerprint, run.shard}.text(), benchmark.key_of());
+  for (const Sample* sample : mine)
+    if (!journal.answers().contains(question_key(*sample))) return std::nullopt;
+  journal.arrange(mine);
+  EvaluationResult result = run.shard.whole() ? result_of(benchmark, {run.answers.string(), journal.answers()})
+                                              : unscored(benchmark, run.shard, mine.size());
+  result.model = run.model;
+  result.pruned = run.pruned;
+  result.batch_size = std::max<int64_t>(1, run.options.batch_size);
+  return result;
 }
 
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
-                               const EvaluateOptions& options) {
-  OpenBenchmark benchmark;
-  benchmark.benchmark = &benchmark_named(options.benchmark);
-  require(benchmark.benchmark->name == "vqa", "benchmark {}: its files say more than samples hold", options.benchmark);
-  benchmark.protocol = "llava";
-  benchmark.samples = std::make_shared<const std::vector<Sample>>(samples);
-  benchmark.score = [&samples](const Answers& given) { return score_plain(samples, given); };
-  benchmark.key_of = [] { return KeyOf(question_id_text); };
-  return score_answers(benchmark, answers);
+EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers) {
+  return result_of(benchmark, read_answers(answers, benchmark));
 }
 
 Json evaluation_to_json(const std::vector<EvaluationResult>& results) {

@@ -1,8 +1,10 @@
 // Scores a checkpoint on a benchmark through the runtime: eval.json and answers.jsonl.
 #pragma once
 
+#include <optional>
+
 #include "core/json.h"
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 #include "evaluation/shard.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"
@@ -42,10 +44,9 @@ struct EvaluationRun {
 /// questions, and scores where the shard is the whole.
 EvaluationResult evaluate(const runtime::Engine& engine, const Processor& processor, const OpenBenchmark& benchmark,
                           const EvaluationRun& run);
+/// The same without a model where the journal of this very run answers every question; nothing otherwise.
+std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchmark, const EvaluationRun& run);
 /// Scores ready answers (JSON lines {question_id, text}).
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
-/// The same over the samples of a plain question file (benchmark `vqa`).
-EvaluationResult score_answers(const std::vector<Sample>& samples, const fs::path& answers,
-                               const EvaluateOptions& options);
 
 }  // namespace yopo

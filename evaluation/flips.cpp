@@ -1,11 +1,9 @@
 #include "evaluation/flips.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "core/progress.h"
-#include "evaluation/score_sums.h"
 
 namespace yopo {
 
@@ -20,8 +18,17 @@ const std::string& text_of(const Sample& sample, const Answers& answers) {
   return found == answers.text.end() ? none : found->second;
 }
 
-std::string unit_name(const std::string& benchmark) {
-  return benchmark == "mme" ? "pairs" : benchmark == "mmbench" ? "groups" : "questions";
+ScoreSums sums_of(const OpenBenchmark& benchmark, const Answers& answers, const Score& score) {
+  const auto own = benchmark.benchmark->resampling.sums;
+  return own != nullptr ? own(benchmark, answers, score) : mean_sums(score);
+}
+
+/// The scores of one side's sums, from `first` on among all.
+SummedScores scores_of(const ScoreSums& side, const std::vector<double>& sums, size_t first) {
+  ensure(first + side.size <= sums.size() && side.beside.size() == side.size, "fewer sums than the scores need");
+  std::vector<double> own(side.size);
+  for (size_t i = 0; i < side.size; ++i) own[i] = sums[first + i] + side.beside[i];
+  return side.scores(own.data());
 }
 
 /// The scored samples of each unit, in the order of their first samples.
@@ -69,7 +76,7 @@ void add_intervals(AnswerComparison& result, const ResampledUnits& units, const 
   Progress progress("comparing", result.resamples, "resamples");
   for (int64_t r = 0; r < result.resamples; ++r) {
     const std::vector<double> sums = units.resample(result.seed, uint64_t(r));
-    const auto drawn = pair_up(before.scores(sums, 0), after.scores(sums, before.size()));
+    const auto drawn = pair_up(scores_of(before, sums, 0), scores_of(after, sums, before.size));
     for (size_t s = 0; s < drawn.size(); ++s) differences[s].push_back(drawn[s].difference());
     progress.tick();
   }
@@ -100,10 +107,7 @@ void add_flips(AnswerComparison& result, const OpenBenchmark& benchmark, const A
 Json flips_to_json(const std::vector<Flip>& flips) {
   Json list = Json::array();
   for (const Flip& flip : flips) {
-    Json one{{"question_id", flip.id}};
-    int64_t number = 0;
-    const char* end = flip.id.data() + flip.id.size();
-    if (flip.integer_id && std::from_chars(flip.id.data(), end, number).ptr == end) one["question_id"] = number;
+    Json one{{"question_id", question_id_json(flip.id, flip.integer_id)}};
     if (!flip.question.empty()) one["question"] = flip.question;
     one["before"] = flip.before;
     one["after"] = flip.after;
@@ -126,20 +130,20 @@ AnswerComparison compare_answers(const OpenBenchmark& benchmark, const Answers& 
   AnswerComparison result{benchmark.benchmark->name, benchmark.protocol, benchmark.rule, before.where, after.where};
   result.resamples = options.resamples;
   result.seed = options.seed;
-  result.unit = unit_name(result.benchmark);
+  result.unit = benchmark.benchmark->resampling.unit;
   add_flips(result, benchmark, before, after, old_score, new_score);
 
-  const ScoreSums old_sums(benchmark, before, old_score), new_sums(benchmark, after, new_score);
-  const bool stratified = result.benchmark == "mme" || result.benchmark == "pope";
-  ResampledUnits units(old_sums.size() + new_sums.size());
+  const ScoreSums old_sums = sums_of(benchmark, before, old_score), new_sums = sums_of(benchmark, after, new_score);
+  const bool by_category = benchmark.benchmark->resampling.by_category;
+  ResampledUnits units(old_sums.size + new_sums.size);
   for (const std::vector<size_t>& samples : units_of(old_score, new_score)) {
     Additions additions = old_sums.of(samples);
-    for (auto [sum, amount] : new_sums.of(samples)) additions.emplace_back(old_sums.size() + sum, amount);
-    units.add(stratified ? (*benchmark.samples)[samples[0]].category : "", std::move(additions));
+    for (auto [sum, amount] : new_sums.of(samples)) additions.emplace_back(old_sums.size + sum, amount);
+    units.add(by_category ? (*benchmark.samples)[samples[0]].category : "", std::move(additions));
   }
   result.units = units.size();
   const std::vector<double> sums = units.sums();
-  const SummedScores old_scores = old_sums.scores(sums, 0), new_scores = new_sums.scores(sums, old_sums.size());
+  const SummedScores old_scores = scores_of(old_sums, sums, 0), new_scores = scores_of(new_sums, sums, old_sums.size);
   check_sums(old_scores, old_score);
   check_sums(new_scores, new_score);
   result.scores = pair_up(old_scores, new_scores);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/json.h"
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 
 namespace yopo {
 
@@ -25,8 +25,8 @@ struct Flip {
 struct AnswerComparison {
   std::string benchmark, protocol, rule, before, after;  // the last two: the answer files
   int64_t questions = 0;                                 // scored
-  int64_t units = 0;  // what is resampled: MME's pairs, MMBench's groups, else questions
-  std::string unit;   // "pairs", "groups" or "questions"
+  int64_t units = 0;                                     // what is resampled
+  std::string unit;  // in the plural: "questions", or as the benchmark's record says
   int64_t resamples = 0;
   uint64_t seed = 0;
   std::vector<ComparedScore> scores;                 // sorted by name; the headline, "score", is the last
@@ -41,10 +41,10 @@ struct BootstrapOptions {
 
 /// Scores both and resamples the units with replacement, the same draws for both sides (paired bootstrap; Efron and
 /// Tibshirani, An Introduction to the Bootstrap, chapter 13: percentile interval, linear between the order statistics).
-/// Every score is worked out anew from each resample's counts: POPE's ratios and F1, MME's points, MMBench's groups.
-/// MME and POPE draw within each category or split, whose sizes are fixed; what was not asked (VQAv2's full list,
-/// ScienceQA's split) is not drawn and counts as it is. The generator is our own and is counted, not stateful, so the
-/// interval depends on the seed alone. UserError for a benchmark without labels, and as the metrics say.
+/// Every score is worked out anew from each resample's counts, as the benchmark's record says (Resampling): F1 from
+/// counts, not from means. What was not asked, though it is scored, is not drawn and counts as it is. The generator is
+/// our own and is counted, not stateful, so the interval depends on the seed alone. UserError for a benchmark without
+/// labels, and as the metrics say.
 AnswerComparison compare_answers(const OpenBenchmark& benchmark, const Answers& before, const Answers& after,
                                  const BootstrapOptions& options = {});
 

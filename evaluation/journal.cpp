@@ -21,6 +21,13 @@ std::string question_id_text(const Json& record, const std::string& where) {
   return id.dump();
 }
 
+Json question_id_json(const std::string& id, bool integer) {
+  int64_t number = 0;
+  const char* end = id.data() + id.size();
+  if (integer && std::from_chars(id.data(), end, number).ptr == end) return number;
+  return id;
+}
+
 namespace {
 
 constexpr std::chrono::seconds kSyncEvery{1};
@@ -92,10 +99,7 @@ AnswerJournal::~AnswerJournal() {
 
 void AnswerJournal::add(const Sample& sample, const std::string& text, const std::string& model) {
   Json record = Json::object();
-  int64_t number = 0;
-  const char* end = sample.id.data() + sample.id.size();
-  const bool integer = sample.integer_id && std::from_chars(sample.id.data(), end, number).ptr == end;
-  record["question_id"] = integer ? Json(number) : Json(sample.id);
+  record["question_id"] = question_id_json(sample.id, sample.integer_id);
   if (!sample.options.empty()) record["round_id"] = 0;  // options in the order of the file: the first round
   record["prompt"] = sample.prompt.value_or(sample.text);
   record["text"] = text;

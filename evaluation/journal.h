@@ -15,6 +15,9 @@ namespace yopo {
 /// A record's question_id as text, whether the file holds a number or a string; UserError naming `where` otherwise.
 std::string question_id_text(const Json& record, const std::string& where);
 
+/// The same the other way: a number where the file held one.
+Json question_id_json(const std::string& id, bool integer);
+
 /// What the question of an answer's record is known by, as question_key(sample); `where` is for messages.
 using KeyOf = std::function<std::string(const Json& record, const std::string& where)>;
 

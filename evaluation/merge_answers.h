@@ -1,7 +1,7 @@
 // Answer files of one evaluation, made in parts, as one.
 #pragma once
 
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 
 namespace yopo {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 
 namespace yopo {
 

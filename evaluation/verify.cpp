@@ -256,7 +256,28 @@ Json verify_to_json(const VerifyResult& result) {
                       {"value", std::isfinite(check.value) ? Json(check.value) : Json("not finite")},
                       {"limit", check.limit},
                       {"passed", check.passed}});
-  return {{"passed", result.passed}, {"checks", checks}, {"flops", result.flops}, {"kv_bytes", result.kv_bytes}};
+  Json json{{"passed", result.passed}, {"checks", checks}, {"flops", result.flops}, {"kv_bytes", result.kv_bytes}};
+  if (!result.inputs.empty()) json["inputs"] = result.inputs;
+  return json;
+}
+
+VerifyResult verify_from_json(const Json& json, const std::string& where) {
+  require(json.is_object(), "{}: expected an object, found {}", where, json.type_name());
+  VerifyResult result;
+  result.passed = get_bool_or(json, "passed", where, false);
+  for (const Json& entry : get_array(json, "checks", where)) {
+    require(entry.is_object(), "{}: checks: expected objects, found {}", where, entry.type_name());
+    VerifyCheck& check = result.checks.emplace_back();
+    check.name = get_string(entry, "name", where);
+    check.value = has(entry, "value") && entry["value"].is_string() ? std::numeric_limits<double>::infinity()
+                                                                    : get_number(entry, "value", where);
+    check.limit = get_number(entry, "limit", where);
+    check.passed = get_bool_or(entry, "passed", where, false);
+  }
+  result.flops = get_object(json, "flops", where);
+  result.kv_bytes = get_object(json, "kv_bytes", where);
+  result.inputs = get_string_or(json, "inputs", where, "");
+  return result;
 }
 
 }  // namespace yopo

@@ -17,6 +17,7 @@ struct VerifyResult {
   bool passed = false;
   std::vector<VerifyCheck> checks;
   Json flops = Json::object(), kv_bytes = Json::object();
+  std::string inputs;  // fingerprint of what was verified on what; "": not recorded
 };
 struct VerifyOptions {
   fs::path original;  // the dense checkpoint it came from; empty: that comparison is left out
@@ -42,5 +43,7 @@ double logits_difference(const Trace& a, const Trace& b);
 bool would_choose(const Trace& given, const std::vector<int64_t>& tokens, int64_t limit,
                   const std::vector<int64_t>& eos);
 Json verify_to_json(const VerifyResult& result);
+/// UserError naming `where` for what is no such result.
+VerifyResult verify_from_json(const Json& json, const std::string& where);
 
 }  // namespace yopo

@@ -9,13 +9,7 @@ namespace {
 
 constexpr const char* kTypeKeys[] = {"torch_dtype", "dtype"};
 
-bool has_part(const Json& config, const char* key) { return has(config, key) && config[key].is_object(); }
-
-Json& decoder_of(Json& config) {
-  for (const char* key : {"text_config", "llm_config"})
-    if (has_part(config, key)) return config[key];
-  return config;
-}
+bool has_part(const Json& config, const std::string& key) { return has(config, key) && config[key].is_object(); }
 
 bool replace_type(Json& object, const char* name) {
   bool found = false;
@@ -29,8 +23,8 @@ bool replace_type(Json& object, const char* name) {
 
 }  // namespace
 
-void cut_layers(Json& config, int64_t layers) {
-  Json& decoder = decoder_of(config);
+void cut_layers(Json& config, const Family& family, int64_t layers) {
+  Json& decoder = has_part(config, family.text_key) ? config[family.text_key] : config;
   decoder["num_hidden_layers"] = layers;
   if (has(decoder, "max_window_layers") && decoder["max_window_layers"].is_number_integer())
     decoder["max_window_layers"] = std::min(layers, decoder["max_window_layers"].get<int64_t>());
@@ -53,10 +47,10 @@ DType stored_type(const Json& config, const std::string& where) {
   return DType::BF16;
 }
 
-void set_stored_type(Json& config, DType dtype) {
+void set_stored_type(Json& config, const Family& family, DType dtype) {
   ensure(dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16, "a type that weights are stored in");
   const char* name = dtype == DType::F32 ? "float32" : dtype == DType::F16 ? "float16" : "bfloat16";
-  for (const char* part : {"text_config", "llm_config", "vision_config"})
+  for (const std::string& part : {family.text_key, family.vision_key})
     if (has_part(config, part)) replace_type(config[part], name);
   if (!replace_type(config, name)) config[kTypeKeys[0]] = name;
 }

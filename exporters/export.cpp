@@ -11,8 +11,9 @@
 #include "exporters/permute.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"
-#include "models/tensors.h"
+#include "models/family.h"
 #include "plans/layered_json.h"
+#include "plans/order.h"
 #include "plans/pruned_config.h"
 
 namespace yopo {
@@ -32,7 +33,7 @@ bool is_companion(const std::string& name) {
                                               "vocab.txt",
                                               "merges.txt"};
   return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".model") ||
-         name.ends_with(".py") ||  // InternVL2's published checkpoints bring their modelling code along
+         name.ends_with(".py") ||  // some published checkpoints bring their modelling code along
          std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -51,7 +52,7 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 // The source's keys in their order, then "yopo" with a layer a line.
 std::string config_text(const OpenModel& model, const Json& yopo) {
   Json config = model.checkpoint.config();
-  if (!model.spec.vision_folder.empty()) config["mm_vision_tower"] = tower_name;
+  if (!model.spec.vision_folder.empty()) config[layout_of(model.spec).tower_key] = tower_name;
   config.erase("yopo");
   std::string text = config.dump(2);
   ensure(text.ends_with("\n}"), "a config with keys");

@@ -12,7 +12,7 @@
 #include "exporters/shards.h"
 #include "exporters/staging.h"
 #include "formats/safetensors.h"
-#include "models/tensors.h"
+#include "models/family.h"
 
 namespace yopo {
 namespace {
@@ -23,16 +23,6 @@ constexpr float kBiasScale = 0.1f, kLayerScale = 0.1f;
 
 uint64_t bytes_of(const StoredTensor& tensor, DType dtype) {
   return uint64_t(element_count(tensor.shape, tensor.name)) * size_of(dtype);  // below 2^62 * 4
-}
-
-/// What a tensor holds. Names and ranks decide, which no family contradicts: what is called a weight and has one
-/// dimension scales a normalised row.
-enum class Fill { Normal, Bias, One, LayerScale };
-Fill fill_of(const StoredTensor& tensor) {
-  const std::string& name = tensor.name;
-  if (name.ends_with(".bias")) return Fill::Bias;
-  if (name.ends_with(".ls1") || name.ends_with(".ls2")) return Fill::LayerScale;
-  return tensor.shape.size() == 1 && name.ends_with(".weight") ? Fill::One : Fill::Normal;
 }
 
 /// FNV-1a. A tensor's numbers follow its name, not its place among the others.
@@ -73,7 +63,7 @@ class Generator {
 
   /// Elements [first, first + count) of the tensor into `out`; `first` is a multiple of 4.
   void fill(const StoredTensor& tensor, int64_t first, int64_t count, std::byte* out) const {
-    const Fill fill = fill_of(tensor);
+    const Fill fill = tensor.fill;
     if (fill == Fill::One || fill == Fill::LayerScale) {
       const std::vector<float> values(size_t(count), fill == Fill::One ? 1.0f : kLayerScale);
       from_float(values.data(), values.size(), dtype_, out);
@@ -195,13 +185,13 @@ RandomCheckpoint write_random_checkpoint(const fs::path& config_path, const fs::
   if (options.layers > 0) {
     require(options.layers <= spec.text.num_hidden_layers, "--layers {}: {} has {} decoder layers", options.layers,
             where, spec.text.num_hidden_layers);
-    cut_layers(config, options.layers);
+    cut_layers(config, family_of(spec), options.layers);
     spec = spec_from_config(config, where);
     require(spec.text.num_hidden_layers == options.layers, "{}: its number of decoder layers cannot be changed", where);
   }
   const DType dtype = options.dtype ? *options.dtype : stored_type(config, where);
   require(dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16, "dtype: expected fp32, fp16 or bf16");
-  set_stored_type(config, dtype);
+  set_stored_type(config, family_of(spec), dtype);
 
   const std::vector<StoredTensor> tensors = stored_tensors(spec);
   RandomCheckpoint result;

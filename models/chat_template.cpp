@@ -9,38 +9,6 @@ namespace yopo {
 
 namespace {
 
-/// Jinja texts that write a user's turn with its images as template "llava-hf" does, reduced by canonical().
-constexpr std::string_view kLlavaHfTexts[] = {
-    // llava-hf/llava-1.5-7b-hf and -13b-hf
-    "{%for message in messages%}{%if message['role']!='system'%}{{message['role'].upper()+': '}}{%endif%}"
-    "{%for content in message['content']|selectattr('type','equalto','image')%}{{'<image>\n'}}{%endfor%}"
-    "{%if message['role']!='assistant'%}"
-    "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
-    "{%else%}"
-    "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
-    "{%endif%}{%endfor%}{%if add_generation_prompt%}{{'ASSISTANT:'}}{%endif%}",
-    // The same conversation with the text written outside of expressions.
-    "{%for message in messages%}{%if message['role']=='user'%}USER: {%else%}ASSISTANT: {%endif%}"
-    "{%for content in message['content'] if content['type']=='image'%}<image>\n{%endfor%}"
-    "{%for content in message['content'] if content['type']=='text'%}{{content['text']}}{%endfor%}"
-    "{%if message['role']=='user'%} {%else%}</s>{%endif%}{%endfor%}{%if add_generation_prompt%}ASSISTANT:{%endif%}",
-};
-
-/// Qwen2-VL's, whose images the caller puts in front of the text; add_vision_id stays off.
-constexpr std::string_view kQwen2VlText =
-    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
-    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
-    "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
-    "{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-    "{% set image_count.value = image_count.value + 1 %}"
-    "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif content['type'] == 'video' or 'video' in content %}{% set video_count.value = video_count.value + 1 %}"
-    "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-
 /// Drops blanks of a Jinja tag that mean nothing: around operators and at the ends; one is kept between words.
 std::string tighten(std::string_view tag) {
   std::string out;
@@ -140,11 +108,6 @@ std::optional<ChatTemplate> find_chat_template(const fs::path& folder) {
   return std::nullopt;
 }
 
-std::string recognise_chat_template(std::string_view text) {
-  const std::string reduced = canonical(text);
-  for (const std::string_view known : kLlavaHfTexts)
-    if (reduced == known) return "llava-hf";
-  return reduced == canonical(kQwen2VlText) ? "qwen2-vl" : "";
-}
+bool same_chat_template(std::string_view text, std::string_view other) { return canonical(text) == canonical(other); }
 
 }  // namespace yopo

@@ -18,8 +18,7 @@ struct ChatTemplate {
 /// has. UserError for a value of a wrong type or a list without a "default".
 std::optional<ChatTemplate> find_chat_template(const fs::path& folder);
 
-/// The name of the prompt template that writes a user's turn as this Jinja text does: "llava-hf" or "qwen2-vl"; "" for
-/// a text that is not known. Comments and idle white space do not matter.
-std::string recognise_chat_template(std::string_view text);
+/// Whether two Jinja texts write the same: comments and idle white space do not matter.
+bool same_chat_template(std::string_view text, std::string_view other);
 
 }  // namespace yopo

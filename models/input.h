@@ -11,7 +11,7 @@
 namespace yopo {
 
 /// One picture's visual tokens in the sequence: [start, start + rows * columns), row-major on its grid. A picture is an
-/// image, or a tile of one (InternVL2).
+/// image, or a tile of one.
 struct Span {
   int64_t start = 0;
   int64_t rows = 0;

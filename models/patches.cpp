@@ -60,8 +60,9 @@ std::vector<int64_t> row_major_order(const PatchGrid& grid, int64_t merge_size) 
 std::vector<int64_t> position_order(const VisionSpec& vision) {
   const PatchGrid grid{vision.grid(), vision.grid()};
   const std::vector<int32_t> places = patch_places(grid, vision.merge_size);
-  std::vector<int64_t> order{0};
-  for (size_t i = 0; i < places.size(); i += 2) order.push_back(1 + places[i] * grid[1] + places[i + 1]);
+  const int64_t first = vision.class_token ? 1 : 0;
+  std::vector<int64_t> order(size_t(first), 0);
+  for (size_t i = 0; i < places.size(); i += 2) order.push_back(first + places[i] * grid[1] + places[i + 1]);
   return order;
 }
 

@@ -22,7 +22,7 @@ std::vector<float> patch_rows(const VisionSpec& vision, const ModelInput& input,
 /// For rows in the order of patch_places: which of them comes at each place in row-major order. [patches]
 std::vector<int64_t> row_major_order(const PatchGrid& grid, int64_t merge_size);
 
-/// The order that brings the rows of a learned table of positions ([1 + patches], the class token's first) into the
+/// The order that brings the rows of a learned table of positions ([patches], the class token's before them where there is one) into the
 /// order of patch_places.
 std::vector<int64_t> position_order(const VisionSpec& vision);
 

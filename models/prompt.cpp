@@ -11,8 +11,8 @@ namespace yopo {
 
 namespace {
 
-/// LLaVA's tokenizer_image_token: the parts around <image> are tokenised each with its own bos, of which the first
-/// stays, and the placeholder's id goes between.
+/// tokenizer_image_token of the code published with arXiv 2310.03744: the parts around <image> are tokenised each with
+/// its own bos, of which the first stays, and the placeholder's id goes between.
 std::vector<int64_t> encode_chunks(const Tokenizer& tokenizer, std::string_view prompt, std::string_view placeholder,
                                    const ModelSpec& spec) {
   std::vector<int64_t> ids;

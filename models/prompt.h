@@ -16,8 +16,8 @@ struct Sample;
 class Processor {
  public:
   explicit Processor(const OpenModel& model, const std::string& template_name = "");
-  /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; LLaVA's original
-  /// layout: its chunked tokenising around <image>, one a picture). UserError naming `where` for what is wrong with an
+  /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; where they are not
+  /// expanded: in chunks around them, one a picture). UserError naming `where` for what is wrong with an
   /// image or the question, and for a prompt longer than the model's context.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images, const std::string& where) const;
   /// As above, with images that lie inside a file behind those of their own.

@@ -1,16 +1,19 @@
-// Chat templates as data: from a question and a number of images to the text of a prompt.
+// Prompt templates as data: from a question and a number of images to the text of a prompt.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "models/spec.h"
+#include "core/file.h"
 
 namespace yopo {
 
+struct ModelSpec;
+
 /// How a conversation of one question is written down.
 struct PromptTemplate {
-  std::string name;         // "vicuna_v1", "llava-hf", "qwen2-vl", "internlm2-chat", "phi3-chat", "Hermes-2"
+  std::string name;         // by which it can be picked
   std::string system;       // with its marks and separator: "A chat between ... questions. "
   std::string user;         // in front of the images and the question: "USER: "
   std::string assistant;    // behind the question: " ASSISTANT:"
@@ -19,18 +22,23 @@ struct PromptTemplate {
   std::string image_end;    // behind them
   std::string image_join;   // between an image and what follows: "\n"
   std::string stop;         // the token that ends the assistant's turn: "</s>"
+  /// Jinja texts that write a user's turn with its images in the same way; never run.
+  std::vector<std::string> jinja = {};
 };
 
-/// The template a checkpoint folder asks for, or the one of that `name`, which must be one of the family's.
-///  - LLaVA: "llava-hf" ("USER: <image>\n{q} ASSISTANT:" without system text) for checkpoints with expanded
-///  placeholders,
-///    "vicuna_v1", with the system text, for the original layout.
-///  - Qwen2-VL (model_type "qwen2_vl"): "qwen2-vl".
-///  - InternVL2 (model_type "internvl_chat"): what config.json's "template" names: "internlm2-chat", "phi3-chat" or
-///    "Hermes-2".
-/// LLaVA's and Qwen2-VL's checkpoints may carry a Jinja text; it is recognised, never run. UserError for a text that is
-/// none of the known ones unless `name` picks a template, and for a name or a "template" that is not known.
+/// The template a checkpoint folder asks for by the rule of its family, or the one of that `name`, which must be one of
+/// the family's. UserError for a Jinja text that is none of the known ones unless `name` picks a template, and for a
+/// name that is not known.
 PromptTemplate prompt_template(const fs::path& folder, const ModelSpec& spec, const std::string& name = "");
+
+/// The template of that name; a UserError that begins with `why` and names those there are if there is none.
+const PromptTemplate& template_named(const std::vector<PromptTemplate>& templates, const std::string& name,
+                                     const std::string& why);
+
+/// The template that the Jinja text of a checkpoint folder is, or the one named `otherwise` where it has no such text.
+/// UserError for a text that is none of them.
+const PromptTemplate& recognised_template(const std::vector<PromptTemplate>& templates, const fs::path& folder,
+                                          const std::string& otherwise);
 
 /// The prompt's text with one placeholder per image, the images in front of the question.
 std::string render(const PromptTemplate& form, const std::string& question, int64_t images);

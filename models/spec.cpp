@@ -1,77 +1,50 @@
 #include "models/spec.h"
 
-#include "models/families/internvl2.h"
-#include "models/families/llava.h"
-#include "models/families/qwen2_vl.h"
+#include "models/family.h"
 #include "models/tensors.h"
 
 namespace yopo {
 
-namespace {
-
-/// A family is data: the architectures it answers to and the function that reads its config.
-struct Family {
-  std::vector<std::string> architectures;
-  ModelSpec (*from_config)(const Json& config, const std::string& where);
-  void (*locate_tensors)(const Checkpoint& checkpoint, ModelSpec& spec);
-};
-
-const std::vector<Family>& families() {
-  static const std::vector<Family> all = {
-      {{"LlavaForConditionalGeneration", "LlavaLlamaForCausalLM"}, llava_spec, locate_llava_tensors},
-      {{"Qwen2VLForConditionalGeneration"}, qwen2_vl_spec, locate_qwen2_vl_tensors},
-      {{"InternVLChatModel"}, internvl2_spec, locate_internvl2_tensors},
-  };
-  return all;
-}
-
-std::string architecture_of(const Json& config, const std::string& where) {
-  const Json& names = get_array(config, "architectures", where);
-  require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}",
-          where, names.dump());
-  return names[0].get<std::string>();
-}
-
-const Family& family_of(const Json& config, const std::string& where) {
-  const std::string architecture = architecture_of(config, where);
-  std::vector<std::string> known;
-  for (const Family& family : families())
-    for (const std::string& name : family.architectures) {
-      if (name == architecture) return family;
-      known.push_back(name);
-    }
-  fail("{}: architectures: '{}' is not one we know ({}){}", where, architecture, fmt::join(known, ", "),
-       did_you_mean(architecture, known));
-}
-
-}  // namespace
-
 ModelSpec spec_from_config(const Json& config, const std::string& where) {
   require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
-  ModelSpec spec = family_of(config, where).from_config(config, where);
-  spec.architecture = architecture_of(config, where);
+  const Family& family = family_of_config(config, where);
+  ModelSpec spec = family.read_config(config, where);
+  spec.family = family.name;
+  spec.architecture = config["architectures"][0].get<std::string>();
   spec.model_type = get_string_or(config, "model_type", where, "");
+  check_spec(spec);
   return spec;
 }
 
 ModelSpec read_spec(const Checkpoint& checkpoint) {
-  const std::string where = (checkpoint.folder() / "config.json").string();
-  ModelSpec spec = spec_from_config(checkpoint.config(), where);
-  family_of(checkpoint.config(), where).locate_tensors(checkpoint, spec);
+  ModelSpec spec = spec_from_config(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+  family_of(spec).locate(checkpoint, spec);
+  check_spec(spec);
   return spec;
+}
+
+void check_spec(const ModelSpec& spec) {
+  const VisionSpec& vision = spec.vision;
+  ensure(vision.taps.size() == 1 && vision.taps[0].decoder_layer == 0 && vision.taps[0].projector == 0,
+         "the forwards compute one tap of the tower, through one projector, into the embeddings");
+  ensure(vision.taps[0].tower_blocks >= 0 && vision.taps[0].tower_blocks <= vision.num_hidden_layers,
+         "a tap is after one of the tower's blocks");
+  ensure(vision.image_size > 0 || !(vision.class_token || vision.position_table),
+         "a class token and a table of positions are for square pictures of one size");
+  ensure(!vision.gated_mlp || vision.hidden_act == Activation::Silu, "a gate in the tower's MLP is silu's");
+  ensure(vision.norm != NormKind::None, "a tower's blocks are normed");
 }
 
 OpenModel open_model(const fs::path& folder) {
   OpenModel model{Checkpoint::open(folder), {}};
   model.spec = read_spec(model.checkpoint);
-  if (model.spec.layout == "llava-original")
-    model.checkpoint.supplement("mm_projector.bin", model.spec.projector_prefix);
+  const Layout& layout = layout_of(model.spec);
+  if (!layout.projector_file.empty()) model.checkpoint.supplement(layout.projector_file, layout.projector);
   if (!model.spec.vision_folder.empty()) {
-    // A separate tower's names start with "vision_model."; the spec's prefix says where they appear once folded in.
-    const std::string own = "vision_model.";
-    const std::string& prefix = model.spec.vision_prefix;
-    ensure(prefix.ends_with(own), "a separate tower's prefix ends with its own names' prefix");
-    model.checkpoint.add(Checkpoint::open(model.spec.vision_folder), prefix.substr(0, prefix.size() - own.size()));
+    ensure(!layout.tower_prefix.empty() && layout.vision.ends_with(layout.tower_prefix),
+           "a separate tower's prefix ends with its own names' prefix");
+    model.checkpoint.add(Checkpoint::open(model.spec.vision_folder),
+                         layout.vision.substr(0, layout.vision.size() - layout.tower_prefix.size()));
   }
   check_tensors(model.checkpoint, tensor_table(model.spec));
   return model;

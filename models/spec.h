@@ -1,6 +1,7 @@
 // What a checkpoint is: a family as data, read from config.json. No Torch here; both forwards run from this.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -49,12 +50,20 @@ struct DecoderSpec {
 
 enum class NormKind { None, Layer, Rms };
 
-/// The vision tower: a pre-norm ViT (CLIP, InternViT, Qwen2-VL's). What a tower has or lacks is said by flags.
+/// A place where rows leave the tower, and where they go.
+struct Tap {
+  int64_t tower_blocks = 0;   // the output after so many blocks
+  int64_t projector = 0;      // index of the projector that it goes through
+  int64_t decoder_layer = 0;  // in front of which layer the result enters at the visual rows; 0: it is the embedding
+};
+
+/// The vision tower: a pre-norm ViT. What a tower has or lacks is said by fields that do not depend on one another;
+/// check_spec names the combinations that the forwards do not compute.
 struct VisionSpec {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t num_hidden_layers = 0;  // as in the checkpoint
-  int64_t layers_run = 0;         // blocks whose output is the feature (vision_feature_layer -2: one fewer)
+  std::vector<Tap> taps;          // (a feature layer of -2: one tap after all blocks but one)
   int64_t num_attention_heads = 0;
   int64_t image_size = 0;  // pixels of a square picture's side; 0: any multiple of patch_size * merge_size
   int64_t patch_size = 0;
@@ -63,20 +72,28 @@ struct VisionSpec {
   double layer_norm_eps = 1e-5;     // of every norm in the tower
   Activation hidden_act = Activation::QuickGelu;
   NormKind norm = NormKind::Layer;  // of the blocks; Rms has no bias
-  bool learned_positions =
-      true;              // a class token, dropped at the end, and a table of positions; else rotary by row and column
-  bool pre_norm = true;  // a LayerNorm between the embeddings and the blocks
+  bool class_token = true;          // a learned row in front of the patches, dropped at the end
+  bool position_table = true;       // a learned row for each place (and the class token) is added to the embeddings
+  bool rotary = false;              // q and k turn by row and column; a class token stays as it is
+  bool pre_norm = true;             // a LayerNorm between the embeddings and the blocks
   bool patch_bias = false;
   bool qkv_bias = true;
   bool qk_norm = false;      // RMSNorm of q and k over all heads together
   bool layer_scale = false;  // a factor per channel on what a block adds
+  bool gated_mlp = false;    // the widened row is hidden_act(gate) * up
+  /// Blocks that run: those up to the last tap.
+  int64_t layers_run() const {
+    int64_t blocks = 0;
+    for (const Tap& tap : taps) blocks = std::max(blocks, tap.tower_blocks);
+    return blocks;
+  }
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   /// Numbers of a patch: channels, frames, rows, columns.
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
   /// Patches along the side of a square picture.
   int64_t grid() const { return image_size / patch_size; }
   /// Rows of the tower for a picture of `patches` patches.
-  int64_t positions(int64_t patches) const { return patches + (learned_positions ? 1 : 0); }
+  int64_t positions(int64_t patches) const { return patches + (class_token ? 1 : 0); }
 };
 
 /// [visual tokens, merge_size^2 * vision hidden] -> [visual tokens, hidden_size]: two linear layers with an activation
@@ -84,34 +101,28 @@ struct VisionSpec {
 struct ProjectorSpec {
   Activation hidden_act = Activation::Gelu;
   bool bias = true;
-  bool norm_patches = false;  // LayerNorm of each patch before merge_size^2 of them are joined
-  bool norm_merged = false;   // LayerNorm of the joined row
+  NormKind norm = NormKind::None;  // in front of the layers; Rms has no bias
+  bool norm_merged = false;        // of the row of merge_size^2 joined patches; else of each patch before that
   double norm_eps = 1e-5;
   int64_t inner_size = 0;  // rows of the first layer
 };
 
-struct TensorName;
-
-/// The model as a whole. `layout` says how its tensors are named; models/tensors.h lists them.
+/// The model as a whole: plain numbers. What only its family can say is found by its name (models/family.h), and
+/// models/tensors.h lists the tensors.
 struct ModelSpec {
-  std::string family;        // "llava", "qwen2_vl", "internvl2"
-  std::string layout;        // "llava-hf" | "llava-hf-4.52" | "llava-original" | "qwen2-vl" | ...
+  std::string family;        // Family::name
+  std::string layout;        // Layout::name of one of its layouts: how the tensors are named
   std::string architecture;  // config.json: architectures[0]
   std::string model_type;
   DecoderSpec text;
   VisionSpec vision;
   ProjectorSpec projector;
   ImageSpec image;
-  std::string chat_template;          // of models/prompt.h; empty: the checkpoint's files say
-  int64_t image_token_id = 0;         // 32000, or -200 in the original layout; -1: only the tokenizer knows (InternVL2)
-  bool expanded_placeholders = true;  // one placeholder per visual token (llava-hf) or one per image (original)
+  std::string chat_template;          // the prompt template that config.json names, if any
+  int64_t image_token_id = 0;         // of the placeholder; -1: only the tokenizer knows
+  bool expanded_placeholders = true;  // one placeholder per visual token, or one per image that no tokenizer knows
   DType dtype = DType::F32;           // of the language model's weights as stored
-  const std::vector<TensorName>* names = nullptr;  // of the layout: a table that lives as long as the program
-  std::string decoder_prefix;                      // "language_model.model."
-  std::string head_prefix;                         // "language_model."
-  std::string vision_prefix;                       // "vision_tower.vision_model."
-  std::string projector_prefix;                    // "multi_modal_projector."
-  fs::path vision_folder;                          // original layout: the tower's own checkpoint; empty otherwise
+  fs::path vision_folder;             // the tower's own checkpoint where it has one; empty otherwise
   std::vector<int64_t> eos_token_ids;
   int64_t bos_token_id = 1;
   int64_t pad_token_id = 0;
@@ -128,21 +139,24 @@ struct ModelSpec {
   int64_t nominal_grid() const { return token_grid() > 0 ? token_grid() : 24; }
 };
 
-/// Reads the spec of a checkpoint. UserError for an architecture we do not know (naming those we do), a missing or
-/// absurd size, and a config that contradicts itself. In the original layout the tower is looked for at
-/// `mm_vision_tower` (relative to the checkpoint or its parent, never absolute or outside), or embedded in the
-/// checkpoint.
+/// Reads the spec of a checkpoint by its family's record. UserError for an architecture that no record names (naming
+/// those known), a model_type that contradicts it, a missing or absurd size, and a config that contradicts itself.
 ModelSpec read_spec(const Checkpoint& checkpoint);
 
 /// The spec of a bare config.json (for bench and dry runs: no weights, no tower folder needed).
 ModelSpec spec_from_config(const Json& config, const std::string& where);
 
-/// Opens a checkpoint with its separate vision tower, if it has one, folded in under `spec.vision_prefix`.
+/// InternalError, saying what is supported, for a spec that the two forwards do not compute: one tap, into the
+/// embeddings, through one projector; class tokens and tables of positions only for square pictures of one size; a
+/// gated MLP only with silu. What a user's config can get wrong, the families' readers refuse before.
+void check_spec(const ModelSpec& spec);
+
 struct OpenModel {
   Checkpoint checkpoint;
   ModelSpec spec;
 };
-/// Also checks that every tensor of the table is there with its shape (UserError naming tensor, expected and found).
+/// Opens a checkpoint; a separate vision tower is folded in under its layout's prefix. Also checks that every tensor of
+/// the table is there with its shape (UserError naming tensor, expected and found).
 OpenModel open_model(const fs::path& folder);
 
 }  // namespace yopo

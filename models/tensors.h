@@ -1,7 +1,9 @@
-// One tensor table a model: role, layer, name, shape and what orders its rows and columns. It drives load, reorder,
-// export and their tests.
+// The tensors of a model, declared once: for each role when it is there, its shape, what its rows and columns stand
+// for, and how a random checkpoint fills it. With a layout's names this gives the table that drives load, reorder,
+// export, byte counts and random checkpoints.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +55,8 @@ enum class Role {
   Fc1Bias,
   Fc2,
   Fc2Bias,
+  FcGate,
+  FcGateBias,
   // projector
   ProjectNorm,
   ProjectNormBias,
@@ -65,6 +69,25 @@ enum class Role {
 /// What a dimension of a tensor enumerates, hence which permutation export applies to it.
 enum class Axis { Fixed, QueryHeads, KeyValueHeads, Neurons };
 
+/// Where in a model a role stands: once, or once in every layer.
+enum class Place { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector };
+
+/// What a checkpoint without training holds.
+enum class Fill { Normal, Bias, One, LayerScale };
+
+struct DeclaredTensor {
+  Role role;
+  Place place;
+  Fill fill;
+  std::vector<int64_t> (*shape)(const ModelSpec& spec);
+  bool (*present)(const ModelSpec& spec) = nullptr;  // null: in every model
+  Axis rows = Axis::Fixed;                           // dimension 0
+  Axis columns = Axis::Fixed;                        // dimension 1
+};
+
+/// All roles in the order of the table. Those of a kind of layer follow one another.
+std::span<const DeclaredTensor> declared_tensors();
+
 /// How several roles share one stored tensor.
 enum class Fused {
   No,
@@ -72,7 +95,7 @@ enum class Fused {
   KvGroups,  // for each KV head: the rows of its query heads, of the key, of the value (InternLM2's wqkv)
 };
 
-/// Where a layout keeps a role. A family is such a table and the function that reads its config.
+/// Where a layout keeps a role. Those that share a tensor follow one another in the table.
 struct TensorName {
   Role role;
   const char* name;  // behind the prefix; "{}" is the layer
@@ -90,6 +113,7 @@ struct RowPart {
 
 struct TensorSlot {
   Role role;
+  Place place;
   int64_t layer;               // decoder or vision layer; -1 where there is none
   std::string name;            // in the checkpoint
   std::vector<int64_t> shape;  // the role's own
@@ -97,19 +121,23 @@ struct TensorSlot {
   Axis columns = Axis::Fixed;  // dimension 1
   RowPart part = {};
   std::vector<int64_t> stored;  // shape of the tensor in the checkpoint
+  Fill fill = Fill::Normal;
+  bool tied = false;  // the token embeddings under another role: nothing is stored for it
 };
 
 /// Every tensor the two forwards read, in a fixed order. Roles that share a stored tensor follow one another.
 std::vector<TensorSlot> tensor_table(const ModelSpec& spec);
 
-/// The slot of a role; InternalError if the table has none.
+/// The slot of a role; null where the model has none.
+const TensorSlot* slot_if(const std::vector<TensorSlot>& table, Role role, int64_t layer = -1);
+/// The same; InternalError if the table has none.
 const TensorSlot& find_slot(const std::vector<TensorSlot>& table, Role role, int64_t layer = -1);
 
-/// The tensors as they are stored, each once, in the table's order; `role` is the first that lies in it.
+/// The tensors as they are stored, each once, in the table's order; `fill` is that of the roles in it.
 struct StoredTensor {
   std::string name;
   std::vector<int64_t> shape;
-  Role role;
+  Fill fill;
 };
 std::vector<StoredTensor> stored_tensors(const ModelSpec& spec);
 

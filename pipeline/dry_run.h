@@ -1,22 +1,16 @@
 // What a recipe would do and need, without doing it.
 #pragma once
 
-#include "models/spec.h"
+#include "core/json.h"
 #include "pipeline/recipe.h"
-#include "plans/plan.h"
+#include "pipeline/stages.h"
 
 namespace yopo {
 
-/// A plan of the recipe's sizes with no statistics: keep numbers applied to the first heads and neurons. Heads chosen
-/// by threshold are only known after calibration; they count as all kept and `exact` becomes false.
-struct PlanEstimate {
-  Plan plan;
-  bool exact = true;
-};
-PlanEstimate estimate_plan(const PlanOptions& options, const DecoderSpec& spec);
-
-/// Resolved settings, FLOPs in both conventions, memory and disk needed. The model folder needs config.json only.
-Json dry_run(const Recipe& recipe);
+/// Resolved settings, FLOPs in both conventions, memory and disk needed, and in "problems" what would stop the run:
+/// question files, annotations and images that are not there or damaged. The model folder needs config.json only; with
+/// weights, tokenizer and questions the figures are of the samples that `yopo run` shows, else of a typical prompt.
+Json dry_run(const Recipe& recipe, const RunSettings& settings);
 /// The same as text.
 std::string dry_run_text(const Json& dry_run);
 

@@ -7,13 +7,13 @@
 #include "core/error.h"
 #include "core/values.h"
 #include "core/yaml.h"
+#include "plans/option_schema.h"
 
 namespace yopo {
 
 namespace {
 
 constexpr int64_t kMostSamples = 1'000'000'000;
-constexpr int64_t kMostLayers = 100'000;
 
 /// "place: key", what the shared value parsers name in their messages.
 std::string at(const YamlNode& node, std::string_view key) { return fmt::format("{}: {}", node.place, key); }
@@ -32,15 +32,6 @@ std::string choice(const YamlNode& node, std::string_view key, const std::vector
   return text;
 }
 
-Scope scope_of(const YamlNode& node) {
-  return choice(node, "scope", {"layer", "model"}) == "model" ? Scope::Model : Scope::Layer;
-}
-
-Keep keep_of(const YamlNode& node) {
-  require(!node.quoted, "{}: keep should be a number, found text", node.place);
-  return parse_keep(yaml_string(node, "keep"), at(node, "keep"));
-}
-
 CalibrationOptions calibration_of(const YamlNode& node) {
   check_keys(node, "calibration", {"dataset", "queries"});
   CalibrationOptions options;
@@ -57,98 +48,32 @@ CalibrationOptions calibration_of(const YamlNode& node) {
   return options;
 }
 
-WindowOptions window_of(const YamlNode& node) {
-  check_keys(node, "plan.window", {"size", "causal"});
-  WindowOptions options;
-  const YamlNode& size = need(node, "size", "plan.window");
-  options.size = yaml_int(size, "size", 1, 65'535);
-  require(options.size % 2 == 1, "{}: size should be odd (the same number of rows on both sides), found {}", size.place,
-          options.size);
-  if (const auto* causal = node.find("causal")) options.causal = yaml_bool(*causal, "causal");
-  return options;
-}
-
-HeadOptions heads_of(const YamlNode& node, const std::string& name) {
-  check_keys(node, name, {"keep", "scope", "exempt_layers", "threshold", "vote", "mask"});
-  const YamlNode *keep = node.find("keep"), *threshold = node.find("threshold"), *mask = node.find("mask");
-  require((keep != nullptr) + (threshold != nullptr) + (mask != nullptr) == 1,
-          "{}: {} needs exactly one of keep, threshold and mask", node.place, name);
-  const std::string_view way = keep ? "keep" : threshold ? "threshold" : "mask";
-  // A key that would be ignored is a misunderstanding: say so.
-  const auto only_with = [&](std::string_view key, bool fits, std::string_view other) {
-    if (const auto* found = node.find(key); found && !fits)
-      fail("{}: {} goes with {}, this {} is chosen by {}", found->place, key, other, name, way);
-  };
-  only_with("scope", keep != nullptr, "keep");
-  only_with("vote", threshold != nullptr, "threshold");
-  only_with("exempt_layers", mask == nullptr, "keep or threshold");
-  HeadOptions options;
-  if (keep) options.keep = keep_of(*keep);
-  if (threshold) options.threshold = yaml_number(*threshold, "threshold", 0, 1e9);
-  if (mask) options.mask = yaml_string(*mask, "mask");
-  if (const auto* scope = node.find("scope")) options.scope = scope_of(*scope);
-  if (const auto* vote = node.find("vote")) options.vote = yaml_number(*vote, "vote", 0, 1);
-  if (const auto* exempt = node.find("exempt_layers")) {
-    options.exempt_layers = yaml_int(*exempt, "exempt_layers", 0, kMostLayers);
-  } else if (!mask) {
-    options.exempt_layers = threshold ? 2 : 0;
-  }
-  return options;
-}
-
-FfnOptions ffn_of(const YamlNode& node) {
-  check_keys(node, "plan.ffn", {"keep", "score", "scope"});
-  FfnOptions options;
-  options.keep = keep_of(need(node, "keep", "plan.ffn"));
-  if (const auto* score = node.find("score"))
-    options.score = parse_score(yaml_string(*score, "score"), at(*score, "score"));
-  if (const auto* scope = node.find("scope")) options.scope = scope_of(*scope);
-  return options;
-}
-
-PlanOptions plan_of(const YamlNode& node) {
-  check_keys(node, "plan", {"window", "heads", "updates", "ffn", "visual_layers", "semantics", "budget"});
-  if (const auto* budget = node.find("budget"))
-    fail("{}: plan.budget is not supported yet; give heads, ffn, window and visual_layers", budget->place);
-  PlanOptions options;
-  if (const auto* window = node.find("window"))
-    if (window->kind != YamlNode::Kind::Scalar || window->text != "none") options.window = window_of(*window);
-  if (const auto* heads = node.find("heads")) options.heads = heads_of(*heads, "plan.heads");
-  if (const auto* updates = node.find("updates")) options.updates = heads_of(*updates, "plan.updates");
-  if (const auto* ffn = node.find("ffn")) options.ffn = ffn_of(*ffn);
-  if (const auto* layers = node.find("visual_layers"))
-    options.visual_layers = yaml_int(*layers, "visual_layers", 0, kMostLayers);
-  if (const auto* semantics = node.find("semantics"))
-    options.semantics = choice(*semantics, "semantics", {"skip", "llava", "qwen2_vl"});
-  return options;
-}
-
 EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
   const std::string name = fmt::format("evaluate.{}", index);
   check_keys(node, name,
              {"benchmark", "questions", "images", "annotations", "batch_size", "max_new_tokens", "samples", "protocol",
               "rule"});
   EvaluateOptions options;
-  options.benchmark = choice(need(node, "benchmark", name), "benchmark",
-                             {"vqa", "vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"});
+  options.benchmark = choice(need(node, "benchmark", name), "benchmark", benchmark_names());
+  const Benchmark& benchmark = benchmark_named(options.benchmark);
   const auto path = [&](std::string_view key, fs::path& into) {
     if (const auto* found = node.find(key)) into = yaml_string(*found, key);
   };
   path("questions", options.dataset.questions);
   path("images", options.dataset.images);
   path("annotations", options.dataset.annotations);
-  // MME is a folder of categories with images and questions side by side; every other benchmark has a question file.
-  const bool folder =
-      options.benchmark == "mme" && !(options.dataset.images.empty() && options.dataset.annotations.empty());
-  require(!options.dataset.questions.empty() || folder, "{}: 'questions' is missing in {}", node.place, name);
+  require(has_questions(benchmark, options.dataset), "{}: 'questions' is missing in {}", node.place, name);
   if (const auto* batch = node.find("batch_size")) options.batch_size = yaml_int(*batch, "batch_size", 1, 65'536);
   if (const auto* tokens = node.find("max_new_tokens"))
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
   if (const auto* samples = node.find("samples"))
     options.dataset.samples = yaml_int(*samples, "samples", 0, kMostSamples);
   if (const auto* protocol = node.find("protocol"))
-    options.protocol = choice(*protocol, "protocol", {"llava", "lmms", "plain"});
-  if (const auto* rule = node.find("rule")) options.rule = choice(*rule, "rule", {"letter", "vlmevalkit", "lmms"});
+    options.protocol = choice(*protocol, "protocol", protocol_names(benchmark));
+  if (const auto* rule = node.find("rule")) {
+    require(!benchmark.rules.empty(), "{}: rule: benchmark {} has none to choose", rule->place, benchmark.name);
+    options.rule = choice(*rule, "rule", benchmark.rules);
+  }
   return options;
 }
 
@@ -197,7 +122,7 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
     recipe.seed = uint64_t(yaml_int(*seed, "seed", 0, std::numeric_limits<int64_t>::max()));
   recipe.output = yaml_string(need(root, "output", "the recipe"), "output");
   if (const auto* calibration = root.find("calibration")) recipe.calibration = calibration_of(*calibration);
-  if (const auto* plan = root.find("plan")) recipe.plan = plan_of(*plan);
+  if (const auto* plan = root.find("plan")) recipe.plan = read_plan_options(*plan);
   if (const auto* exported = root.find("export")) {
     check_keys(*exported, "export", {"shard_size"});
     if (const auto* size = exported->find("shard_size"))

@@ -9,7 +9,7 @@
 
 #include "calibration/queries.h"
 #include "core/file.h"
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 #include "plans/options.h"
 
 namespace yopo {

@@ -10,8 +10,10 @@
 
 #include "compress/make_plan.h"
 #include "core/progress.h"
+#include "core/version.h"
 #include "exporters/export.h"
 #include "formats/npy.h"
+#include "pipeline/stored.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
 
@@ -56,7 +58,8 @@ OutputFiles output_files(const fs::path& folder) {
           folder / "pruned",
           folder / "verify.json",
           folder / "eval.json",
-          folder / "answers"};
+          folder / "answers",
+          folder / "comparison.json"};
 }
 
 OutputFolder::OutputFolder(const Recipe& recipe) : files_(output_files(recipe.output)) {
@@ -123,11 +126,34 @@ Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& 
   } else {
     write_plan(files.plan, plan);
   }
-  write_npy_bool(files.head_mask, plan.heads);
+  write_npy_bool(files.head_mask, head_mask(plan));
   return plan;
 }
 
-VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files) {
+namespace {
+
+/// What a proof is of.
+std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options) {
+  Fingerprint key;
+  key.add(pruned.checkpoint.fingerprint()).add(open_model(options.original).checkpoint.fingerprint());
+  key.add(dataset_fingerprint(options.samples));
+  key.add(fmt::format("{} {} {}", options.device, options.max_new_tokens, tool_version));
+  return key.hex();
+}
+
+/// Times are of the run that asked: a result without any takes those of the same result in eval.json.
+void take_times(EvaluationResult& result, const std::vector<EvaluationResult>& before, size_t index) {
+  if (result.seconds > 0 || index >= before.size()) return;
+  EvaluationResult old = before[index];
+  if (old.benchmark != result.benchmark || old.pruned != result.pruned || old.count != result.count) return;
+  result.seconds = old.seconds, result.seconds_model = old.seconds_model;
+  result.seconds_prepare = old.seconds_prepare, result.seconds_waited = old.seconds_waited;
+  result.seconds_journal = old.seconds_journal;
+}
+
+}  // namespace
+
+VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse) {
   const OpenModel pruned = open_model(files.pruned);
   VerifyOptions options;
   options.original = recipe.model;
@@ -143,7 +169,17 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   else
     fail("{}: verify needs samples: give calibration.dataset or evaluate", recipe.file.string());
   options.samples = choose_samples(std::move(samples), recipe.verify_samples, recipe.seed);
-  const VerifyResult result = verify(pruned, options);
+  const std::string inputs = verify_inputs(pruned, options);
+  if (reuse == Reuse::Same) {
+    const auto proof =
+        stored(files.verify, [&](const Json& json) { return verify_from_json(json, files.verify.string()); });
+    if (proof && proof->passed && proof->inputs == inputs) {
+      note(fmt::format("verify: as in {}, of the same checkpoints and samples", files.verify.string()));
+      return *proof;
+    }
+  }
+  VerifyResult result = verify(pruned, options);
+  result.inputs = inputs;
   write_json(files.verify, verify_to_json(result));
   return result;
 }
@@ -158,8 +194,6 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                               const Shard& shard) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
-  const runtime::Engine engine(model, plan, run);
-  const Processor processor(model);
   EvaluationRun evaluation;
   evaluation.options = options;
   evaluation.model = name;
@@ -168,11 +202,17 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(model.checkpoint.fingerprint()).add(plan_to_json(plan).dump());
   key.add(dataset_fingerprint(*benchmark.samples));
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens,
-                      short_name(engine.dtype())));
+                      short_name(runtime::computing_type(run, model.spec.dtype))));
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
-  return evaluate(engine, processor, benchmark, evaluation);
+  if (std::optional<EvaluationResult> finished = finished_evaluation(benchmark, evaluation)) {
+    note(fmt::format("{} ({}): as answered in {}", options.benchmark, pruned ? "pruned" : "dense",
+                     evaluation.answers.string()));
+    return *std::move(finished);
+  }
+  const runtime::Engine engine(model, plan, run);
+  return evaluate(engine, Processor(model), benchmark, evaluation);
 }
 
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
@@ -180,6 +220,9 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
   const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
   const OpenModel original = open_model(recipe.model), pruned = open_model(files.pruned);
   const Plan plan = choose_plan(pruned, false, {});
+  const std::vector<EvaluationResult> before = stored(files.eval, [&](const Json& json) {
+                                                 return evaluation_from_json(json, files.eval.string());
+                                               }).value_or(std::vector<EvaluationResult>());
   std::vector<EvaluationResult> results;
   for (size_t i = 0; i < recipe.evaluate.size(); ++i) {
     const EvaluateOptions& options = recipe.evaluate[i];
@@ -189,6 +232,7 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
         evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), run, folder));
     results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), run, folder));
   }
+  for (size_t i = 0; i < results.size(); ++i) take_times(results[i], before, i);
   write_json(files.eval, evaluation_to_json(results));
   return results;
 }

@@ -19,7 +19,7 @@ struct RunSettings {
 
 /// What a run leaves in its output folder.
 struct OutputFiles {
-  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers;
+  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers, comparison;
 };
 OutputFiles output_files(const fs::path& folder);
 
@@ -47,8 +47,13 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
-VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files);
-/// Dense and pruned on every benchmark of the recipe; eval.json.
+/// Whether a stored result of the same inputs stands for doing the work again.
+enum class Reuse { No, Same };
+/// Writes verify.json. With Reuse::Same a proof in it that passed for these checkpoints, samples, this device and this
+/// release is returned.
+VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse);
+/// Dense and pruned on every benchmark of the recipe; eval.json. Answers that the journals hold are not asked for
+/// again; where they hold all of them, no engine is made, and the times are those of eval.json.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
                                              const OutputFiles& files);
 

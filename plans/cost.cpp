@@ -21,32 +21,6 @@ int64_t window_pairs(int64_t rows, int64_t columns, int64_t size, bool causal) {
   return causal ? (all + rows * columns) / 2 : all;
 }
 
-int64_t count_set(const std::vector<uint8_t>& flags) {
-  return std::count_if(flags.begin(), flags.end(), [](uint8_t flag) { return flag != 0; });
-}
-
-/// What one layer computes for visual tokens.
-struct LayerCounts {
-  int64_t kept = 0;      // query heads that text reads visual keys in
-  int64_t updated = 0;   // query heads that visual queries compute
-  int64_t kv_heads = 0;  // KV heads with a kept query head
-  int64_t neurons = 0;
-};
-LayerCounts layer_counts(const Plan& plan, const DecoderSpec& spec, int64_t layer) {
-  LayerCounts counts;
-  if (layer >= plan.visual_layers) return counts;
-  const auto& heads = plan.heads[size_t(layer)];
-  counts.kept = count_set(heads);
-  counts.updated = count_set(plan.updated()[size_t(layer)]);
-  for (int64_t group = 0; group < spec.num_key_value_heads; ++group) {
-    const auto first = heads.begin() + group * spec.group_size();
-    counts.kv_heads += std::any_of(first, first + spec.group_size(), [](uint8_t flag) { return flag != 0; });
-  }
-  const auto& neurons = plan.ffn[size_t(layer)];
-  counts.neurons = neurons ? int64_t(neurons->size()) : spec.intermediate_size;
-  return counts;
-}
-
 int64_t visual_tokens(const PromptShape& prompt) {
   int64_t total = 0;
   for (const Span& span : prompt.spans) total += span.count();
@@ -58,20 +32,26 @@ int64_t visual_tokens(const PromptShape& prompt) {
 double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows,
                    int64_t grid_columns) {
   const double n = double(visual_tokens), d = double(spec.hidden_size);
-  const double heads = double(spec.num_attention_heads);
-  double share = 1;
-  if (plan.window) {
-    ensure(grid_rows * grid_columns > 0, "paper_flops needs the grid of a windowed plan");
-    const double grid = double(grid_rows * grid_columns);
-    share = double(window_pairs(grid_rows, grid_columns, plan.window->size, false)) / (grid * grid);
-  }
+  const double heads = double(spec.num_attention_heads), grid = double(grid_rows * grid_columns);
   double total = 0;
-  for (int64_t layer = 0; layer < std::min(plan.visual_layers, plan.layers()); ++layer) {
-    const LayerCounts counts = layer_counts(plan, spec, layer);
-    const double kept = double(counts.kept) / heads, updated = double(counts.updated) / heads;
+  for (const LayerPlan& layer : plan.layers) {
+    if (!layer.alive) continue;
+    double share = 1;
+    if (layer.window) {
+      ensure(grid > 0, "paper_flops needs the grid of a windowed plan");
+      share = double(window_pairs(grid_rows, grid_columns, layer.window->size, false)) / (grid * grid);
+    }
+    const LayerCounts counts = layer_counts(layer, spec);
+    const double kept = double(counts.heads) / heads, updated = double(counts.updates) / heads;
     total += 2 * (kept + updated) * n * d * d + 2 * updated * share * n * n * d + 3 * n * d * double(counts.neurons);
   }
   return 2 * total;
+}
+
+double paper_flops(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt) {
+  double total = 0;
+  for (const Span& image : prompt.spans) total += paper_flops(plan, spec, image.count(), image.rows, image.columns);
+  return total;
 }
 
 PromptShape shape_of(const ModelInput& input) { return {input.length(), input.spans}; }
@@ -106,23 +86,27 @@ Cost& Cost::operator+=(const Cost& other) {
   return *this;
 }
 
-Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows) {
-  const PairCounts pairs = count_pairs(prompt, plan.window);
+Cost layer_prefill_cost(const LayerPlan& layer, const DecoderSpec& spec, const PromptShape& prompt) {
+  const PairCounts pairs = count_pairs(prompt, layer.window);
+  const LayerCounts counts = layer_counts(layer, spec);
   const double visual = double(visual_tokens(prompt)), text = double(prompt.length) - visual;
   const double hidden = double(spec.hidden_size), width = double(spec.head_dim);
   const double heads = double(spec.num_attention_heads), kv_heads = double(spec.num_key_value_heads);
   Cost cost;
-  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
-    const LayerCounts counts = layer_counts(plan, spec, layer);
-    cost.projections +=
-        hidden * width *
-        (text * (2 * heads + 2 * kv_heads) + visual * (2 * double(counts.updated) + 2 * double(counts.kv_heads)));
-    cost.attention += 2 * width *
-                      (heads * double(pairs.text_text) + double(counts.kept) * double(pairs.text_visual) +
-                       double(counts.updated) * double(pairs.visual_text + pairs.visual_visual));
-    cost.ffn += 3 * hidden * (text * double(spec.intermediate_size) + visual * double(counts.neurons));
-  }
-  cost.head = double(logit_rows) * hidden * double(spec.vocab_size);
+  cost.projections =
+      hidden * width *
+      (text * (2 * heads + 2 * kv_heads) + visual * (2 * double(counts.updates) + 2 * double(counts.kv_heads)));
+  cost.attention = 2 * width *
+                   (heads * double(pairs.text_text) + double(counts.heads) * double(pairs.text_visual) +
+                    double(counts.updates) * double(pairs.visual_text + pairs.visual_visual));
+  cost.ffn = 3 * hidden * (text * double(spec.intermediate_size) + visual * double(counts.neurons));
+  return cost;
+}
+
+Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows) {
+  Cost cost;
+  for (const LayerPlan& layer : plan.layers) cost += layer_prefill_cost(layer, spec, prompt);
+  cost.head = double(logit_rows) * double(spec.hidden_size) * double(spec.vocab_size);
   return cost;
 }
 
@@ -138,9 +122,9 @@ Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
   const double hidden = double(spec.hidden_size), width = double(spec.head_dim);
   const double heads = double(spec.num_attention_heads), kv_heads = double(spec.num_key_value_heads);
   Cost cost;
-  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
+  for (const LayerPlan& layer : plan.layers) {
     cost.projections += hidden * width * (2 * heads + 2 * kv_heads);
-    cost.attention += 2 * width * (heads * text + double(layer_counts(plan, spec, layer).kept) * visual);
+    cost.attention += 2 * width * (heads * text + double(layer_counts(layer, spec).heads) * visual);
     cost.ffn += 3 * hidden * double(spec.intermediate_size);
   }
   cost.head = hidden * double(spec.vocab_size);
@@ -151,17 +135,9 @@ int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
                  int64_t element_size) {
   const int64_t visual = visual_tokens(prompt), text = prompt.length - visual + generated;
   int64_t entries = 0;
-  for (int64_t layer = 0; layer < plan.layers(); ++layer)
-    entries += text * spec.num_key_value_heads + visual * layer_counts(plan, spec, layer).kv_heads;
+  for (const LayerPlan& layer : plan.layers)
+    entries += text * spec.num_key_value_heads + visual * layer_counts(layer, spec).kv_heads;
   return entries * 2 * spec.head_dim * element_size;
-}
-
-HeadMask visual_kv_heads(const Plan& plan, const DecoderSpec& spec) {
-  HeadMask mask(size_t(plan.layers()), std::vector<uint8_t>(size_t(spec.num_key_value_heads), 0));
-  for (int64_t layer = 0; layer < std::min(plan.visual_layers, plan.layers()); ++layer)
-    for (int64_t head = 0; head < spec.num_attention_heads; ++head)
-      if (plan.heads[size_t(layer)][size_t(head)]) mask[size_t(layer)][size_t(head / spec.group_size())] = 1;
-  return mask;
 }
 
 double weight_bytes(const DecoderSpec& spec, int64_t element_size) {

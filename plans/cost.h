@@ -10,7 +10,7 @@
 namespace yopo {
 
 /// Convention `paper`: visual tokens in the language model only. Dense: 2 L (4 n d^2 + 2 n^2 d + 3 n d m) with n visual
-/// tokens (arXiv 2410.06169, section 3). Pruned, per layer below visual_layers, with k kept and u updated heads of H
+/// tokens (arXiv 2410.06169, section 3). Pruned, per layer that is alive, with k kept and u updated heads of H
 /// and F kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F), where s is the share of the n^2 visual pairs
 /// that lie within the window on this grid, borders counted as they are and causality not counted (neither is it when
 /// dense). 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5 window give 28.5% of LLaVA-1.5-7B, the paper's
@@ -26,6 +26,9 @@ struct PromptShape {
 PromptShape shape_of(const ModelInput& input);
 /// `visual` tokens as one rows x columns image after `before` text tokens, `after` text tokens behind it.
 PromptShape single_image_shape(int64_t before, int64_t rows, int64_t columns, int64_t after);
+
+/// Convention `paper` for a prompt: the sum over its images, each counted alone.
+double paper_flops(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt);
 
 /// Attended (query, key) pairs of one prompt's prefill, per head.
 struct PairCounts {
@@ -49,22 +52,22 @@ struct Cost {
 };
 
 /// Convention `exact`: prefill of one prompt with logits of its last row (or of `logit_rows` rows).
-/// Per layer below visual_layers, with N visual and M text rows, U updated heads, G KV heads with a kept query head,
-/// F neurons: projections M C D (2 H + 2 KV) + N C D (2 U + 2 G); attention 2 D (pairs of every head); ffn 3 C (M I + N
-/// F). Above: text only.
+/// Per layer, with N visual and M text rows, U updated heads, K kept heads, G KV heads with a kept query head and F
+/// neurons (all zero where the layer is not alive): projections M C D (2 H + 2 KV) + N C D (2 U + 2 G); attention 2 D
+/// (pairs of every head within the layer's window); ffn 3 C (M I + N F).
 Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows = 1);
+/// One layer of it; the sum over layers and the head are the whole.
+Cost layer_prefill_cost(const LayerPlan& layer, const DecoderSpec& spec, const PromptShape& prompt);
 /// The part of prefill_cost that visual tokens cause: prefill_cost(plan, prompt) less that of the same text alone.
 Cost visual_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt);
 /// One decoded token after `generated` tokens before it (it reads itself, too).
 Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated);
 
 /// KV-cache entries (key and value of one KV head for one token count as 2 head_dim elements) times `element_size`:
-/// every text (and generated) token in all layers and KV heads; a visual token in layers below visual_layers for KV
-/// heads with a kept query head.
+/// every text (and generated) token in all layers and KV heads; a visual token in layers that are alive for KV heads
+/// with a kept query head.
 int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated,
                  int64_t element_size);
-/// The KV-head flags [L][KV] that hold visual keys.
-HeadMask visual_kv_heads(const Plan& plan, const DecoderSpec& spec);
 
 /// Bytes of decoder and lm_head weights that one pass must read: all of them if there is any text row.
 double weight_bytes(const DecoderSpec& spec, int64_t element_size);

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "core/values.h"
-#include "core/yaml.h"
 
 namespace yopo {
 
@@ -35,5 +34,26 @@ Keep parse_keep(std::string_view text, const std::string& where) {
 
 NeuronScore parse_score(std::string_view text, const std::string& where) { return parse_choice(kScores, text, where); }
 std::string_view name_of(NeuronScore score) { return name_in(kScores, score); }
+std::string_view name_of(Scope scope) { return scope == Scope::Layer ? "layer" : "model"; }
+
+int64_t exempt_layers(const HeadOptions& options) { return options.exempt_layers.value_or(options.threshold ? 2 : 0); }
+
+int64_t kept_count(const Keep& keep, int64_t whole, std::string_view what, std::string_view there,
+                   const std::string& where) {
+  if (keep.fraction) {
+    require(keep.value >= 0 && keep.value <= 1, "{}: expected a fraction in [0, 1], found {}", where, keep.value);
+    return std::llround(keep.value * double(whole));
+  }
+  require(keep.value >= 0 && keep.value == std::floor(keep.value), "{}: expected a count, found {}", where, keep.value);
+  require(keep.value <= double(whole),
+          "{}: {:.0f} {} are above the {} {} (as a fraction, write it with a decimal point)", where, keep.value, what,
+          whole, there);
+  return int64_t(keep.value);
+}
+
+int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const std::string& where) {
+  if (!options.visual_layers) return layers;
+  return kept_count(*options.visual_layers, layers, "layers", "that the model has", where + ": visual_layers");
+}
 
 }  // namespace yopo

@@ -23,9 +23,11 @@ struct HeadOptions {
   Scope scope = Scope::Layer;
   std::optional<double> threshold;       // ... or this: a vote is ratio > threshold
   double vote = 0.4;                     // kept with more than vote * samples votes
-  std::optional<int64_t> exempt_layers;  // first layers that keep all heads; default 2 with threshold, 0 with keep
+  std::optional<int64_t> exempt_layers;  // first layers that keep all heads; see exempt_layers() for the default
   fs::path mask;                         // ... or a ready head mask file (.npy)
 };
+/// As given, else 2 with a threshold (the published code's) and 0 with a number.
+int64_t exempt_layers(const HeadOptions& options);
 enum class NeuronScore { MeanAbs, Rms, Active, Wanda };
 struct FfnOptions {
   Keep keep;
@@ -37,11 +39,11 @@ struct WindowOptions {
   bool causal = false;
 };
 struct PlanOptions {
-  std::optional<WindowOptions> window;   // absent or "none": no window
-  std::optional<HeadOptions> heads;      // absent: all
-  std::optional<HeadOptions> updates;    // absent: as heads
-  std::optional<FfnOptions> ffn;         // absent: all neurons
-  std::optional<int64_t> visual_layers;  // absent: all layers
+  std::optional<WindowOptions> window;  // absent or "none": no window
+  std::optional<HeadOptions> heads;     // absent: all
+  std::optional<HeadOptions> updates;   // absent: as heads
+  std::optional<FfnOptions> ffn;        // absent: all neurons
+  std::optional<Keep> visual_layers;    // absent: all layers
   std::string semantics = "skip";
 };
 
@@ -49,5 +51,13 @@ struct PlanOptions {
 Keep parse_keep(std::string_view text, const std::string& where);
 NeuronScore parse_score(std::string_view text, const std::string& where);
 std::string_view name_of(NeuronScore score);
+std::string_view name_of(Scope scope);
+
+/// How many of `whole` a number stands for: a fraction is rounded to the nearest count; a count must be at most
+/// `whole`. UserError naming `where`, `what` ("heads") and `there` ("that a layer has") otherwise.
+int64_t kept_count(const Keep& keep, int64_t whole, std::string_view what, std::string_view there,
+                   const std::string& where);
+/// Layers that compute visual tokens, of `layers`.
+int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const std::string& where);
 
 }  // namespace yopo

@@ -1,4 +1,5 @@
-// plan.json: which computation visual tokens get. One language for every method of the field; see docs/formats.md.
+// Which computation visual tokens get, layer by layer. One language for every method of the field; the files that hold
+// it are in docs/formats.md.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 namespace yopo {
 
 /// What a dropped (query, visual key) pair does: leaves the softmax (Skip, what the runtime computes), or is zeroed
-/// after it as the published simulations do (FORMATS.md, section 5).
+/// after it as the published simulations do (docs/architecture.md, "A plan").
 enum class Semantics { Skip, Llava, Qwen2Vl };
 std::string_view name_of(Semantics semantics);  // "skip", "llava", "qwen2_vl"
 /// UserError naming `where` and the nearest known name.
@@ -24,43 +25,64 @@ struct Window {
   bool operator==(const Window&) const = default;
 };
 
-using HeadMask = std::vector<std::vector<uint8_t>>;  // [L][H], 1 = kept
+using HeadFlags = std::vector<uint8_t>;   // [H], 1 = kept
+using HeadMask = std::vector<HeadFlags>;  // [L][H]
+using Neurons = std::vector<int64_t>;     // ascending indices in [0, F)
+
+/// What one layer does for visual rows. A layer that is not alive computes nothing for them; what its other fields say
+/// is then only read by the published simulations, which apply their masks in every layer.
+struct LayerPlan {
+  std::optional<Window> window;    // absent: a visual query reads all earlier visual keys
+  HeadFlags heads;                 // [H] heads that visual keys exist in: text reads them there
+  HeadFlags updates;               // [H] those among `heads` that visual queries compute
+  std::optional<Neurons> neurons;  // FFN neurons that visual rows use; absent: all
+  bool alive = true;               // visual tokens are computed here
+  bool operator==(const LayerPlan&) const = default;
+};
 
 struct Plan {
   Semantics semantics = Semantics::Skip;
-  std::optional<Window> window;
-  int64_t visual_layers = 0;                             // visual tokens are computed in layers [0, visual_layers)
-  HeadMask heads;                                        // [L][H]
-  std::optional<HeadMask> updates;                       // [L][H], within heads; absent: heads
-  std::vector<std::optional<std::vector<int64_t>>> ffn;  // [L] ascending neuron indices; nullopt: all
+  std::vector<LayerPlan> layers;  // [L]; those that are alive come first
   Json provenance = Json::object();
-
-  int64_t layers() const { return int64_t(heads.size()); }
-  const HeadMask& updated() const { return updates ? *updates : heads; }
-  /// Sizes of the ffn sets as they are, past visual_layers too: [L].
-  std::vector<int64_t> ffn_counts(int64_t intermediate_size) const;
-  /// Query heads kept / updated per layer; zero past visual_layers. [L]
-  std::vector<int64_t> head_counts() const;
-  std::vector<int64_t> update_counts() const;
   bool operator==(const Plan&) const = default;
 };
+
+/// How much of a layer visual rows use; all zero where it is not alive.
+struct LayerCounts {
+  int64_t heads = 0;     // query heads that text reads visual keys in
+  int64_t updates = 0;   // query heads that visual queries compute
+  int64_t kv_heads = 0;  // KV heads with a query head among `heads`: those that hold visual keys
+  int64_t neurons = 0;
+  bool operator==(const LayerCounts&) const = default;
+};
+LayerCounts layer_counts(const LayerPlan& layer, const DecoderSpec& spec);
+
+/// Visual tokens are computed in layers [0, visual_layers) and do not exist after them.
+int64_t visual_layers(const Plan& plan);
+/// The flags of every layer as they are, in those that are not alive, too. [L][H]
+HeadMask head_mask(const Plan& plan);
+HeadMask update_mask(const Plan& plan);
+/// The same for all layers. A mask is [L][H]; set_heads makes every head that is kept an updated one.
+void set_visual_layers(Plan& plan, int64_t count);
+void set_window(Plan& plan, const std::optional<Window>& window);
+void set_heads(Plan& plan, const HeadMask& mask);
+void set_updates(Plan& plan, const HeadMask& mask);
 
 /// Everything kept, no window: the dense model.
 Plan dense_plan(const DecoderSpec& spec);
 bool is_dense(const Plan& plan, const DecoderSpec& spec);
 
 /// UserError naming `where`, the layer and both sizes for a plan that does not fit the model: layer or head counts,
-/// neuron indices out of range or unsorted, updates outside heads, an even window, visual_layers out of range.
+/// neuron indices out of range or unsorted, updates outside heads, an even window, a layer that is not alive before one
+/// that is.
 void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& where);
 
-/// Strict: unknown keys, wrong types and other versions are UserErrors. Does not know the model; follow with
-/// check_plan.
+/// Versions 1 and 2. Strict: unknown keys, wrong types and other versions are UserErrors. Does not know the model;
+/// follow with check_plan.
 Plan plan_from_json(const Json& json, const std::string& where);
+/// Version 2.
 Json plan_to_json(const Plan& plan);
 Plan read_plan(const fs::path& path);
-/// `{"size": n, "causal": b}` or null; read back from the member "window" of `parent` (absent: none).
-Json window_to_json(const std::optional<Window>& window);
-std::optional<Window> window_from_json(const Json& parent, const std::string& where);
 /// Layers one a line: readable diffs.
 void write_plan(const fs::path& path, const Plan& plan);
 

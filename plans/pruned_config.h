@@ -8,27 +8,14 @@
 
 namespace yopo {
 
-/// {"format": "yopo-pruned", "version": 1, "window": {...}|null, "visual_layers": n,
-///  "heads": [[per KV group]...], "updates": [...], "ffn": [count|null...], "provenance": {...}}
-/// heads[l][g] counts the kept query heads of KV group g, which are the first of that group.
+/// {"format": "yopo-pruned", "version": 2, "layers": [{"window": {...}, "heads": [per KV group...], "updates": [...],
+///  "neurons": count, "alive": false}...], "provenance": {...}}
+/// heads[g] counts the kept query heads of KV group g, which are the first of that group. Left out: no window, all
+/// heads, updates as heads, all neurons, alive.
 Json pruned_config(const Plan& plan, const DecoderSpec& spec);
 
-/// The plan of a pruned checkpoint in that checkpoint's own order (all sets are prefixes); nullopt for a dense one.
-/// UserError for a "yopo" object that does not fit the model.
+/// The plan of a pruned checkpoint in that checkpoint's own order (all sets are prefixes), from a "yopo" object of
+/// version 1 or 2; nullopt for a dense one. UserError for an object that does not fit the model.
 std::optional<Plan> plan_of_checkpoint(const Checkpoint& checkpoint, const DecoderSpec& spec);
-
-/// How export orders a layer. Entry i is the old index that comes i-th.
-struct LayerOrder {
-  std::vector<int64_t> kv_heads;  // [num_key_value_heads]
-  std::vector<int64_t> heads;     // [num_attention_heads], whole groups in kv_heads order
-  std::vector<int64_t> neurons;   // [intermediate_size]
-  bool identity() const;
-};
-/// Updated heads before only-read before dropped; with grouped-query attention whole KV groups by how many of their
-/// heads are updated, then kept, then heads inside each group; kept neurons first. Stable: ties keep their old order.
-std::vector<LayerOrder> orders_of(const Plan& plan, const DecoderSpec& spec);
-
-/// The same plan seen in the new order (its sets become prefixes).
-Plan reorder_plan(const Plan& plan, const DecoderSpec& spec, const std::vector<LayerOrder>& orders);
 
 }  // namespace yopo

@@ -78,12 +78,12 @@ MaskRules rules_of(Semantics semantics) {
   throw InternalError("a semantics without mask rules");
 }
 
-LayerMask layer_mask(const Plan& plan, const MaskRules& rules, int64_t layer) {
+LayerMask layer_mask(const LayerPlan& layer, const MaskRules& rules) {
   LayerMask mask;
-  mask.window = plan.window;
+  mask.window = layer.window;
   mask.window_isolates = rules.window_isolates;
   mask.self_only = rules.self_only;
-  if (layer >= plan.visual_layers) {
+  if (!layer.alive) {
     if (rules.depth == MaskRules::Depth::TextBeforeSoftmax) mask.cut = LayerMask::Cut::TextRows;
     if (rules.depth == MaskRules::Depth::QwenLiteral) mask.cut = LayerMask::Cut::QwenRows;
   }

@@ -42,7 +42,7 @@ struct LayerMask {
   /// Whether causality is all there is.
   bool causal_only() const { return !window && cut == Cut::None && self_only == MaskRules::SelfOnly::No; }
 };
-LayerMask layer_mask(const Plan& plan, const MaskRules& rules, int64_t layer);
+LayerMask layer_mask(const LayerPlan& layer, const MaskRules& rules);
 
 /// Whether the published code takes this pass for the prefill of a sample: more new rows than visual tokens. Window and
 /// self-only act in such a pass only.

@@ -75,21 +75,20 @@ std::vector<LayerRule> layer_rules(const DecoderSpec& spec, const Plan& plan, co
   std::vector<LayerRule> layers(size_t(spec.num_hidden_layers));
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     LayerRule& rule = layers[size_t(l)];
-    const auto& heads = plan.heads[size_t(l)];
-    const auto& updates = plan.updated()[size_t(l)];
-    rule.mask = layer_mask(plan, rules, l);
+    const LayerPlan& layer = plan.layers[size_t(l)];
+    rule.mask = layer_mask(layer, rules);
     if (l >= rules.heads_from_layer) {
-      const at::Tensor kept = head_factors(heads, dtype);
+      const at::Tensor kept = head_factors(layer.heads, dtype);
       if (kept.defined() && rules.heads_before_softmax) rule.lost_heads = kept == 0;
       if (kept.defined() && !rules.heads_before_softmax) rule.visual_weight = kept;
-      if (rules.zero_visual_queries) rule.visual_output = head_factors(updates, dtype);
+      if (rules.zero_visual_queries) rule.visual_output = head_factors(layer.updates, dtype);
     }
-    if (l >= plan.visual_layers) {
+    if (!layer.alive) {
       if (rules.depth == MaskRules::Depth::AllAfterSoftmax)
         rule.visual_weight = at::zeros({spec.num_attention_heads}, dtype);
       rule.freeze_visual = rules.freeze_visual;
     }
-    if (const auto& kept = plan.ffn[size_t(l)]) {
+    if (const auto& kept = layer.neurons) {
       rule.lost_neurons = at::ones({spec.intermediate_size}, at::kBool);
       for (const int64_t neuron : *kept) rule.lost_neurons.data_ptr<bool>()[neuron] = false;
     }
@@ -134,7 +133,7 @@ at::Tensor run_decoder(const DecoderSpec& spec, const DecoderWeights& weights, c
 }
 
 at::Tensor run_head(const DecoderSpec& spec, const DecoderWeights& weights, const at::Tensor& hidden) {
-  return at::linear(rms_norm(hidden, weights.norm, spec.rms_norm_eps), weights.head);
+  return at::linear(rms_norm(hidden, weights.final_norm, spec.rms_norm_eps), weights.head);
 }
 
 }  // namespace yopo

@@ -103,7 +103,7 @@ std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<Model
   }
   if (seen) seen->resize(inputs.size());
   if (grids.empty()) return embeds;
-  state.walk.expect(state.spec.vision.layers_run);
+  state.walk.expect(state.spec.vision.layers_run());
   const VisionOutput all = run_vision(state.spec, state.weights, vision_layers(state), grids, at::cat(pixels));
   int64_t token = 0, patch = 0;
   const int64_t merged = state.spec.vision.merge_size * state.spec.vision.merge_size;

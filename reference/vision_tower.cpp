@@ -33,7 +33,7 @@ at::Tensor norm(NormKind kind, const at::Tensor& x, const at::Tensor& weight, co
 struct Stack {
   PatchGrid grid;
   at::Tensor x;
-  Rotation rotation;  // of the rows; undefined with learned positions
+  Rotation rotation;  // of the rows; undefined unless the tower rotates
 };
 
 at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x,
@@ -56,21 +56,31 @@ at::Tensor block(const VisionSpec& spec, const VisionLayerWeights& w, at::Tensor
     x = x + (scale.defined() ? branch * scale : branch);
   };
   add(attention(spec, w, norm(spec.norm, x, w.norm1, w.norm1_bias, eps), rotation), w.scale1);
-  const at::Tensor wide = at::linear(norm(spec.norm, x, w.norm2, w.norm2_bias, eps), w.fc1, w.fc1_bias);
-  add(at::linear(activate(spec.hidden_act, wide), w.fc2, w.fc2_bias), w.scale2);
+  const at::Tensor normed = norm(spec.norm, x, w.norm2, w.norm2_bias, eps);
+  at::Tensor wide = at::linear(normed, w.fc1, w.fc1_bias);
+  if (spec.gated_mlp)
+    wide = activate(spec.hidden_act, at::linear(normed, w.fc_gate, w.fc_gate_bias)) * wide;
+  else
+    wide = activate(spec.hidden_act, wide);
+  add(at::linear(wide, w.fc2, w.fc2_bias), w.scale2);
   return x;
+}
+
+// How the rows of a picture turn; a class token's stays as it is.
+Rotation rotation_of_rows(const VisionSpec& spec, const PatchGrid& grid) {
+  Rotation rotation = rotation_of(rope_table_2d(spec.head_dim(), patch_places(grid, spec.merge_size)));
+  if (!spec.class_token) return rotation;
+  const at::Tensor still = at::zeros({1, spec.head_dim() / 2}, at::kFloat);
+  return {at::cat({still + 1, rotation.cos}), at::cat({still, rotation.sin})};
 }
 
 // Patches [N * patches, values] of pictures of one size, embedded.
 Stack embed(const VisionSpec& spec, const VisionWeights& w, const PatchGrid& grid, const at::Tensor& patches) {
   const int64_t count = grid[0] * grid[1];
   Stack stack{grid, at::linear(patches, w.patch, w.patch_bias).view({-1, count, spec.hidden_size}), {}};
-  if (spec.learned_positions) {
-    const at::Tensor first = w.class_embed.expand({stack.x.size(0), 1, spec.hidden_size});
-    stack.x = at::cat({first, stack.x}, 1) + w.positions;
-  } else {
-    stack.rotation = rotation_of(rope_table_2d(spec.head_dim(), patch_places(grid, spec.merge_size)));
-  }
+  if (spec.class_token) stack.x = at::cat({w.class_embed.expand({stack.x.size(0), 1, spec.hidden_size}), stack.x}, 1);
+  if (spec.position_table) stack.x = stack.x + w.positions;
+  if (spec.rotary) stack.rotation = rotation_of_rows(spec, grid);
   if (spec.pre_norm) stack.x = norm(NormKind::Layer, stack.x, w.pre_norm, w.pre_norm_bias, spec.layer_norm_eps);
   return stack;
 }
@@ -93,7 +103,7 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
     first = last;
   }
   ensure(row == pixels.size(0), "as many patches as the pictures have");
-  for (int64_t l = 0; l < vision.layers_run; ++l)
+  for (int64_t l = 0; l < vision.layers_run(); ++l)
     layers(l, [&](const VisionLayerWeights& layer) {
       for (Stack& stack : stacks) stack.x = block(vision, layer, stack.x, stack.rotation);
     });
@@ -102,7 +112,7 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
   const ProjectorWeights& p = weights.projector;
   std::vector<at::Tensor> hidden, features;
   for (const Stack& stack : stacks) {
-    const at::Tensor patches = vision.learned_positions ? stack.x.slice(1, 1) : stack.x;
+    const at::Tensor patches = vision.class_token ? stack.x.slice(1, 1) : stack.x;
     // Pictures that came as pixels are shown row-major, ready patches as they came.
     const std::vector<int64_t> order = row_major_order(stack.grid, vision.merge_size);
     hidden.push_back((vision.image_size > 0 && merged > 1
@@ -110,9 +120,12 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
                           : patches)
                          .flatten(0, 1));
     at::Tensor x = patches.flatten(0, 1);
-    if (form.norm_patches) x = norm(NormKind::Layer, x, p.norm, p.norm_bias, form.norm_eps);
+    const auto normed = [&](bool here) {
+      if (here && form.norm != NormKind::None) x = norm(form.norm, x, p.norm, p.norm_bias, form.norm_eps);
+    };
+    normed(!form.norm_merged);
     x = x.reshape({x.size(0) / merged, merged * vision.hidden_size});
-    if (form.norm_merged) x = norm(NormKind::Layer, x, p.norm, p.norm_bias, form.norm_eps);
+    normed(form.norm_merged);
     x = activate(form.hidden_act, at::linear(x, p.first, p.first_bias));
     features.push_back(at::linear(x, p.second, p.second_bias));
   }

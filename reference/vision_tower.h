@@ -1,5 +1,5 @@
-// The vision tower and the projector, always dense: CLIP's ViT (Radford et al., arXiv 2103.00020) and LLaVA's two
-// layers; InternViT (arXiv 2312.14238) and pixel shuffle; Qwen2-VL's ViT and merger (arXiv 2409.12191).
+// The vision tower and the projector, always dense: a ViT (Radford et al., arXiv 2103.00020; arXiv 2312.14238; arXiv
+// 2409.12191) and two linear layers over merged patches.
 #pragma once
 
 #include <functional>

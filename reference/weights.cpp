@@ -42,8 +42,6 @@ at::Tensor rows_of(const at::Tensor& stored, const TensorSlot& slot) {
   return groups.slice(1, part.first, part.first + part.run).reshape(slot.shape);
 }
 
-bool is_vision_layer(Role role) { return role >= Role::Norm1 && role <= Role::Fc2Bias; }
-
 }  // namespace
 
 WeightSource::WeightSource(const Checkpoint& checkpoint, const ModelSpec& spec, at::ScalarType dtype)
@@ -51,92 +49,48 @@ WeightSource::WeightSource(const Checkpoint& checkpoint, const ModelSpec& spec, 
   check_tensors(checkpoint, table_);
 }
 
-at::Tensor WeightSource::get(Role role, int64_t layer) const {
-  const TensorSlot& slot = find_slot(table_, role, layer);
-  const at::Tensor stored = tensor_of(checkpoint_.at(slot.name, slot.stored));
-  return role == Role::EmbedTokens ? stored : rows_of(stored, slot).to(dtype_);
+at::Tensor WeightSource::stored(const TensorSlot& slot) const {
+  return tensor_of(checkpoint_.at(slot.name, slot.stored));
 }
 
-at::Tensor WeightSource::get_if(bool there, Role role, int64_t layer) const {
-  return there ? get(role, layer) : at::Tensor();
+at::Tensor WeightSource::get(const TensorSlot& slot) const {
+  const at::Tensor rows = rows_of(stored(slot), slot).to(dtype_);
+  if (slot.role == Role::PatchEmbed) return rows.flatten(1);
+  if (slot.role != Role::PositionEmbed) return rows;
+  const std::vector<int64_t> order = position_order(spec_.vision);
+  return rows.index_select(0, at::tensor(at::ArrayRef<int64_t>(order), at::kLong));
+}
+
+template <typename Tensors>
+void WeightSource::fill(Tensors& into, int64_t layer) const {
+  const auto read = [this](const TensorSlot& slot) { return get(slot); };
+  fill_tensors(into, table_, layer, read, read);
 }
 
 TorchWeights WeightSource::ends() const {
   TorchWeights to;
-  to.decoder.embed = get(Role::EmbedTokens);
-  to.decoder.head = spec_.text.tie_word_embeddings ? to.decoder.embed.to(dtype_) : get(Role::LmHead);
-  to.decoder.norm = get(Role::FinalNorm);
-
-  const VisionSpec& vision = spec_.vision;
-  to.vision.patch = get(Role::PatchEmbed).flatten(1);
-  to.vision.patch_bias = get_if(vision.patch_bias, Role::PatchBias);
-  if (vision.learned_positions) {
-    const std::vector<int64_t> order = position_order(vision);
-    to.vision.class_embed = get(Role::ClassEmbed);
-    to.vision.positions = get(Role::PositionEmbed).index_select(0, at::tensor(at::ArrayRef<int64_t>(order), at::kLong));
-  }
-  to.vision.pre_norm = get_if(vision.pre_norm, Role::PreNorm);
-  to.vision.pre_norm_bias = get_if(vision.pre_norm, Role::PreNormBias);
-
-  const ProjectorSpec& projector = spec_.projector;
-  const bool norm = projector.norm_patches || projector.norm_merged;
-  to.projector.norm = get_if(norm, Role::ProjectNorm);
-  to.projector.norm_bias = get_if(norm, Role::ProjectNormBias);
-  to.projector.first = get(Role::Project1);
-  to.projector.second = get(Role::Project2);
-  to.projector.first_bias = get_if(projector.bias, Role::Project1Bias);
-  to.projector.second_bias = get_if(projector.bias, Role::Project2Bias);
+  to.decoder.embed = stored(find_slot(table_, Role::EmbedTokens));
+  fill<DecoderEnds<at::Tensor>>(to.decoder);
+  fill<VisionEnds<at::Tensor>>(to.vision);
+  fill(to.projector);
   return to;
 }
 
 LayerWeights WeightSource::decoder_layer(int64_t l) const {
-  const bool bias = spec_.text.attention_bias;
   LayerWeights layer;
-  layer.input_norm = get(Role::InputNorm, l);
-  layer.post_norm = get(Role::PostNorm, l);
-  layer.q = get(Role::Q, l);
-  layer.k = get(Role::K, l);
-  layer.v = get(Role::V, l);
-  layer.q_bias = get_if(bias, Role::QBias, l);
-  layer.k_bias = get_if(bias, Role::KBias, l);
-  layer.v_bias = get_if(bias, Role::VBias, l);
-  layer.o = get(Role::O, l);
-  layer.gate = get(Role::Gate, l);
-  layer.up = get(Role::Up, l);
-  layer.down = get(Role::Down, l);
+  fill(layer, l);
   return layer;
 }
 
 VisionLayerWeights WeightSource::vision_layer(int64_t l) const {
-  const VisionSpec& spec = spec_.vision;
-  const bool norm_bias = spec.norm == NormKind::Layer;
   VisionLayerWeights layer;
-  layer.norm1 = get(Role::Norm1, l);
-  layer.norm1_bias = get_if(norm_bias, Role::Norm1Bias, l);
-  layer.norm2 = get(Role::Norm2, l);
-  layer.norm2_bias = get_if(norm_bias, Role::Norm2Bias, l);
-  layer.q = get(Role::VisionQ, l);
-  layer.k = get(Role::VisionK, l);
-  layer.v = get(Role::VisionV, l);
-  layer.o = get(Role::VisionO, l);
-  layer.q_bias = get_if(spec.qkv_bias, Role::VisionQBias, l);
-  layer.k_bias = get_if(spec.qkv_bias, Role::VisionKBias, l);
-  layer.v_bias = get_if(spec.qkv_bias, Role::VisionVBias, l);
-  layer.o_bias = get(Role::VisionOBias, l);
-  layer.q_norm = get_if(spec.qk_norm, Role::QNorm, l);
-  layer.k_norm = get_if(spec.qk_norm, Role::KNorm, l);
-  layer.scale1 = get_if(spec.layer_scale, Role::Scale1, l);
-  layer.scale2 = get_if(spec.layer_scale, Role::Scale2, l);
-  layer.fc1 = get(Role::Fc1, l);
-  layer.fc1_bias = get(Role::Fc1Bias, l);
-  layer.fc2 = get(Role::Fc2, l);
-  layer.fc2_bias = get(Role::Fc2Bias, l);
+  fill(layer, l);
   return layer;
 }
 
-void WeightSource::drop(int64_t layer, bool vision) const {
+void WeightSource::drop(int64_t layer, Place place) const {
   for (const TensorSlot& slot : table_) {
-    if (slot.layer != layer || is_vision_layer(slot.role) != vision) continue;
+    if (slot.layer != layer || slot.place != place) continue;
     const TensorView& view = checkpoint_.at(slot.name);
     if (view.file) view.file->drop(size_t(view.bytes.data() - view.file->bytes().data()), view.bytes.size());
   }
@@ -144,13 +98,13 @@ void WeightSource::drop(int64_t layer, bool vision) const {
 
 WeightSource::Bytes WeightSource::bytes() const {
   Bytes bytes;
-  std::map<std::pair<bool, int64_t>, int64_t> layers;
+  std::map<std::pair<Place, int64_t>, int64_t> layers;
   for (const TensorSlot& slot : table_) {
-    if (slot.role == Role::LmHead && spec_.text.tie_word_embeddings) continue;
+    if (slot.tied) continue;
     const int64_t own = element_count(slot.shape, slot.name) * int64_t(at::elementSize(dtype_));
     bytes.all += own;
     if (slot.layer >= 0)
-      layers[{is_vision_layer(slot.role), slot.layer}] += own;
+      layers[{slot.place, slot.layer}] += own;
     else if (slot.role != Role::EmbedTokens)
       bytes.ends += own;
   }
@@ -162,7 +116,7 @@ TorchWeights load_weights(const Checkpoint& checkpoint, const ModelSpec& spec, a
   const WeightSource from(checkpoint, spec, dtype);
   TorchWeights weights = from.ends();
   for (int64_t l = 0; l < spec.text.num_hidden_layers; ++l) weights.decoder.layers.push_back(from.decoder_layer(l));
-  for (int64_t l = 0; l < spec.vision.layers_run; ++l) weights.vision.layers.push_back(from.vision_layer(l));
+  for (int64_t l = 0; l < spec.vision.layers_run(); ++l) weights.vision.layers.push_back(from.vision_layer(l));
   return weights;
 }
 

@@ -5,48 +5,20 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/spec.h"
-#include "models/tensors.h"
+#include "models/layer_tensors.h"
 
 namespace yopo {
 
-struct LayerWeights {
-  at::Tensor input_norm, post_norm;   // [C]
-  at::Tensor q;                       // [H * D, C]
-  at::Tensor k, v;                    // [KV * D, C]
-  at::Tensor q_bias, k_bias, v_bias;  // [H * D], [KV * D] twice; undefined without attention_bias
-  at::Tensor o;                       // [C, H * D]
-  at::Tensor gate, up;                // [F, C]
-  at::Tensor down;                    // [C, F]
-};
-struct DecoderWeights {
+// What a model lacks is undefined.
+using LayerWeights = LayerTensors<at::Tensor>;
+using VisionLayerWeights = VisionLayerTensors<at::Tensor>;
+using ProjectorWeights = ProjectorTensors<at::Tensor>;
+struct DecoderWeights : DecoderEnds<at::Tensor> {
   at::Tensor embed;                  // [V, C], in the stored dtype
-  at::Tensor head;                   // [V, C]
-  at::Tensor norm;                   // [C]
   std::vector<LayerWeights> layers;  // [L]
 };
-
-/// What a tower or projector lacks is undefined.
-struct VisionLayerWeights {
-  at::Tensor norm1, norm1_bias, norm2, norm2_bias;  // [E]
-  at::Tensor q, k, v, o;                            // [E, E]
-  at::Tensor q_bias, k_bias, v_bias, o_bias;        // [E]
-  at::Tensor q_norm, k_norm;                        // [E]
-  at::Tensor scale1, scale2;                        // [E]
-  at::Tensor fc1, fc1_bias;                         // [M, E], [M]
-  at::Tensor fc2, fc2_bias;                         // [E, M], [E]
-};
-struct VisionWeights {
-  at::Tensor patch, patch_bias;            // [E, patch_values], [E]
-  at::Tensor class_embed;                  // [E]
-  at::Tensor positions;                    // [1 + patches, E], in the order of the tower's rows
-  at::Tensor pre_norm, pre_norm_bias;      // [E]
-  std::vector<VisionLayerWeights> layers;  // [layers_run]: blocks past the feature are not loaded
-};
-struct ProjectorWeights {
-  at::Tensor norm, norm_bias;      // [E] or [merge_size^2 * E]
-  at::Tensor first, first_bias;    // [inner_size, merge_size^2 * E], [inner_size]
-  at::Tensor second, second_bias;  // [C, inner_size], [C]
+struct VisionWeights : VisionEnds<at::Tensor> {
+  std::vector<VisionLayerWeights> layers;  // [layers_run]: blocks past the last tap are not loaded
 };
 
 struct TorchWeights {
@@ -66,8 +38,8 @@ class WeightSource {
   LayerWeights decoder_layer(int64_t layer) const;
   VisionLayerWeights vision_layer(int64_t layer) const;
   /// Gives the pages of a layer's tensors back to the system.
-  void drop_decoder_layer(int64_t layer) const { drop(layer, false); }
-  void drop_vision_layer(int64_t layer) const { drop(layer, true); }
+  void drop_decoder_layer(int64_t layer) const { drop(layer, Place::DecoderLayer); }
+  void drop_vision_layer(int64_t layer) const { drop(layer, Place::VisionLayer); }
   /// Bytes of all tensors in dtype, of the largest layer, and of everything but the layers and the token embeddings.
   struct Bytes {
     int64_t all = 0, largest_layer = 0, ends = 0;
@@ -75,9 +47,12 @@ class WeightSource {
   Bytes bytes() const;
 
  private:
-  at::Tensor get(Role role, int64_t layer = -1) const;
-  at::Tensor get_if(bool there, Role role, int64_t layer = -1) const;
-  void drop(int64_t layer, bool vision) const;
+  /// The slot's tensor as it is stored, and its role's rows in dtype.
+  at::Tensor stored(const TensorSlot& slot) const;
+  at::Tensor get(const TensorSlot& slot) const;
+  template <typename Tensors>
+  void fill(Tensors& into, int64_t layer = -1) const;
+  void drop(int64_t layer, Place place) const;
   Checkpoint checkpoint_;
   ModelSpec spec_;
   std::vector<TensorSlot> table_;

@@ -33,11 +33,7 @@ double spread(const std::vector<double>& values) { return quantile(values, 0.75)
 
 /// A plan's first `layers` layers.
 Plan cut_plan(Plan plan, int64_t layers) {
-  if (plan.layers() <= layers) return plan;
-  plan.heads.resize(size_t(layers));
-  if (plan.updates) plan.updates->resize(size_t(layers));
-  plan.ffn.resize(std::min(plan.ffn.size(), size_t(layers)));
-  plan.visual_layers = std::min(plan.visual_layers, layers);
+  if (int64_t(plan.layers.size()) > layers) plan.layers.resize(size_t(layers));
   return plan;
 }
 
@@ -134,13 +130,8 @@ double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptS
   layer_spec.vocab_size = 0;
   const double layer_bytes = weight_bytes(layer_spec, element_size);
   double seconds = 0;
-  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
-    Plan one = plan;
-    one.heads = {plan.heads[size_t(layer)]};
-    if (plan.updates) one.updates = HeadMask{(*plan.updates)[size_t(layer)]};
-    one.ffn = {plan.ffn[size_t(layer)]};
-    one.visual_layers = layer < plan.visual_layers ? 1 : 0;
-    const double flops = double(batch) * prefill_cost(one, layer_spec, prompt).flops();
+  for (const LayerPlan& layer : plan.layers) {
+    const double flops = double(batch) * layer_prefill_cost(layer, layer_spec, prompt).flops();
     seconds += std::max(flops / flop_rate, layer_bytes / byte_rate);
   }
   const double head = double(spec.hidden_size) * double(spec.vocab_size);

@@ -25,9 +25,9 @@ int64_t scratch_elements(const EngineState& state, int64_t visual_rows, int64_t 
   const int64_t rows = visual_rows + text_rows;
   int64_t elements = rows * 2 * (spec.num_attention_heads + spec.num_key_value_heads) * spec.head_dim;
   if (visual_rows == 0) return std::max(elements, 2 * slice_rows(rows) * spec.intermediate_size);
-  for (const LayerPlan& layer : state.layers) {
-    if (layer.neurons > 0) elements = std::max(elements, 2 * slice_rows(rows) * layer.neurons);
-    elements = std::max(elements, 2 * slice_rows(text_rows) * (spec.intermediate_size - layer.neurons));
+  for (const LayerSlices& layer : state.layers) {
+    if (layer.counts.neurons > 0) elements = std::max(elements, 2 * slice_rows(rows) * layer.counts.neurons);
+    elements = std::max(elements, 2 * slice_rows(text_rows) * (spec.intermediate_size - layer.counts.neurons));
   }
   return elements;
 }
@@ -124,7 +124,7 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
   cost_ = &cost;
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
     layer_ = l;
-    plan_ = &s_.layers[size_t(l)];
+    slices_ = &s_.layers[size_t(l)];
     w_ = &s_.weights->layers->at(l);
     attention();
     ffn();
@@ -174,14 +174,14 @@ void Decoder::normalise(const float* weight, bool with_visual) {
 void Decoder::attention() {
   const int64_t dim = spec_.head_dim, text = visual_rows_;
   const int64_t width = spec_.num_attention_heads * dim, kv_width = spec_.num_key_value_heads * dim;
-  normalise(w_->input_norm, plan_->visual_kv_heads > 0);
+  normalise(w_->input_norm, slices_->counts.kv_heads > 0);
   // Without visual rows nothing need be told apart: whole matrices, fewer products.
   const std::vector<Run> none, all{{0, spec_.num_attention_heads}};
-  const std::vector<Run>& updated = visual_rows_ > 0 ? plan_->updated_runs : none;
-  const std::vector<Run>& other = visual_rows_ > 0 ? plan_->other_runs : all;
+  const std::vector<Run>& updated = visual_rows_ > 0 ? slices_->updated_runs : none;
+  const std::vector<Run>& other = visual_rows_ > 0 ? slices_->other_runs : all;
   for (const Run& run : updated) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, 0, rows());
   for (const Run& run : other) project(w_->q, w_->q_bias, q_, run.first * dim, run.count * dim, text, text_rows_);
-  const int64_t shared = visual_rows_ > 0 ? plan_->visual_kv_heads * dim : 0;
+  const int64_t shared = visual_rows_ > 0 ? slices_->counts.kv_heads * dim : 0;
   project(w_->k, w_->k_bias, k_, 0, shared, 0, rows());
   project(w_->k, w_->k_bias, k_, shared, kv_width - shared, text, text_rows_);
   project(w_->v, w_->v_bias, v_, 0, shared, 0, rows());
@@ -263,7 +263,7 @@ void Decoder::attend() {
     const KvCache& cache = requests_[i]->cache;
     PrefillRequest& request = requests.emplace_back();
     request.visual_row = rows.visual_row;
-    request.visual_rows = plan_->updates() ? rows.visual_rows : 0;
+    request.visual_rows = slices_->updates() ? rows.visual_rows : 0;
     request.text_row = rows.text_row;
     request.text_rows = rows.text_rows;
     request.text_before = rows.text_before;
@@ -277,16 +277,16 @@ void Decoder::attend() {
   PrefillAttention work;
   describe(work);
   work.updated = s_.head_flags[size_t(layer_)].second.as<uint8_t>();
-  if (s_.plan.window) {
-    work.window_radius = (s_.plan.window->size - 1) / 2;
-    work.window_causal = s_.plan.window->causal;
+  if (const auto& window = slices_->plan.window) {
+    work.window_radius = (window->size - 1) / 2;
+    work.window_causal = window->causal;
   }
   work.requests = requests;
   s_.ops->prefill_attention(work);
 }
 
 void Decoder::ffn() {
-  const int64_t shared = visual_rows_ > 0 ? plan_->neurons : 0;
+  const int64_t shared = visual_rows_ > 0 ? slices_->counts.neurons : 0;
   normalise(w_->post_norm, shared > 0);
   neurons(0, shared, 0, rows());
   neurons(shared, spec_.intermediate_size - shared, visual_rows_, text_rows_);
@@ -315,12 +315,12 @@ void Decoder::issue_head(std::span<const int64_t> rows, float* logits, Cost& cos
   for (int64_t i = 0; i < count;) {  // runs of neighbouring rows in one call
     int64_t run = 1;
     while (i + run < count && rows[size_t(i + run)] == rows[size_t(i)] + run) ++run;
-    s_.ops->rms_norm(x() + rows[size_t(i)] * hidden, s_.weights->final_norm, spec_.rms_norm_eps, run, hidden, type_,
-                     offset(normed_.data(), type_, i * hidden));
+    s_.ops->rms_norm(x() + rows[size_t(i)] * hidden, s_.weights->decoder.final_norm, spec_.rms_norm_eps, run, hidden,
+                     type_, offset(normed_.data(), type_, i * hidden));
     i += run;
   }
-  multiply({normed_.data(), hidden, s_.weights->head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32, logits,
-            spec_.vocab_size, false},
+  multiply({normed_.data(), hidden, s_.weights->decoder.head, 0, spec_.vocab_size, 0, hidden, nullptr, DType::F32,
+            logits, spec_.vocab_size, false},
            0, count, cost.head);
 }
 

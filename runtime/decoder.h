@@ -68,7 +68,7 @@ class Decoder {
   Buffer counts_;                       // [requests] int32 text rows so far; decode only
   Buffer pairs_;                        // one uint64
   int64_t layer_ = 0;
-  const LayerPlan* plan_ = nullptr;
+  const LayerSlices* slices_ = nullptr;
   const DecoderLayerWeights* w_ = nullptr;
   Cost* cost_ = nullptr;
 };

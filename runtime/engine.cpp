@@ -86,11 +86,12 @@ void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
 
 /// The layers as the weights' order shows them, and their head flags on the device.
 void set_layers(EngineState& state) {
-  state.layers = layer_plans(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
-  for (const LayerPlan& layer : state.layers) {
-    Buffer kept(*state.ops, layer.kept.size()), updated(*state.ops, layer.updated.size());
-    state.ops->upload(kept.data(), layer.kept.data(), layer.kept.size());
-    state.ops->upload(updated.data(), layer.updated.data(), layer.updated.size());
+  state.layers = slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
+  for (const LayerSlices& layer : state.layers) {
+    const HeadFlags &heads = layer.plan.heads, &updates = layer.plan.updates;
+    Buffer kept(*state.ops, heads.size()), updated(*state.ops, updates.size());
+    state.ops->upload(kept.data(), heads.data(), heads.size());
+    state.ops->upload(updated.data(), updates.data(), updates.size());
     state.head_flags.emplace_back(std::move(kept), std::move(updated));
   }
 }
@@ -203,7 +204,7 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
 
 }  // namespace
 
-Session::Session() = default;
+Session::Session(std::shared_ptr<const EngineState> state) : engine(std::move(state)) {}
 Session::~Session() = default;
 
 ThreadCount::ThreadCount(int threads) {
@@ -215,7 +216,9 @@ ThreadCount::~ThreadCount() {
   if (before_ > 0) omp_set_num_threads(before_);
 }
 
-Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options) : state_(std::make_unique<State>()) {
+DType computing_type(const Options& options, DType stored) { return choose_type(options, stored, device_ops(options)); }
+
+Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options) : state_(std::make_shared<State>()) {
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
   state_->orders = prefix_orders(plan, model.spec.text);
@@ -225,7 +228,7 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
 }
 
 Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_shared<State>()) {
   const ThreadCount threads(options.threads);
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
@@ -234,12 +237,12 @@ Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, 
   set_layers(*state_);
 }
 
-Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::Engine(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 
 Engine Engine::dense() const {
-  auto twin = std::make_unique<State>();
+  auto twin = std::make_shared<State>();
   twin->spec = state_->spec;
   twin->plan = dense_plan(state_->spec.text);
   twin->orders = state_->orders;
@@ -269,7 +272,7 @@ int64_t Engine::take_peak_bytes() const {
 std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<ModelInput>& inputs, int64_t capacity,
                                                              Trace* trace) const {
   const ThreadCount threads(state_->threads);
-  std::unique_ptr<Session, void (*)(Session*)> session(new Session, [](Session* owned) { delete owned; });
+  std::unique_ptr<Session, void (*)(Session*)> session(new Session(state_), [](Session* owned) { delete owned; });
   state_->walk.begin(state_->spec.text.num_hidden_layers * (1 + std::max<int64_t>(capacity, 0)));
   run_prefill(*state_, *session, inputs, capacity, trace ? std::span(trace, 1) : std::span<Trace>(), {});
   return session;
@@ -278,6 +281,7 @@ std::unique_ptr<Session, void (*)(Session*)> Engine::prefill(const std::vector<M
 const std::vector<float>& Engine::logits(const Session& session) const { return session.logits; }
 
 void Engine::decode(Session& session, const std::vector<int64_t>& requests, const std::vector<int64_t>& tokens) const {
+  ensure(session.engine == state_, "decode: a session of this engine");
   ensure(requests.size() == tokens.size(), "decode: one token a request");
   if (requests.empty()) return;
   const ThreadCount threads(state_->threads);
@@ -297,6 +301,7 @@ void Engine::decode(Session& session, const std::vector<int64_t>& requests, cons
 }
 
 void Engine::release(Session& session, int64_t request) const {
+  ensure(session.engine == state_, "release: a session of this engine");
   ensure(request >= 0 && request < int64_t(session.requests.size()), "release: a request of the session");
   session.step.reset();  // it may know this request
   session.requests[size_t(request)].live = false;
@@ -313,7 +318,7 @@ std::vector<Trace> Engine::traces(const std::vector<ModelInput>& inputs, const T
           "trace: statistics and attention weights come from the torch engine");
   const ThreadCount threads(state_->threads);
   std::vector<Trace> traces(inputs.size());
-  Session session;
+  Session session(state_);
   ensure(options.decode.empty() || options.generate == 0, "tokens are forced or chosen");
   const int64_t more = options.generate > 0 ? options.generate - 1 : int64_t(options.decode.size());
   state_->walk.begin(state_->spec.text.num_hidden_layers * (1 + more));
@@ -324,7 +329,7 @@ std::vector<Trace> Engine::traces(const std::vector<ModelInput>& inputs, const T
     kept.insert(kept.end(), first, first + state_->spec.text.vocab_size);
   };
   if (options.generate > 0) {
-    std::vector<Generated> texts = decode_greedily(session, int64_t(inputs.size()), options.generate, keep_logits);
+    std::vector<Generated> texts = generate(session, {.max_new_tokens = options.generate, .decoded = keep_logits});
     for (size_t i = 0; i < traces.size(); ++i) traces[i].generated = std::move(texts[i].tokens);
   }
   std::vector<int64_t> requests(inputs.size());

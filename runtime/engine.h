@@ -12,6 +12,7 @@
 #include "models/trace.h"
 #include "plans/cost.h"
 #include "plans/plan.h"
+#include "runtime/sampler.h"
 
 namespace yopo::runtime {
 
@@ -31,6 +32,10 @@ struct Options {
   const Ops* ops = nullptr;     // a device of the caller's own instead of `device` (tests)
 };
 
+/// What an engine with these options computes in for a checkpoint stored in `stored`: F32, BF16 or F16. UserError for a
+/// device that is not there and a type that it does not compute in.
+DType computing_type(const Options& options, DType stored);
+
 /// What was truly issued and held since the last reset.
 struct Counters {
   Cost prefill, decode;         // language model, multiply-adds
@@ -48,9 +53,22 @@ struct Generated {
   bool stopped = false;         // at eos, not at the limit
 };
 
-/// A batch of live requests and their KV caches. Made by Engine::prefill.
+struct GenerateOptions {
+  int64_t max_new_tokens = 128;  // of each request
+  Sampling sampling;             // a request's tokens do not depend on the rest of the batch
+  /// Hears each token of a text when it is chosen, before the next is computed; false ends that request with it. Ends
+  /// of a text (eos) are not heard.
+  std::function<bool(int64_t request, int64_t token)> chosen = {};
+  /// Hears of a request after each decoded row, when its logits are there.
+  std::function<void(int64_t request)> decoded = {};
+};
+
+/// A batch of live requests and their KV caches. Made by Engine::prefill. It keeps what it points into (weights, plan,
+/// device): its engine may be moved, or gone before it. One thread at a time, and none in its engine meanwhile.
 class Session;
 
+/// For one thread at a time, its const members included: calls count, stream weights and share scratch. That holds for
+/// an engine and its dense() twin together, which share weights; other engines are independent.
 class Engine {
  public:
   /// Weights straight from the mapped checkpoint where type and order allow it; a plan whose sets are no prefixes of
@@ -83,7 +101,7 @@ class Engine {
                                                        Trace* trace = nullptr) const;  // trace: single request only
   /// Logits of each request's newest row: [requests, V].
   const std::vector<float>& logits(const Session& session) const;
-  /// One token for each listed request (indices into the batch).
+  /// One token for each listed request (indices into the batch) of a session of this engine, as below.
   void decode(Session& session, const std::vector<int64_t>& requests, const std::vector<int64_t>& tokens) const;
 
   /// Ends a request: its KV cache is freed, its logits stay.
@@ -96,15 +114,15 @@ class Engine {
   std::vector<Trace> traces(const std::vector<ModelInput>& inputs, const TraceOptions& options) const;
   /// Greedy decoding of a batch; finished requests leave it.
   std::vector<Generated> generate(const std::vector<ModelInput>& inputs, int64_t max_new_tokens) const;
-  /// The same of a session just prefilled with `requests` requests and room for `max_new_tokens` - 1 more rows each.
-  /// After every decoded row, when its logits are there, `decoded` hears of its request.
-  std::vector<Generated> decode_greedily(Session& session, int64_t requests, int64_t max_new_tokens,
-                                         const std::function<void(int64_t request)>& decoded = {}) const;
+  /// The same, sampled and heard token by token. UserError for options out of range.
+  std::vector<Generated> generate(const std::vector<ModelInput>& inputs, const GenerateOptions& options) const;
+  /// The same of a session just prefilled with room for `max_new_tokens` - 1 more rows each.
+  std::vector<Generated> generate(Session& session, const GenerateOptions& options) const;
 
  private:
   struct State;
-  explicit Engine(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Engine(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;  // also of its sessions
 };
 
 }  // namespace yopo::runtime

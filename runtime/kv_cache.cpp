@@ -4,7 +4,7 @@
 
 namespace yopo::runtime {
 
-KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerSlices>& layers, int64_t visual_tokens,
                  int64_t text_capacity, DType type, const Ops& ops, MemoryUse* use, const KvCache* leader)
     : type_(type),
       kv_heads_(spec.num_key_value_heads),
@@ -12,9 +12,9 @@ KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, in
       visual_tokens_(visual_tokens),
       text_capacity_(text_capacity) {
   size_t visual = 0, text = 0;
-  for (const LayerPlan& layer : plan) {
-    layers_.push_back({layer.visual_kv_heads, visual, text});
-    visual += size_t(2 * layer.visual_kv_heads * visual_tokens_ * head_dim_);
+  for (const LayerSlices& layer : layers) {
+    layers_.push_back({layer.counts.kv_heads, visual, text});
+    visual += size_t(2 * layer.counts.kv_heads * visual_tokens_ * head_dim_);
     text += size_t(2 * kv_heads_ * text_capacity_ * head_dim_);
   }
   ensure(!leader || leader->visual_tokens_ == visual_tokens_, "caches that share a visual part have the same images");
@@ -22,11 +22,11 @@ KvCache::KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, in
   text_ = Buffer(ops, text * size_of(type), use);
 }
 
-int64_t KvCache::bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+int64_t KvCache::bytes(const DecoderSpec& spec, const std::vector<LayerSlices>& layers, int64_t visual_tokens,
                        int64_t text_capacity, DType type) {
   int64_t rows = 0;
-  for (const LayerPlan& layer : plan)
-    rows += layer.visual_kv_heads * visual_tokens + spec.num_key_value_heads * text_capacity;
+  for (const LayerSlices& layer : layers)
+    rows += layer.counts.kv_heads * visual_tokens + spec.num_key_value_heads * text_capacity;
   return rows * 2 * spec.head_dim * int64_t(size_of(type));
 }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/layer_plan.h"
+#include "runtime/layer_slices.h"
 #include "runtime/ops.h"
 
 namespace yopo::runtime {
@@ -16,11 +16,11 @@ class KvCache {
  public:
   KvCache() = default;
   /// `leader`: a cache of as many visual tokens, whose visual part this one reads; or null.
-  KvCache(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens, int64_t text_capacity,
+  KvCache(const DecoderSpec& spec, const std::vector<LayerSlices>& layers, int64_t visual_tokens, int64_t text_capacity,
           DType type, const Ops& ops, MemoryUse* use, const KvCache* leader = nullptr);
 
   /// What the constructor allocates; visual_tokens 0 with a leader.
-  static int64_t bytes(const DecoderSpec& spec, const std::vector<LayerPlan>& plan, int64_t visual_tokens,
+  static int64_t bytes(const DecoderSpec& spec, const std::vector<LayerSlices>& layers, int64_t visual_tokens,
                        int64_t text_capacity, DType type);
 
   int64_t text_count() const { return text_count_; }

@@ -161,7 +161,8 @@ struct Ops {
   /// x [rows, columns] += scale [columns] * y [rows, columns].
   void (*add_scaled)(float* x, const float* scale, const float* y, int64_t rows, int64_t columns);
   /// out [images * positions, columns]: row 0 of an image is the class embedding, the others its patches; each with its
-  /// position's embedding added. patches [images * (positions - 1), columns].
+  /// position's embedding added. patches [images * (positions - 1), columns]. With a null class_embed every row is a
+  /// patch, patches [images * positions, columns]; with a null position_embed nothing is added.
   void (*embed_patches)(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                         int64_t positions, int64_t columns, float* out);
   /// out [groups * (rows - skip), columns] of `type`: x [groups * rows, columns] without the first `skip` rows of each

@@ -1,4 +1,6 @@
 // Random weights: every element from a counter, so that any order and any number of threads give the same model.
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/random.h"
 #include "runtime/weight_builder.h"
@@ -6,7 +8,9 @@
 namespace yopo::runtime {
 
 void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t columns, float* out) {
-  if (role == Role::InputNorm || role == Role::PostNorm || role == Role::FinalNorm) {
+  const std::span<const DeclaredTensor> declared = declared_tensors();
+  const auto found = std::find_if(declared.begin(), declared.end(), [&](const auto& one) { return one.role == role; });
+  if (found->fill == Fill::One) {
     std::fill_n(out, columns, 1.0f);
     return;
   }
@@ -20,16 +24,14 @@ void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t co
 
 std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
                                         uint64_t seed, const Ops& ops) {
-  // The table alone decides shapes; its names are not used.
-  const auto find = [table = tensor_table(spec), seed, tie = spec.text.tie_word_embeddings](Role role, int64_t layer) {
-    const bool tied = role == Role::LmHead && tie;
-    const TensorSlot& slot = find_slot(table, tied ? Role::EmbedTokens : role, layer);
+  const auto find = [seed](const TensorSlot& slot) {
     TensorSource source;
     source.rows = slot.shape.size() > 1 ? slot.shape[0] : 1;
     source.columns = element_count(slot.shape, slot.name) / source.rows;
     source.name = slot.name;
-    source.read = [seed, tensor = slot.role, layer, columns = source.columns](int64_t row, float* out) {
-      random_row(seed, tensor, layer, row, columns, out);
+    const Role role = slot.tied ? Role::EmbedTokens : slot.role;
+    source.read = [seed, role, layer = slot.layer, columns = source.columns](int64_t row, float* out) {
+      random_row(seed, role, layer, row, columns, out);
     };
     return source;
   };

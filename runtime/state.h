@@ -7,7 +7,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/kv_cache.h"
-#include "runtime/layer_plan.h"
+#include "runtime/layer_slices.h"
 #include "runtime/layout.h"
 #include "runtime/weights.h"
 
@@ -18,7 +18,7 @@ struct EngineState {
   ModelSpec spec;
   Plan plan;                                          // as given, in the checkpoint's order
   std::vector<LayerOrder> orders;                     // of the weights
-  std::vector<LayerPlan> layers;                      // in the weights' order
+  std::vector<LayerSlices> layers;                    // in the weights' order
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
   std::shared_ptr<Weights> weights;
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
@@ -54,8 +54,9 @@ class DecodeStep;
 
 class Session {
  public:
-  Session();
+  explicit Session(std::shared_ptr<const EngineState> state);
   ~Session();
+  std::shared_ptr<const EngineState> engine;  // first: what follows points into it
   std::vector<Request> requests;
   std::vector<float> logits;         // [requests, vocab]
   std::unique_ptr<DecodeStep> step;  // of the requests that decoded last

@@ -14,12 +14,18 @@ constexpr int64_t rows_at_once = 4800;  // bounds the tower's activations; a lar
 
 int64_t patches_of(const PatchGrid& grid) { return grid[0] * grid[1]; }
 
+/// Elements a row of a block's scratch: q, k, v and attention output, or the widened row, with its gate if it has one.
+int64_t scratch_elements(const VisionSpec& v) {
+  return std::max(4 * v.hidden_size, (v.gated_mlp ? 2 : 1) * v.intermediate_size);
+}
+
 class Tower {
  public:
   explicit Tower(const EngineState& state)
       : s_(state),
         v_(state.spec.vision),
         w_(state.weights->vision),
+        projector_(state.weights->projector),
         type_(state.type()),
         macs_(state.counters.vision_macs) {
     const uint64_t none = 0;
@@ -44,13 +50,13 @@ class Tower {
     }
     Buffer x = embed();
     rotation();
-    const int64_t width = v_.hidden_size, inner = std::max(4 * width, v_.intermediate_size);
+    const int64_t width = v_.hidden_size, inner = scratch_elements(v_);
     {
       normed_ = s_.buffer(rows_ * width, type_);
       scratch_ = s_.buffer(rows_ * inner, type_);
       if (v_.qk_norm || v_.layer_scale) wide_ = s_.buffer(rows_ * width, DType::F32);
-      s_.walk.expect(v_.layers_run);
-      for (int64_t l = 0; l < v_.layers_run; ++l) {
+      s_.walk.expect(v_.layers_run());
+      for (int64_t l = 0; l < v_.layers_run(); ++l) {
         block(s_.weights->vision_layers->at(l), x);
         s_.step();
       }
@@ -97,11 +103,10 @@ class Tower {
     }
     Buffer x = s_.buffer(patches_ * width, DType::F32);
     multiply(in.data(), patches_, w_.patch, w_.patch_bias, DType::F32, x.data());
-    if (v_.learned_positions) {
+    if (v_.class_token || v_.position_table) {
       Buffer sum = s_.buffer(rows_ * width, DType::F32);
       const int64_t count = int64_t(pictures_.size());
-      s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.position_embed, count, rows_ / count, width,
-                            sum.as<float>());
+      s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.positions, count, rows_ / count, width, sum.as<float>());
       x = std::move(sum);
     }
     if (!v_.pre_norm) return x;
@@ -113,17 +118,21 @@ class Tower {
 
   /// The rotary tables of all rows, where the tower rotates.
   void rotation() {
-    if (v_.learned_positions) return;
-    std::vector<int32_t> places;
+    if (!v_.rotary) return;
+    std::vector<float> cos, sin;
     for (const Picture& picture : pictures_) {
-      const std::vector<int32_t> own = patch_places(picture.grid, v_.merge_size);
-      places.insert(places.end(), own.begin(), own.end());
+      const RopeTable own = rope_table_2d(v_.head_dim(), patch_places(picture.grid, v_.merge_size));
+      if (v_.class_token) {  // stays as it is
+        cos.insert(cos.end(), size_t(own.half), 1.0f);
+        sin.insert(sin.end(), size_t(own.half), 0.0f);
+      }
+      cos.insert(cos.end(), own.cos.begin(), own.cos.end());
+      sin.insert(sin.end(), own.sin.begin(), own.sin.end());
     }
-    const RopeTable table = rope_table_2d(v_.head_dim(), places);
-    cos_ = s_.buffer(int64_t(table.cos.size()), DType::F32);
-    sin_ = s_.buffer(int64_t(table.sin.size()), DType::F32);
-    s_.ops->upload(cos_.data(), table.cos.data(), table.cos.size() * sizeof(float));
-    s_.ops->upload(sin_.data(), table.sin.data(), table.sin.size() * sizeof(float));
+    cos_ = s_.buffer(int64_t(cos.size()), DType::F32);
+    sin_ = s_.buffer(int64_t(sin.size()), DType::F32);
+    s_.ops->upload(cos_.data(), cos.data(), cos.size() * sizeof(float));
+    s_.ops->upload(sin_.data(), sin.data(), sin.size() * sizeof(float));
   }
 
   /// q or k: out [rows, width] of type_, normalised over all heads and rotated where the tower does so.
@@ -172,16 +181,24 @@ class Tower {
 
     normalise(v_.norm, x.as<float>(), layer.norm2, layer.norm2_bias, v_.layer_norm_eps, rows_, width, type_,
               normed_.data());
-    multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, scratch_.data());
-    s_.ops->activate(v_.hidden_act, scratch_.data(), type_, rows_ * v_.intermediate_size);
+    const int64_t wide = rows_ * v_.intermediate_size;
+    if (v_.gated_mlp) {  // silu's: check_spec
+      void* up = offset(scratch_.data(), type_, wide);
+      multiply(normed_.data(), rows_, layer.fc_gate, layer.fc_gate_bias, type_, scratch_.data());
+      multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, up);
+      s_.ops->gated(scratch_.data(), up, type_, wide);
+    } else {
+      multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, scratch_.data());
+      s_.ops->activate(v_.hidden_act, scratch_.data(), type_, wide);
+    }
     add(x, scratch_.data(), layer.fc2, layer.fc2_bias, layer.scale2);
   }
 
   void project(const Buffer& x, float* out, Trace* trace) {
     const ProjectorSpec& p = s_.spec.projector;
     const int64_t width = v_.hidden_size, hidden = s_.spec.text.hidden_size, merged = v_.merge_size * v_.merge_size;
-    const int64_t tokens = patches_ / merged, groups = v_.learned_positions ? int64_t(pictures_.size()) : 1;
-    const bool norm = p.norm_patches || p.norm_merged;
+    const int64_t tokens = patches_ / merged, groups = v_.class_token ? int64_t(pictures_.size()) : 1;
+    const bool norm = p.norm != NormKind::None;
     const Buffer in = s_.buffer(patches_ * width, type_), middle = s_.buffer(tokens * p.inner_size, type_);
     Buffer chosen;  // without class tokens
     if (norm || trace) chosen = s_.buffer(patches_ * width, DType::F32);
@@ -190,13 +207,13 @@ class Tower {
     };
     if (chosen.data()) choose(DType::F32, chosen.data());
     if (norm)
-      normalise(NormKind::Layer, chosen.as<float>(), w_.project_norm, w_.project_norm_bias, p.norm_eps,
+      normalise(p.norm, chosen.as<float>(), projector_.norm, projector_.norm_bias, p.norm_eps,
                 p.norm_merged ? tokens : patches_, p.norm_merged ? merged * width : width, type_, in.data());
     else
       choose(type_, in.data());
-    multiply(in.data(), tokens, w_.project1, w_.project1_bias, type_, middle.data());
+    multiply(in.data(), tokens, projector_.first, projector_.first_bias, type_, middle.data());
     s_.ops->activate(p.hidden_act, middle.data(), type_, tokens * p.inner_size);
-    multiply(middle.data(), tokens, w_.project2, w_.project2_bias, DType::F32, out);
+    multiply(middle.data(), tokens, projector_.second, projector_.second_bias, DType::F32, out);
     if (!trace) return;
     append(trace->vision_features, out, tokens * hidden);
     keep_hidden(chosen, *trace);
@@ -225,14 +242,15 @@ class Tower {
 
   const EngineState& s_;
   const VisionSpec& v_;
-  const VisionWeights& w_;
+  const VisionEnds<Matrix, const float*>& w_;
+  const ProjectorTensors<Matrix, const float*>& projector_;
   DType type_;
   double& macs_;
   Buffer pairs_;  // one uint64: attended pairs of the tower
   std::span<const Picture> pictures_;
   int64_t patches_ = 0, rows_ = 0;  // of these; rows include class tokens
   Buffer normed_;                   // [rows, width]
-  Buffer scratch_;                  // q, k, v and attention output, or the widened rows
+  Buffer scratch_;                  // [rows, scratch_elements]
   Buffer wide_;                     // [rows, width] fp32, before a norm or a scale
   Buffer cos_, sin_;                // [rows, head_dim / 2] where the tower rotates
 };
@@ -255,7 +273,7 @@ int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& in
   // Three fp32 rows while patches are embedded; then one, its normed copy, a wide one, the rotary tables, and q, k, v
   // and output or the widened row.
   const int64_t embedding = width * 12 + v.patch_values() * element;
-  const int64_t layer = width * (8 + element) + v.head_dim() * 4 + std::max(4 * width, v.intermediate_size) * element;
+  const int64_t layer = width * (8 + element) + v.head_dim() * 4 + scratch_elements(v) * element;
   const int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;
   return rows * std::max({embedding, layer, projector});
 }

@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <memory>
-#include <span>
 
 #include "runtime/weights.h"
 
@@ -29,23 +28,26 @@ struct TensorSource {
 /// Keeps spec, orders and sources: the layers that it makes are loaded later.
 class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
  public:
-  using Find = std::function<TensorSource(Role role, int64_t layer)>;
-  /// `find` gives the tensor of a role.
+  using Find = std::function<TensorSource(const TensorSlot& slot)>;
+  /// `find` gives the tensor of a slot.
   WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops, Find find);
   std::shared_ptr<Weights> build(bool with_vision);
 
  private:
-  Matrix matrix(LoadedTensors& memory, Role role, int64_t layer, const std::vector<int64_t>* row_order = nullptr,
-                const std::vector<int64_t>* column_order = nullptr) const;
-  const float* vector(LoadedTensors& memory, Role role, int64_t layer,
-                      const std::vector<int64_t>* order = nullptr) const;
-  void decoder_layer(int64_t layer, Loaded<DecoderLayerWeights>& into) const;
-  void vision_layer(int64_t layer, Loaded<VisionLayerWeights>& into) const;
-  void vision_ends(Weights& weights) const;
-  void announce(std::span<const Role> matrices, int64_t layer) const;
-  int64_t matrix_bytes(std::span<const Role> matrices, int64_t layer) const;
+  Matrix matrix(LoadedTensors& memory, const TensorSlot& slot) const;
+  const float* vector(LoadedTensors& memory, const TensorSlot& slot) const;
+  /// The order in which an axis of a slot is read; empty: as it is stored.
+  std::vector<int64_t> order_of(const TensorSlot& slot, Axis axis) const;
+  /// Every member that the model has a tensor for.
+  template <typename Tensors>
+  void fill(LoadedTensors& memory, int64_t layer, Tensors& into) const;
+  /// All layers of one kind, not yet loaded.
+  template <typename Layer>
+  std::unique_ptr<LayerStore<Layer>> layers(Place place, int64_t count);
+  void announce(Place place, int64_t layer) const;
 
   ModelSpec spec_;
+  std::vector<TensorSlot> table_;
   std::vector<LayerOrder> orders_;
   DType type_;
   const Ops& ops_;

@@ -6,56 +6,23 @@
 #include <string>
 #include <vector>
 
-#include "models/spec.h"
-#include "models/tensors.h"
-#include "plans/pruned_config.h"
+#include "models/layer_tensors.h"
+#include "plans/order.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
 
 namespace yopo::runtime {
 
-struct DecoderLayerWeights {
-  const float* input_norm = nullptr;  // [hidden]
-  const float* post_norm = nullptr;   // [hidden]
-  Matrix q;                           // [heads * head_dim, hidden]
-  Matrix k, v;                        // [kv_heads * head_dim, hidden]
-  Matrix o;                           // [hidden, heads * head_dim]
-  Matrix gate, up;                    // [intermediate, hidden]
-  Matrix down;                        // [hidden, intermediate]
-  const float* q_bias = nullptr;      // [heads * head_dim] or null
-  const float* k_bias = nullptr;      // [kv_heads * head_dim] or null
-  const float* v_bias = nullptr;
-};
-
-/// What a tower or projector lacks is null.
-struct VisionLayerWeights {
-  const float *norm1 = nullptr, *norm1_bias = nullptr, *norm2 = nullptr, *norm2_bias = nullptr;  // [E] each
-  Matrix q, k, v, o;                                                                             // [E, E]
-  const float *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr, *o_bias = nullptr;        // [E]
-  const float *q_norm = nullptr, *k_norm = nullptr, *scale1 = nullptr, *scale2 = nullptr;        // [E]
-  Matrix fc1;                                                                                    // [F, E]
-  const float* fc1_bias = nullptr;                                                               // [F]
-  Matrix fc2;                                                                                    // [E, F]
-  const float* fc2_bias = nullptr;                                                               // [E]
-};
-
-struct VisionWeights {
-  Matrix patch;                                               // [E, patch_values]
-  const float* patch_bias = nullptr;                          // [E]
-  const float* class_embed = nullptr;                         // [E]
-  const float* position_embed = nullptr;                      // [positions, E], in the order of the tower's rows
-  const float *pre_norm = nullptr, *pre_norm_bias = nullptr;  // [E]
-  const float *project_norm = nullptr, *project_norm_bias = nullptr;  // [E] or [merge_size^2 * E]
-  Matrix project1, project2;                                          // [inner_size, merge_size^2 * E], [C, inner_size]
-  const float *project1_bias = nullptr, *project2_bias = nullptr;     // [inner_size], [C]
-};
+// What a model lacks is null.
+using DecoderLayerWeights = LayerTensors<Matrix, const float*>;
+using VisionLayerWeights = VisionLayerTensors<Matrix, const float*>;
 
 struct Weights {
-  DType type = DType::F32;            // of every Matrix: F32, BF16 or F16
-  const float* final_norm = nullptr;  // [hidden]
-  Matrix head;                        // [vocab, hidden]
+  DType type = DType::F32;  // of every Matrix: F32, BF16 or F16
+  DecoderEnds<Matrix, const float*> decoder;
   bool has_vision = false;
-  VisionWeights vision;
+  VisionEnds<Matrix, const float*> vision;
+  ProjectorTensors<Matrix, const float*> projector;
 
   /// Token embeddings on the host, in their stored type: rows are looked up and widened one by one.
   const void* embed = nullptr;  // [vocab, hidden] of embed_type

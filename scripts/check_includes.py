@@ -28,7 +28,8 @@ ALLOWED = {
     "exporters": "core formats models plans",
     "evaluation": "core text formats images datasets models plans reference runtime",
     "pipeline": "core formats datasets models plans reference runtime calibration compress exporters evaluation",
-    "cli": "core formats datasets models plans reference runtime calibration compress exporters evaluation pipeline",
+    "library": "core text models plans runtime calibration compress exporters pipeline",
+    "cli": "core text formats datasets models plans reference runtime calibration compress exporters evaluation pipeline",
 }
 # Folders of which others may include only these files.
 PUBLIC = {

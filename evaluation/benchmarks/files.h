@@ -16,10 +16,20 @@ namespace yopo {
 inline constexpr std::string_view kShortAnswer = "\nAnswer the question using a single word or phrase.";
 inline constexpr std::string_view kOptionLetter = "\nAnswer with the option's letter from the given choices directly.";
 
-/// Where a benchmark lies and how it is to be asked.
+/// How a benchmark is asked and judged. The defaults are those of LLaVA's own evaluation.
+struct Protocol {
+  std::string name = "llava";
+  std::string about;                        // for the help of --protocol; "": the name says it
+  int64_t max_new_tokens = 128;             // of an answer
+  std::string_view request = kShortAnswer;  // behind a question, where the question file leaves it out
+  bool reworded = false;                    // asked in the protocol's own words, not in those of the question file
+  std::string rule;                         // that turns answers into letters; "": the benchmark's first, or none
+};
+
+/// Where a benchmark's files are and how it is to be asked.
 struct BenchmarkSource {
   DatasetOptions dataset;  // annotations: a file, a folder, or several separated by commas
-  std::string protocol = "llava";
+  Protocol protocol;
   bool images_needed = true;  // false: ready answers are scored, and there may be no images folder
 };
 

@@ -1,13 +1,15 @@
-#include "models/families/internvl2.h"
-
+// InternVL2 (Chen et al., arXiv 2404.16821): InternViT and pixel shuffle in front of InternLM2 or Phi-3; pictures are
+// cut into tiles.
 #include <algorithm>
 #include <cmath>
 
-#include "images/spec.h"
+#include "images/image.h"
 #include "models/families/parts.h"
 #include "text/added_tokens.h"
 
 namespace yopo {
+
+const Family& internvl2_family();
 
 namespace {
 
@@ -155,6 +157,8 @@ const std::vector<Language>& languages() {
   return all;
 }
 
+std::string layout_name(const Language& language) { return "internvl2-" + language.architecture; }
+
 const Language& language_of(const Json& config, const std::string& where) {
   const Json& names = get_array(config, "architectures", where);
   require(names.size() == 1 && names[0].is_string(), "{}: architectures: expected a list with one name, found {}",
@@ -190,28 +194,55 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t sel
   vision.qkv_bias = get_bool_or(config, "qkv_bias", where, false);
   vision.qk_norm = get_bool_or(config, "qk_normalization", where, true);
   vision.layer_scale = true;
-  vision.layers_run = blocks_until(select_layer, vision.num_hidden_layers, "select_layer", where);
+  vision.taps = {{blocks_until(select_layer, vision.num_hidden_layers, "select_layer", where)}};
   return vision;
 }
 
-/// The token that ends a turn in each of the published conversation templates.
-const char* stop_token(const std::string& chat_template) {
-  return chat_template == "phi3-chat" ? "<|end|>" : "<|im_end|>";
+constexpr std::array<float, 3> kImageNetMean = {0.485f, 0.456f, 0.406f};
+constexpr std::array<float, 3> kImageNetStd = {0.229f, 0.224f, 0.225f};
+
+/// From config.json; the values published with the models (1 to 12 tiles and a thumbnail) where a key is absent.
+/// pad2square changes something only without dynamic_image_size: tiles are square.
+ImageSpec read_images(const Json& config, const std::string& where, const VisionSpec&) {
+  require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
+  ImageSpec image;
+  image.fit = ImageSpec::Fit::Tiles;
+  image.mean = kImageNetMean;
+  image.std = kImageNetStd;
+  image.tile_size = 448;
+  image.patch_size = 14;
+  if (has(config, "vision_config")) {
+    const Json& vision = get_object(config, "vision_config", where);
+    const std::string place = where + ": vision_config";
+    image.tile_size = get_int_or(vision, "image_size", place, 1, kLargestSide, 448);
+    image.patch_size = get_int_or(vision, "patch_size", place, 1, kLargestSide, 14);
+  }
+  image.tile_size = get_int_or(config, "force_image_size", where, 1, kLargestSide, image.tile_size);
+  require(image.tile_size % image.patch_size == 0, "{}: an image size of {} is no multiple of patch_size {}", where,
+          image.tile_size, image.patch_size);
+  const bool dynamic = get_bool_or(config, "dynamic_image_size", where, true);
+  image.min_tiles = get_int_or(config, "min_dynamic_patch", where, 1, 4096, 1);
+  image.max_tiles = get_int_or(config, "max_dynamic_patch", where, 1, 4096, 12);
+  require(image.min_tiles <= image.max_tiles, "{}: min_dynamic_patch {} is above max_dynamic_patch {}", where,
+          image.min_tiles, image.max_tiles);
+  const bool pad = get_bool_or(config, "pad2square", where, false);
+  image.thumbnail = get_bool_or(config, "use_thumbnail", where, true);
+  if (!dynamic) {
+    image.min_tiles = image.max_tiles = 1;
+    image.pad_first = pad;
+  }
+  require(image.max_tiles <= kLargestImage / image.tile_size / image.tile_size,
+          "{}: max_dynamic_patch: expected tiles of at most {} pixels in all, found {} of {} x {}", where,
+          kLargestImage, image.max_tiles, image.tile_size, image.tile_size);
+  return image;
 }
 
-}  // namespace
-
-ModelSpec internvl2_spec(const Json& config, const std::string& where) {
+ModelSpec read_config(const Json& config, const std::string& where) {
   ModelSpec spec;
-  spec.family = "internvl2";
-  spec.decoder_prefix = spec.head_prefix = "language_model.";
-  spec.vision_prefix = "vision_model.";
-  spec.projector_prefix = "mlp1.";
   const std::string text_where = where + ": llm_config", vision_where = where + ": vision_config";
   const Json& llm = get_object(config, "llm_config", where);
   const Language& language = language_of(llm, text_where);
-  spec.layout = "internvl2-" + language.architecture;
-  spec.names = &language.names;
+  spec.layout = layout_name(language);
   spec.text = language.read(llm, text_where);
   spec.text.tie_word_embeddings = false;  // the published class never ties
 
@@ -228,20 +259,23 @@ ModelSpec internvl2_spec(const Json& config, const std::string& where) {
       side == spec.vision.image_size,
       "{}: force_image_size {} differs from the tower's image_size {}: resized position embeddings are not supported",
       where, side, spec.vision.image_size);
+  spec.projector.norm = NormKind::Layer;
   spec.projector.norm_merged = true;
   spec.projector.inner_size = spec.text.hidden_size;
-  spec.image = internvl_image_spec(config, where);
+  spec.image = read_images(config, where, spec.vision);
   spec.image.patch_size = spec.vision.patch_size;
   spec.image_token_id = -1;
   spec.chat_template = get_string_or(config, "template", where, "");
   return spec;
 }
 
-void locate_internvl2_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
+void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
   const std::vector<TensorSlot> table = tensor_table(spec);
   spec.dtype = checkpoint.at(find_slot(table, Role::EmbedTokens).name).dtype;
-  read_special_ids(checkpoint, "llm_config", spec);
-  const std::string stop = stop_token(spec.chat_template);
+  read_special_ids(checkpoint, spec);
+  std::string stop = "<|im_end|>";  // of a template that is not known: it is refused where prompts are made
+  for (const PromptTemplate& form : internvl2_family().templates)
+    if (form.name == spec.chat_template) stop = form.stop;
   for (const AddedToken& token : read_tokenizer_config(checkpoint.folder(), "").added) {
     if (token.content == "<IMG_CONTEXT>") spec.image_token_id = token.id;
     if (token.content == stop && std::count(spec.eos_token_ids.begin(), spec.eos_token_ids.end(), token.id) == 0)
@@ -249,6 +283,57 @@ void locate_internvl2_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
   }
   require(spec.image_token_id < spec.text.vocab_size, "{}: <IMG_CONTEXT> has id {}, outside the vocabulary of {}",
           checkpoint.folder().string(), spec.image_token_id, spec.text.vocab_size);
+}
+
+/// What config.json's "template" names.
+const PromptTemplate& choose_template(const fs::path& folder, const ModelSpec&) {
+  const fs::path file = folder / "config.json";
+  const std::string asked = get_string(read_json(file), "template", file.string());
+  return template_named(internvl2_family().templates, asked,
+                        fmt::format("{}: template '{}' is not known", file.string(), printable(asked)));
+}
+
+std::vector<PromptTemplate> prompt_templates() {
+  const std::string text =
+      "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。";
+  // Separator style MPT: the separator ends every turn, and no newline follows it.
+  const auto form = [&](const char* name, const std::string& sep, const std::string& system, const std::string& user,
+                        const std::string& assistant) {
+    return PromptTemplate{name, system + text + sep, user, sep + assistant, "<IMG_CONTEXT>", "<img>", "</img>", "\n",
+                          sep};
+  };
+  return {
+      form("internlm2-chat", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
+      form("phi3-chat", "<|end|>", "<|system|>\n", "<|user|>\n", "<|assistant|>\n"),
+      form("Hermes-2", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
+  };
+}
+
+std::vector<Layout> layouts() {
+  std::vector<Layout> all;
+  for (const Language& language : languages())
+    all.push_back(
+        {layout_name(language), language.names, "language_model.", "language_model.", "vision_model.", "mlp1."});
+  return all;
+}
+
+}  // namespace
+
+const Family& internvl2_family() {
+  static const Family family = {
+      .name = "internvl2",
+      .architectures = {"InternVLChatModel"},
+      .model_types = {"internvl_chat"},
+      .text_key = "llm_config",
+      .vision_key = "vision_config",
+      .layouts = layouts(),
+      .templates = prompt_templates(),
+      .read_config = read_config,
+      .locate = locate,
+      .read_images = read_images,
+      .choose_template = choose_template,
+  };
+  return family;
 }
 
 }  // namespace yopo

@@ -1,15 +1,16 @@
-#include "models/families/llava.h"
-
+// LLaVA-1.5 (Liu et al., arXiv 2310.03744) in its three layouts: transformers' old and new names, and the original with
+// a separate CLIP tower.
 #include <algorithm>
 
-#include "images/spec.h"
 #include "models/families/parts.h"
 
 namespace yopo {
 
+const Family& llava_family();
+
 namespace {
 
-std::vector<TensorName> layout_names(const char* project1, const char* project1_bias, const char* project2,
+std::vector<TensorName> tensor_names(const char* project1, const char* project1_bias, const char* project2,
                                      const char* project2_bias) {
   std::vector<TensorName> names = llama_names();
   const std::vector<TensorName> vision = {{Role::ClassEmbed, "embeddings.class_embedding"},
@@ -38,11 +39,6 @@ std::vector<TensorName> layout_names(const char* project1, const char* project1_
                                           {Role::Project2, project2},
                                           {Role::Project2Bias, project2_bias}};
   names.insert(names.end(), vision.begin(), vision.end());
-  return names;
-}
-
-const std::vector<TensorName>& original_names() {
-  static const std::vector<TensorName> names = layout_names("0.weight", "0.bias", "2.weight", "2.bias");
   return names;
 }
 
@@ -77,20 +73,14 @@ VisionSpec clip_spec(const Json& config, const std::string& where, int64_t featu
   defaults.layer_norm_eps = 1e-5;
   defaults.hidden_act = Activation::QuickGelu;
   VisionSpec vision = read_square_vision(config, where, defaults);
-  vision.layers_run = blocks_until(feature_layer, vision.num_hidden_layers, "feature layer", where);
+  vision.taps = {{blocks_until(feature_layer, vision.num_hidden_layers, "feature layer", where)}};
   check_vision(vision, where);
   return vision;
 }
 
-ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
+ModelSpec hf_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
-  spec.family = "llava";
   spec.layout = "llava-hf";
-  spec.names = &llava_hf_names();
-  spec.decoder_prefix = "language_model.model.";
-  spec.head_prefix = "language_model.";
-  spec.vision_prefix = "vision_tower.vision_model.";
-  spec.projector_prefix = "multi_modal_projector.";
   spec.text = llama_spec(get_object(config, "text_config", where), where + ": text_config");
   const std::string text_type = get_string_or(config["text_config"], "model_type", where, "llama");
   require(text_type == "llama", "{}: text_config.model_type: expected llama, found {}", where, text_type);
@@ -126,14 +116,9 @@ ModelSpec llava_hf_spec(const Json& config, const std::string& where) {
   return spec;
 }
 
-ModelSpec llava_original_spec(const Json& config, const std::string& where) {
+ModelSpec original_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
-  spec.family = "llava";
   spec.layout = "llava-original";
-  spec.names = &original_names();
-  spec.decoder_prefix = "model.";
-  spec.projector_prefix = "model.mm_projector.";
-  spec.vision_prefix = "model.vision_tower.vision_tower.vision_model.";
   spec.text = llama_spec(config, where);
   spec.image_token_id = -200;  // IMAGE_TOKEN_INDEX of the original code
   spec.expanded_placeholders = false;
@@ -156,6 +141,37 @@ ModelSpec llava_original_spec(const Json& config, const std::string& where) {
                                {"patch_size", 14}},
                           where, get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2));
   return spec;
+}
+
+/// transformers' CLIPImageProcessor; its defaults where a key or the file is absent. The crop must have the tower's
+/// size.
+ImageSpec read_images(const Json& config, const std::string& where, const VisionSpec& vision) {
+  const int64_t side = vision.image_size;
+  ImageSpec image;
+  image.resize = image.crop_height = image.crop_width = side;
+  image.mean = kClipMean;
+  image.std = kClipStd;
+  image.patch_size = vision.patch_size;
+  if (config.is_null()) return image;
+  require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
+  // Only the shape the tower takes makes sense; both spellings of transformers ({"shortest_edge": n} and n) are read.
+  const auto edge = [&](const char* key, const char* part, int64_t fallback) {
+    if (!has(config, key)) return fallback;
+    if (config[key].is_object()) return get_int_or(config[key], part, where + ": " + key, 1, kLargestSide, fallback);
+    return get_int(config, key, where, 1, kLargestSide);
+  };
+  if (has(config, "size") && config["size"].is_object())
+    require(has(config["size"], "shortest_edge"), "{}: size: expected shortest_edge, found {}", where,
+            config["size"].dump());
+  image.resize = edge("size", "shortest_edge", side);
+  image.crop_height = edge("crop_size", "height", side);
+  image.crop_width = edge("crop_size", "width", side);
+  image.do_center_crop = get_bool_or(config, "do_center_crop", where, true);
+  read_image_steps(config, where, image);
+  require(image.crop_height == side && image.crop_width == side,
+          "{}: crop_size {} x {} contradicts the vision tower's image_size {}", where, image.crop_height,
+          image.crop_width, side);
+  return image;
 }
 
 /// mm_vision_tower comes from outside: a hub name or another machine's path is no folder here, and only folders inside
@@ -185,7 +201,7 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
   const std::string where = (checkpoint.folder() / "config.json").string();
   const Json& config = checkpoint.config();
   const int64_t layer = get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2);
-  const bool embedded = checkpoint.contains(spec.vision_prefix + "embeddings.class_embedding");
+  const bool embedded = checkpoint.contains(layout_of(spec).vision + "embeddings.class_embedding");
   fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
   const std::string tower_name = get_string_or(config, "mm_vision_tower", where, "");
   if (!embedded || !tower_name.empty()) {
@@ -206,8 +222,7 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
     require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}",
             where, declared, spec.vision.hidden_size);
   }
-  spec.image = clip_image_spec(preprocessor, spec.vision.image_size);
-  spec.image.patch_size = spec.vision.patch_size;
+  spec.image = read_images(image_rules(preprocessor), preprocessor.string(), spec.vision);
   const std::string aspect = get_string_or(config, "image_aspect_ratio", where, "square");
   require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where,
           aspect, did_you_mean(aspect, {"pad", "square"}));
@@ -215,39 +230,90 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
 }
 
 void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
-  if (checkpoint.contains("model.language_model.embed_tokens.weight")) {
-    spec.layout = "llava-hf-4.52";
-    spec.decoder_prefix = "model.language_model.";
-    spec.head_prefix = "";
-    spec.vision_prefix = "model.vision_tower.vision_model.";
-    spec.projector_prefix = "model.multi_modal_projector.";
-  }
-  spec.image = clip_image_spec(checkpoint.folder() / "preprocessor_config.json", spec.vision.image_size);
-  spec.image.patch_size = spec.vision.patch_size;
+  if (checkpoint.contains("model.language_model.embed_tokens.weight")) spec.layout = "llava-hf-4.52";
+  const fs::path file = checkpoint.folder() / "preprocessor_config.json";
+  spec.image = read_images(image_rules(file), file.string(), spec.vision);
+}
+
+ModelSpec read_config(const Json& config, const std::string& where) {
+  const std::string architecture = config["architectures"][0].get<std::string>();
+  return architecture == "LlavaLlamaForCausalLM" ? original_spec(config, where) : hf_spec(config, where);
+}
+
+void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
+  if (spec.layout == "llava-original")
+    locate_original(checkpoint, spec);
+  else
+    locate_hf(checkpoint, spec);
+  spec.dtype = checkpoint.at(layout_of(spec).decoder + "embed_tokens.weight").dtype;
+  read_special_ids(checkpoint, spec);
+}
+
+const PromptTemplate& choose_template(const fs::path& folder, const ModelSpec& spec) {
+  const std::vector<PromptTemplate>& templates = llava_family().templates;
+  if (!spec.expanded_placeholders) return template_named(templates, "vicuna_v1", "the original code's template");
+  return recognised_template(templates, folder, "llava-hf");
+}
+
+std::vector<PromptTemplate> prompt_templates() {
+  return {
+      // vicuna_v1 of the original code: sentences and roles joined by one space.
+      {"vicuna_v1",
+       "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+       "and polite answers to the user's questions. ",
+       "USER: ", " ASSISTANT:", "<image>", "", "", "\n", "</s>"},
+      // The chat template of the llava-hf/llava-1.5 checkpoints, which leave the system text out.
+      {"llava-hf",
+       "",
+       "USER: ",
+       " ASSISTANT:",
+       "<image>",
+       "",
+       "",
+       "\n",
+       "</s>",
+       {// llava-hf/llava-1.5-7b-hf and -13b-hf
+        "{%for message in messages%}{%if message['role']!='system'%}{{message['role'].upper()+': '}}{%endif%}"
+        "{%for content in message['content']|selectattr('type','equalto','image')%}{{'<image>\n'}}{%endfor%}"
+        "{%if message['role']!='assistant'%}"
+        "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
+        "{%else%}"
+        "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
+        "{%endif%}{%endfor%}{%if add_generation_prompt%}{{'ASSISTANT:'}}{%endif%}",
+        // The same conversation with the text written outside of expressions.
+        "{%for message in messages%}{%if message['role']=='user'%}USER: {%else%}ASSISTANT: {%endif%}"
+        "{%for content in message['content'] if content['type']=='image'%}<image>\n{%endfor%}"
+        "{%for content in message['content'] if content['type']=='text'%}{{content['text']}}{%endfor%}"
+        "{%if message['role']=='user'%} {%else%}</s>{%endif%}{%endfor%}{%if "
+        "add_generation_prompt%}ASSISTANT:{%endif%}"}},
+  };
 }
 
 }  // namespace
 
-const std::vector<TensorName>& llava_hf_names() {
-  static const std::vector<TensorName> names =
-      layout_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
-  return names;
-}
-
-ModelSpec llava_spec(const Json& config, const std::string& where) {
-  const std::string architecture = config["architectures"][0].get<std::string>();
-  return architecture == "LlavaLlamaForCausalLM" ? llava_original_spec(config, where) : llava_hf_spec(config, where);
-}
-
-void locate_llava_tensors(const Checkpoint& checkpoint, ModelSpec& spec) {
-  if (spec.layout == "llava-original") {
-    locate_original(checkpoint, spec);
-  } else {
-    locate_hf(checkpoint, spec);
-  }
-  const std::string embedding = spec.decoder_prefix + "embed_tokens.weight";
-  spec.dtype = checkpoint.at(embedding).dtype;
-  read_special_ids(checkpoint, "text_config", spec);
+const Family& llava_family() {
+  static const std::vector<TensorName> hf =
+      tensor_names("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias");
+  static const Family family = {
+      .name = "llava",
+      .architectures = {"LlavaForConditionalGeneration", "LlavaLlamaForCausalLM"},
+      .model_types = {"llava", "llava_llama"},
+      .text_key = "text_config",
+      .vision_key = "vision_config",
+      .layouts = {{"llava-hf", hf, "language_model.model.", "language_model.", "vision_tower.vision_model.",
+                   "multi_modal_projector."},
+                  {"llava-hf-4.52", hf, "model.language_model.", "", "model.vision_tower.vision_model.",
+                   "model.multi_modal_projector."},
+                  {"llava-original", tensor_names("0.weight", "0.bias", "2.weight", "2.bias"), "model.", "",
+                   "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.", "mm_vision_tower",
+                   "vision_model.", "mm_projector.bin"}},
+      .templates = prompt_templates(),
+      .read_config = read_config,
+      .locate = locate,
+      .read_images = read_images,
+      .choose_template = choose_template,
+  };
+  return family;
 }
 
 }  // namespace yopo

@@ -1,5 +1,7 @@
 #include "models/families/parts.h"
 
+#include <cmath>
+
 namespace yopo {
 
 Activation activation_of(const std::string& name, const std::string& where) {
@@ -87,7 +89,7 @@ int64_t read_image_token(const Json& config, const std::string& key, const std::
 void check_vision(const VisionSpec& vision, const std::string& where) {
   require(vision.hidden_size % vision.num_attention_heads == 0, "{}: width {} is no multiple of the {} heads", where,
           vision.hidden_size, vision.num_attention_heads);
-  if (!vision.learned_positions)
+  if (vision.rotary)
     require(vision.head_dim() % 4 == 0,
             "{}: head size {} is no multiple of 4; rotary embedding by row and column needs that", where,
             vision.head_dim());
@@ -98,7 +100,35 @@ void check_vision(const VisionSpec& vision, const std::string& where) {
           vision.layer_norm_eps);
 }
 
-void read_special_ids(const Checkpoint& checkpoint, const std::string& text_key, ModelSpec& spec) {
+void read_image_steps(const Json& config, const std::string& where, ImageSpec& image) {
+  image.do_resize = get_bool_or(config, "do_resize", where, true);
+  image.do_rescale = get_bool_or(config, "do_rescale", where, true);
+  image.do_normalize = get_bool_or(config, "do_normalize", where, true);
+  image.resample = int(get_int_or(config, "resample", where, 0, 5, 3));
+  require(image.resample == 2 || image.resample == 3, "{}: resample: expected 2 (bilinear) or 3 (bicubic), found {}",
+          where, image.resample);
+  image.rescale_factor = get_number_or(config, "rescale_factor", where, 1.0 / 255.0);
+  require(std::abs(image.rescale_factor) <= 1e6, "{}: rescale_factor: expected at most 1e6, found {}", where,
+          image.rescale_factor);
+  for (const char* key : {"image_mean", "image_std"}) {
+    if (!has(config, key)) continue;
+    const Json& values = get_array(config, key, where);
+    require(values.size() == 3, "{}: {}: expected 3 numbers, found {}", where, key, values.size());
+    for (size_t c = 0; c < 3; ++c) {
+      require(values[c].is_number(), "{}: {}: expected numbers, found {}", where, key, values[c].dump());
+      require(std::abs(values[c].get<double>()) <= 1e6, "{}: {}: expected numbers up to 1e6, found {}", where, key,
+              values[c].dump());
+      (std::string(key) == "image_mean" ? image.mean : image.std)[c] = values[c].get<float>();
+    }
+  }
+  for (float deviation : image.std)
+    require(deviation > 0, "{}: image_std: must be above 0, found {}", where, deviation);
+}
+
+Json image_rules(const fs::path& file) { return fs::exists(file) ? read_json(file) : Json(); }
+
+void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec) {
+  const std::string& text_key = family_of(spec).text_key;
   const auto ids_of = [&](const Json& config, const std::string& where, const char* key,
                           std::vector<int64_t> fallback) {
     if (!config.is_object() || !has(config, key)) return fallback;

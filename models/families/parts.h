@@ -1,8 +1,9 @@
 // What the readers of the families' config.json share.
 #pragma once
 
-#include "models/spec.h"
-#include "models/tensors.h"
+#include <array>
+
+#include "models/family.h"
 
 namespace yopo {
 
@@ -32,7 +33,17 @@ int64_t read_image_token(const Json& config, const std::string& key, const std::
 /// Width, heads, patches of a square picture. UserError for contradictory ones.
 void check_vision(const VisionSpec& vision, const std::string& where);
 
-/// eos, bos and pad from generation_config.json, config.json and its object `text_key`, in this order.
-void read_special_ids(const Checkpoint& checkpoint, const std::string& text_key, ModelSpec& spec);
+/// eos, bos and pad from generation_config.json, config.json and its object Family::text_key, in this order.
+void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec);
+
+constexpr int64_t kLargestSide = 16384;                                             // of an image, in pixels
+constexpr std::array<float, 3> kClipMean = {0.48145466f, 0.4578275f, 0.40821073f};  // OPENAI_CLIP_MEAN
+constexpr std::array<float, 3> kClipStd = {0.26862954f, 0.26130258f, 0.27577711f};
+
+/// What every preprocessor_config.json says the same way: the steps, the filter and the normalisation.
+void read_image_steps(const Json& rules, const std::string& where, ImageSpec& image);
+
+/// A file of image rules; null where there is none.
+Json image_rules(const fs::path& file);
 
 }  // namespace yopo

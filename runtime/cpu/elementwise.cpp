@@ -155,13 +155,19 @@ void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int6
 
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                    int64_t positions, int64_t columns, float* out) {
+  const int64_t first = class_embed ? 1 : 0;  // of an image's patches among its rows
 #pragma omp parallel for collapse(2) schedule(static) if (images * positions * columns > parallel_from)
   for (int64_t image = 0; image < images; ++image)
     for (int64_t position = 0; position < positions; ++position) {
-      const float* from = position == 0 ? class_embed : patches + (image * (positions - 1) + position - 1) * columns;
-      const float* place = position_embed + position * columns;
+      const float* from =
+          position < first ? class_embed : patches + (image * (positions - first) + position - first) * columns;
       float* to = out + (image * positions + position) * columns;
-      for (int64_t i = 0; i < columns; ++i) to[i] = from[i] + place[i];
+      if (position_embed) {
+        const float* place = position_embed + position * columns;
+        for (int64_t i = 0; i < columns; ++i) to[i] = from[i] + place[i];
+      } else {
+        std::copy_n(from, columns, to);
+      }
     }
 }
 

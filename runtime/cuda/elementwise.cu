@@ -99,8 +99,8 @@ __global__ void add_scaled_rows(float* x, const float* __restrict__ scale, const
   }
 }
 
-/// patches [images * (positions - 1), columns], class_embed [columns], position_embed [positions, columns],
-/// out [images * positions, columns].
+/// patches [images * (positions - first), columns], class_embed [columns] where first is 1, position_embed [positions,
+/// columns] or null, out [images * positions, columns].
 template <int N>
 __global__ void embed_rows(const float* __restrict__ patches, const float* __restrict__ class_embed,
                            const float* __restrict__ position_embed, int64_t rows, int64_t positions, int64_t columns,
@@ -108,13 +108,18 @@ __global__ void embed_rows(const float* __restrict__ patches, const float* __res
   const int64_t row = row_of_thread();
   if (row >= rows) return;
   const int64_t image = row / positions, position = row % positions;
-  const float* from = position == 0 ? class_embed : patches + (image * (positions - 1) + position - 1) * columns;
+  const int64_t first = class_embed ? 1 : 0;
+  const float* from =
+      position < first ? class_embed : patches + (image * (positions - first) + position - first) * columns;
   for (int64_t i = item_of_thread() * N; i < columns; i += items_apart() * N) {
-    float values[N], added[N];
+    float values[N];
     load(from + i, values);
-    load(position_embed + position * columns + i, added);
+    if (position_embed) {
+      float added[N];
+      load(position_embed + position * columns + i, added);
 #pragma unroll
-    for (int n = 0; n < N; ++n) values[n] += added[n];
+      for (int n = 0; n < N; ++n) values[n] += added[n];
+    }
     store(values, out + row * columns + i);
   }
 }

@@ -102,9 +102,9 @@ TEST_F(Calibrate, PartsMergeToTheBytesOfTheWhole) {
   EXPECT_EQ(read_file(folder / "merged.h5"), read_file(folder / "whole.h5"));
 
   run.part = 1;
-  EXPECT_USER_ERROR(calibrate(model, run, folder / "part0.h5"), "part 1 of 3");
+  EXPECT_USER_ERROR(calibrate(model, run, folder / "part0.h5"), "part 2 of 3");
   run.part = 3;
-  EXPECT_USER_ERROR(calibrate(model, run, folder / "part3.h5"), "part 3 of 3");
+  EXPECT_USER_ERROR(calibrate(model, run, folder / "part3.h5"), "part 4 of 3");
   run = demo_run(2);
   run.parts = 3;
   run.part = 2;

@@ -32,7 +32,7 @@ TEST(Command, HelpOfEverySubcommandShowsAnExample) {
   EXPECT_EQ(help.code, 0);
   EXPECT_TRUE(holds(help.text, "yopo run configs/demo.yaml"));
   for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect",
-                           "merge", "trace", "bench"}) {
+                           "merge", "trace", "bench", "random", "options"}) {
     EXPECT_TRUE(holds(help.text, name)) << name;
     const Outcome own = yopo(std::string(name) + " --help");
     EXPECT_EQ(own.code, 0) << name;
@@ -52,6 +52,42 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   const Outcome part = yopo("calibrate --model x --questions q --output o --part 3/2");
   EXPECT_EQ(part.code, 2);
   EXPECT_TRUE(holds(part.text, "--part")) << part.text;
+  const Outcome zero = yopo("calibrate --model x --questions q --output o --part 0/2");
+  EXPECT_EQ(zero.code, 2);
+  EXPECT_TRUE(holds(zero.text, "parts are counted from 1, as shards are; the first of N is 1/N, found '0/2'"))
+      << zero.text;
+  const Outcome recipe = yopo("plan configs/demo.yaml --ffn-keep 0.5");
+  EXPECT_EQ(recipe.code, 2);
+  EXPECT_TRUE(holds(recipe.text, "change them by --set plan.KEY=VALUE")) << recipe.text;
+}
+
+TEST(Command, MemoryIsOfferedWhereAModelRuns) {
+  for (const char* name : {"run", "calibrate", "verify", "eval", "generate", "trace", "bench"})
+    EXPECT_TRUE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
+  for (const char* name : {"plan", "export", "inspect", "merge", "headmask", "random", "options"}) {
+    EXPECT_FALSE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
+    EXPECT_EQ(yopo(std::string(name) + " --memory 1GB").code, 2) << name;
+  }
+}
+
+TEST(Command, SeveralFilesOneAfterTheOtherOrWithCommas) {
+  for (const char* files : {"a.h5 b.h5", "a.h5,b.h5"}) {
+    const Outcome merge = yopo(std::string("merge ") + files + " --output c.h5");
+    EXPECT_EQ(merge.code, 2);
+    EXPECT_TRUE(holds(merge.text, "a.h5: ")) << merge.text;
+  }
+  for (const char* files : {"a.jsonl b.jsonl", "a.jsonl,b.jsonl"}) {
+    const Outcome merge = yopo("eval --benchmark vqa --questions " + std::string(YOPO_SOURCE_DIR) +
+                               "/examples/digitgrid/data/test/questions.jsonl --merge " + files + " --output c.jsonl");
+    EXPECT_EQ(merge.code, 2);
+    EXPECT_TRUE(holds(merge.text, "a.jsonl: ")) << merge.text;
+  }
+}
+
+TEST(Command, OptionsPrintsTheTable) {
+  const Outcome table = yopo("options");
+  EXPECT_EQ(table.code, 0);
+  EXPECT_TRUE(holds(table.text, "| `plan.updates.exempt_layers` | `--updates-exempt-layers` |")) << table.text;
 }
 
 // A budget reaches the runtime: one that streams layers gives the same answer, one that nothing fits into is named.

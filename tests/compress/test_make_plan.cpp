@@ -108,35 +108,44 @@ PlanOptions every_option() {
   return options;
 }
 
+Sets sets_of(const Plan& plan) {
+  Sets sets;
+  for (const LayerPlan& layer : plan.layers) sets.push_back(layer.neurons);
+  return sets;
+}
+
 TEST(MakePlan, CombinesAndRecordsWhereItCameFrom) {
   const Plan plan = make_plan(small_statistics(), every_option(), small_spec(), "recipe");
-  EXPECT_EQ(plan.window, (Window{3, true}));
-  EXPECT_EQ(plan.visual_layers, 2);
-  EXPECT_EQ(plan.heads, (HeadMask{{0, 1}, {1, 0}}));
-  EXPECT_EQ(plan.updates, (HeadMask{{0, 0}, {0, 0}}));
-  EXPECT_EQ(plan.ffn, (Sets{{{1}}, {{0}}}));
-  EXPECT_EQ(plan.provenance, parse_json(fmt::format(R"({{"tool": "yopo {}", "statistics": "abc", "samples": 1,
-    "queries": "prefill", "options": {{"window": {{"size": 3, "causal": true}}, "heads": {{"keep": 1, "scope": "layer"}},
-    "updates": {{"keep": 0, "scope": "layer"}}, "ffn": {{"keep": 1, "score": "wanda", "scope": "layer"}}}}}})",
-                                                    tool_version),
-                                        "t"));
+  for (const LayerPlan& layer : plan.layers) EXPECT_EQ(layer.window, (Window{3, true}));
+  EXPECT_EQ(visual_layers(plan), 2);
+  EXPECT_EQ(head_mask(plan), (HeadMask{{0, 1}, {1, 0}}));
+  EXPECT_EQ(update_mask(plan), (HeadMask{{0, 0}, {0, 0}}));
+  EXPECT_EQ(sets_of(plan), (Sets{{{1}}, {{0}}}));
+  Json provenance = parse_json(R"({"statistics": "abc", "samples": 1, "queries": "prefill", "options": {
+      "window": {"size": 3, "causal": true}, "heads": {"keep": 1, "scope": "layer", "exempt_layers": 0},
+      "updates": {"keep": 0, "scope": "layer", "exempt_layers": 0},
+      "ffn": {"keep": 1, "score": "wanda", "scope": "layer"}, "semantics": "skip"}})",
+                               "t");
+  EXPECT_EQ(plan.provenance.at("tool"), fmt::format("yopo {}", tool_version));
+  for (const auto& [key, value] : provenance.items()) EXPECT_EQ(plan.provenance.at(key), value) << key;
+  EXPECT_EQ(plan.provenance.size(), provenance.size() + 1);
   EXPECT_EQ(make_plan(small_statistics(), every_option(), small_spec(), "recipe"), plan);
   EXPECT_TRUE(is_dense(make_plan(small_statistics(), PlanOptions{}, small_spec(), "recipe"), small_spec()));
 }
 
 TEST(MakePlan, LayersPastVisualLayersAreLeftAsTheyAre) {
   PlanOptions options = every_option();
-  options.visual_layers = 1;
+  options.visual_layers = Keep{.fraction = false, .value = 1};
   const Plan plan = make_plan(small_statistics(), options, small_spec(), "recipe");
-  EXPECT_EQ(plan.heads, (HeadMask{{0, 1}, {1, 1}}));
-  EXPECT_EQ(plan.updates, (HeadMask{{0, 0}, {1, 1}}));
-  EXPECT_EQ(plan.ffn, (Sets{{{1}}, std::nullopt}));
-  EXPECT_EQ(plan.head_counts(), (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(head_mask(plan), (HeadMask{{0, 1}, {1, 1}}));
+  EXPECT_EQ(update_mask(plan), (HeadMask{{0, 0}, {1, 1}}));
+  EXPECT_EQ(sets_of(plan), (Sets{{{1}}, std::nullopt}));
+  EXPECT_EQ(visual_layers(plan), 1);
   // A published simulation masks every layer.
   options.semantics = "llava";
   const Plan simulated = make_plan(small_statistics(), options, small_spec(), "recipe");
-  EXPECT_EQ(simulated.heads, (HeadMask{{0, 1}, {1, 0}}));
-  EXPECT_EQ(simulated.ffn, (Sets{{{1}}, {{0}}}));
+  EXPECT_EQ(head_mask(simulated), (HeadMask{{0, 1}, {1, 0}}));
+  EXPECT_EQ(sets_of(simulated), (Sets{{{1}}, {{0}}}));
 }
 
 TEST(MakePlan, RefusesWhatDoesNotFit) {
@@ -144,8 +153,9 @@ TEST(MakePlan, RefusesWhatDoesNotFit) {
   spec.intermediate_size = 4;
   EXPECT_USER_ERROR((void)make_plan(small_statistics(), {}, spec, "recipe"), "another model");
   PlanOptions options;
-  options.visual_layers = 3;
-  EXPECT_USER_ERROR((void)make_plan(small_statistics(), options, small_spec(), "recipe"), "visual_layers: 3");
+  options.visual_layers = Keep{.fraction = false, .value = 3};
+  EXPECT_USER_ERROR((void)make_plan(small_statistics(), options, small_spec(), "recipe"),
+                    "recipe: visual_layers: 3 layers are above the 2");
   options = {};
   options.window = WindowOptions{4, false};
   EXPECT_USER_ERROR((void)make_plan(small_statistics(), options, small_spec(), "recipe"), "odd");
@@ -154,28 +164,99 @@ TEST(MakePlan, RefusesWhatDoesNotFit) {
   EXPECT_USER_ERROR((void)make_plan(small_statistics(), options, small_spec(), "recipe"), "did you mean 'skip'?");
 }
 
+Keep count(double value) { return {.fraction = false, .value = value}; }
+
+std::vector<LayerCounts> counts_of(const Plan& plan, const DecoderSpec& spec) {
+  std::vector<LayerCounts> counts;
+  for (const LayerPlan& layer : plan.layers) counts.push_back(layer_counts(layer, spec));
+  return counts;
+}
+
+TEST(SizedPlan, HasTheCountsOfThePlanWithStatistics) {
+  const DecoderSpec spec = small_spec();
+  const SizedPlan sized = sized_plan(every_option(), spec, "recipe");
+  EXPECT_TRUE(sized.known);
+  EXPECT_FALSE(sized.spread);
+  const Plan plan = make_plan(small_statistics(), every_option(), spec, "recipe");
+  EXPECT_EQ(counts_of(sized.plan, spec), counts_of(plan, spec));
+  EXPECT_EQ(sized.plan.layers[0].window, plan.layers[0].window);
+}
+
+TEST(SizedPlan, AcrossTheModelSpreadsEvenly) {
+  DecoderSpec spec = small_spec();
+  spec.num_hidden_layers = 5;
+  spec.num_attention_heads = spec.num_key_value_heads = 8;
+  spec.intermediate_size = 10;
+  PlanOptions options;
+  options.visual_layers = Keep{.fraction = true, .value = 0.8};
+  options.heads.emplace();
+  options.heads->keep = count(23);
+  options.heads->scope = Scope::Model;
+  options.heads->exempt_layers = 1;
+  options.updates.emplace();
+  options.updates->keep = Keep{.fraction = true, .value = 0.25};
+  options.updates->scope = Scope::Model;
+  options.ffn = FfnOptions{count(27), NeuronScore::Rms, Scope::Model};
+  const SizedPlan sized = sized_plan(options, spec, "recipe: plan");
+  EXPECT_TRUE(sized.spread);
+  EXPECT_EQ(counts_of(sized.plan, spec),
+            (std::vector<LayerCounts>{{8, 2, 8, 7}, {5, 2, 5, 7}, {5, 2, 5, 7}, {5, 2, 5, 6}, {}}));
+  EXPECT_EQ(sized.plan.layers[4].heads, HeadFlags(8, 1)) << "a skip plan leaves the others whole";
+
+  options.heads->keep = count(33);
+  EXPECT_USER_ERROR((void)sized_plan(options, spec, "recipe: plan"),
+                    "recipe: plan: heads: keep: 33 heads are above the 32 that 4 layers have");
+  options.heads->keep = count(7);
+  EXPECT_USER_ERROR((void)sized_plan(options, spec, "recipe: plan"), "the 1 exempt layers alone keep 8");
+  options.heads->keep = count(8);
+  options.updates->keep = count(9);
+  EXPECT_USER_ERROR((void)sized_plan(options, spec, "recipe: plan"), "9 heads are above the 8 that 'heads' keeps");
+  options.updates.reset();
+  options.ffn->keep = count(41);
+  EXPECT_USER_ERROR((void)sized_plan(options, spec, "recipe: plan"), "41 neurons are above the 40");
+}
+
+TEST(SizedPlan, AThresholdIsNotKnownAndSemanticsStay) {
+  PlanOptions options;
+  options.heads.emplace();
+  options.heads->threshold = 0.5;
+  options.semantics = "llava";
+  const SizedPlan sized = sized_plan(options, small_spec(), "recipe");
+  EXPECT_FALSE(sized.known);
+  EXPECT_EQ(sized.plan.semantics, Semantics::Llava);
+  EXPECT_EQ(sized.plan.provenance.at("options").at("heads").at("threshold"), 0.5);
+  EXPECT_TRUE(needs_statistics(options));
+  options.heads.reset();
+  EXPECT_FALSE(needs_statistics(options));
+  options.semantics = "slip";
+  EXPECT_USER_ERROR((void)sized_plan(options, small_spec(), "recipe"), "did you mean 'skip'?");
+}
+
 TEST(RandomPlan, KeepsTheCountsAndNothingElse) {
   DecoderSpec spec = small_spec();
   spec.num_attention_heads = 16;
   spec.num_key_value_heads = 4;
   spec.intermediate_size = 40;
   Plan like = dense_plan(spec);
-  like.window = Window{5, false};
-  like.updates = like.heads;
-  for (size_t head = 0; head < 8; ++head) like.heads[1][head] = (*like.updates)[1][head] = 0;
-  for (size_t head = 0; head < 12; ++head) (*like.updates)[1][head] = 0;
-  like.ffn[0] = std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  like.layers[1].window = Window{5, false};
+  for (size_t head = 0; head < 8; ++head) like.layers[1].heads[head] = 0;
+  for (size_t head = 0; head < 12; ++head) like.layers[1].updates[head] = 0;
+  like.layers[0].neurons = Neurons{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   const Plan plan = random_plan(like, spec, 7);
-  EXPECT_EQ(plan.head_counts(), like.head_counts());
-  EXPECT_EQ(plan.update_counts(), like.update_counts());
-  EXPECT_EQ(plan.ffn_counts(40), like.ffn_counts(40));
-  EXPECT_EQ(plan.window, like.window);
-  EXPECT_NE(plan.heads, like.heads);
-  EXPECT_NE(plan.ffn, like.ffn);
+  const auto flags = [](const HeadFlags& row) { return std::count(row.begin(), row.end(), uint8_t(1)); };
+  for (size_t l = 0; l < like.layers.size(); ++l) {
+    const LayerPlan &drawn = plan.layers[l], &before = like.layers[l];
+    EXPECT_EQ(flags(drawn.heads), flags(before.heads));
+    EXPECT_EQ(flags(drawn.updates), flags(before.updates));
+    EXPECT_EQ(layer_counts(drawn, spec).neurons, layer_counts(before, spec).neurons);
+    EXPECT_EQ(drawn.window, before.window);
+  }
+  EXPECT_NE(head_mask(plan), head_mask(like));
+  EXPECT_NE(sets_of(plan), sets_of(like));
   EXPECT_EQ(random_plan(like, spec, 7), plan);
   const Plan other = random_plan(like, spec, 8);
-  EXPECT_NE(other.heads, plan.heads);
-  EXPECT_NE(other.ffn, plan.ffn);
+  EXPECT_NE(head_mask(other), head_mask(plan));
+  EXPECT_NE(sets_of(other), sets_of(plan));
 }
 
 TEST(RandomPlan, IsTheSameOnEveryMachine) {
@@ -183,17 +264,17 @@ TEST(RandomPlan, IsTheSameOnEveryMachine) {
   spec.num_hidden_layers = 1;
   spec.intermediate_size = 1000;
   Plan like = dense_plan(spec);
-  like.ffn[0] = std::vector<int64_t>{0, 1, 2, 3, 4};
-  EXPECT_EQ(random_plan(like, spec, 1).ffn[0], (std::vector<int64_t>{54, 423, 486, 900, 933}));
+  like.layers[0].neurons = Neurons{0, 1, 2, 3, 4};
+  EXPECT_EQ(random_plan(like, spec, 1).layers[0].neurons, (std::vector<int64_t>{54, 423, 486, 900, 933}));
 }
 
 TEST(RandomPlan, EveryNeuronIsAsLikely) {
   DecoderSpec spec = small_spec();
   spec.num_hidden_layers = 1;
   Plan like = dense_plan(spec);
-  like.ffn[0] = std::vector<int64_t>{0};
+  like.layers[0].neurons = Neurons{0};
   std::vector<int> hits(3, 0);
-  for (uint64_t seed = 0; seed < 3000; ++seed) ++hits[size_t(random_plan(like, spec, seed).ffn[0]->front())];
+  for (uint64_t seed = 0; seed < 3000; ++seed) ++hits[size_t(random_plan(like, spec, seed).layers[0].neurons->front())];
   for (int hit : hits) EXPECT_NEAR(hit, 1000, 130);  // five standard deviations
 }
 

@@ -104,6 +104,33 @@ TEST(ReadSamples, JoinsAnnotations) {
   EXPECT_USER_ERROR(named.read(), "labels.jsonl:1: text");
 }
 
+TEST(ReadSamples, ALineNeedsNoId) {
+  Dataset data(R"({"image": "a.png", "question": "What?", "answer": "red"}
+{"image": "sub/b.png", "question": "Why?", "answers": ["a", "b"]})",
+               R"({"question_id": 0, "text": "an answer to some other question 0"})");
+  const std::vector<Sample> samples = data.read();
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(ids(samples), (std::vector<std::string>{"0", "1"}));
+  EXPECT_TRUE(samples[0].integer_id);
+  EXPECT_EQ(samples[0].text, "What?");
+  EXPECT_EQ(samples[0].answers, std::vector<std::string>{"red"});
+  EXPECT_EQ(samples[1].answers, (std::vector<std::string>{"a", "b"}));
+  data.options.annotations = data.folder() / "answers.jsonl";
+  EXPECT_USER_ERROR(data.read(), "answers.jsonl");
+
+  const Dataset mixed("{\"question\": \"a\"}\n{\"question\": \"b\", \"question_id\": 1}\n");
+  EXPECT_USER_ERROR(mixed.read(), "questions.jsonl:2: 'question_id' is given");
+  const Dataset other("{\"question\": \"a\", \"question_id\": 1}\n{\"question\": \"b\"}\n");
+  EXPECT_USER_ERROR(other.read(), "questions.jsonl:2: 'question_id' is missing");
+}
+
+TEST(ReadSamples, AnswersNextToTheQuestionsMayServeOtherFilesToo) {
+  const Dataset data(R"({"question_id": 1, "text": "a?"})",
+                     R"({"question_id": 9, "text": "of test.jsonl"}
+{"question_id": 1, "text": "yes"})");
+  EXPECT_EQ(data.read()[0].answers, std::vector<std::string>{"yes"});
+}
+
 TEST(ReadSamples, ReadsConversations) {
   Dataset data(R"([
  {"id": "s1", "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A dog."},

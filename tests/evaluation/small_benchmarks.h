@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/error.h"
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 #include "tests/support/temporary.h"
 
 namespace yopo::testing {
@@ -11,8 +11,6 @@ class SmallBenchmarks {
  public:
   fs::path operator/(const std::string& name) const { return folder_ / name; }
   const fs::path& path() const { return folder_.path(); }
-  /// The dataset that the last benchmark was opened from.
-  const DatasetOptions& dataset() const { return options_.dataset; }
 
   /// POPE: splits of questions with these labels, such as {{"random", "yyn"}}; ids count through.
   OpenBenchmark pope(const std::vector<std::pair<std::string, std::string>>& splits, const std::string& protocol = "") {
@@ -122,21 +120,20 @@ class SmallBenchmarks {
  private:
   OpenBenchmark open(const std::string& name, const std::string& questions, const std::string& annotations,
                      const std::string& protocol = "") {
-    options_ = {};
-    options_.benchmark = name;
-    options_.protocol = protocol;
-    if (!questions.empty()) options_.dataset.questions = folder_ / questions;
+    EvaluateOptions options;
+    options.benchmark = name;
+    options.protocol = protocol;
+    if (!questions.empty()) options.dataset.questions = folder_ / questions;
     std::string paths;
     for (size_t at = 0; at < annotations.size();) {
       const size_t end = std::min(annotations.find(',', at), annotations.size());
       paths += (paths.empty() ? "" : ",") + (folder_ / annotations.substr(at, end - at)).string();
       at = end + 1;
     }
-    if (!paths.empty()) options_.dataset.annotations = paths;
-    return open_benchmark(options_, false);
+    if (!paths.empty()) options.dataset.annotations = paths;
+    return open_benchmark(options, false);
   }
   TemporaryFolder folder_;
-  EvaluateOptions options_;
 };
 
 }  // namespace yopo::testing

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "models/families/llava.h"
 
 namespace yopo {
 namespace {
@@ -18,7 +17,7 @@ ModelSpec small_spec() {
   DecoderSpec& s = spec.text;
   s.num_hidden_layers = 2, s.hidden_size = 32, s.num_attention_heads = 4, s.num_key_value_heads = 2, s.head_dim = 8;
   s.intermediate_size = 40, s.vocab_size = 61, s.max_position_embeddings = 512, s.attention_bias = true;
-  spec.names = &llava_hf_names();
+  spec.family = "llava", spec.layout = "llava-hf";
   spec.vision.image_size = 28, spec.vision.patch_size = 14;
   return spec;
 }

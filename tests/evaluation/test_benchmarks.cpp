@@ -1,4 +1,4 @@
-#include "evaluation/benchmarks/registry.h"
+#include "evaluation/benchmarks/open.h"
 
 #include <gtest/gtest.h>
 

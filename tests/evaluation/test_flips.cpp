@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "evaluation/bootstrap.h"
-#include "evaluation/score_sums.h"
 #include "tests/evaluation/small_benchmarks.h"
 #include "tests/support/close.h"
 

@@ -147,33 +147,36 @@ TEST(Journal, RefusesDamageInTheMiddle) {
 
 TEST(ScoreAnswers, CountsPerCategoryAndNamesWhatIsMissing) {
   const TemporaryFolder folder;
-  const fs::path file = folder / "answers.jsonl";
-  const std::vector<Sample> samples{sample("1", "q", "Yes", "exist"), sample("2", "q", "3", "count"),
-                                    sample("3", "q", "4", "count")};
-  EvaluateOptions options;
+  const fs::path file = folder / "said.jsonl";
+  const auto questions = [&](const std::string& expected_of_2) {
+    write_file(folder / "q.jsonl", R"({"question_id": 1, "text": "q", "category": "exist", "answer": "Yes"})"
+                                   "\n"
+                                   R"({"question_id": 2, "text": "q", "category": "count")" +
+                                       expected_of_2 +
+                                       "}\n"
+                                       R"({"question_id": 3, "text": "q", "category": "count", "answer": "4"})"
+                                       "\n");
+    EvaluateOptions options;
+    options.dataset.questions = folder / "q.jsonl";
+    return open_benchmark(options, false);
+  };
+  const OpenBenchmark benchmark = questions(R"(, "answer": "3")");
+  EXPECT_EQ(benchmark.benchmark->name, "vqa");  // the default
   write_file(file,
              "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"three\"}\n"
              "{\"question_id\": 3, \"text\": \"5\"}\n{\"question_id\": 3, \"text\": \"6\"}\n");
-  const EvaluationResult result = score_answers(samples, file, options);
+  const EvaluationResult result = score_answers(benchmark, file);
   EXPECT_EQ(result.count, 3);
   EXPECT_DOUBLE_EQ(result.score, 2.0 / 3.0);
   const std::vector<std::pair<std::string, double>> expected{{"count", 0.5}, {"exist", 1.0}};
   EXPECT_EQ(result.categories, expected);
 
   write_file(file, "{\"question_id\": 1, \"text\": \"yes\"}\n");
-  EXPECT_USER_ERROR(score_answers(samples, file, options), "no answer for question 2");
+  EXPECT_USER_ERROR(score_answers(benchmark, file), "no answer for question 2");
   write_file(file, "{\"question_id\": 9, \"text\": \"yes\"}\n");
-  EXPECT_USER_ERROR(score_answers(samples, file, options), "question_id 9");
-  write_file(file,
-             "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"3\"}\n"
-             "{\"question_id\": 3, \"text\": \"5\"}\n");
-  std::vector<Sample> three = samples;
-  three[1].answers = {"3", "three", "3"};
-  EXPECT_USER_ERROR(score_answers(three, file, options), "question 2 has 3 expected answers");
-  three[1].answers.clear();
-  EXPECT_USER_ERROR(score_answers(three, file, options), "question 2 has no expected answer");
-  options.benchmark = "vqaa";
-  EXPECT_USER_ERROR(score_answers(samples, file, options), "vqa");
+  EXPECT_USER_ERROR(score_answers(benchmark, file), "question_id 9");
+  EXPECT_USER_ERROR(questions(R"(, "answers": ["3", "three", "3"])"), "question 2 has 3 expected answers");
+  EXPECT_USER_ERROR(questions(""), "question 2 has no expected answer");
 }
 
 TEST(EvaluationJson, RoundTrips) {

@@ -134,25 +134,26 @@ TEST(LmmsFiles, RefuseADateThatIsNoFileName) {
 }
 
 TEST(Reference, KnowsThePublishedTables) {
-  const std::vector<ReferenceScore> found = reference_scores("llava-1.5-7b", "pope");
+  const std::vector<ReferenceScore> found = reference_scores("llava-1.5-7b", benchmark_named("pope"));
   ASSERT_EQ(found.size(), 4u);
   EXPECT_EQ(found[0].source, "LLaVA-1.5");
   EXPECT_DOUBLE_EQ(found[0].score, 0.859);
   EXPECT_DOUBLE_EQ(found[1].score, 0.873);
   EXPECT_EQ(found[2].setting, "YOPO 25 %");
   EXPECT_DOUBLE_EQ(found[3].score, 0.866);
-  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-13b", "mme")[3].score, 1426.2);
-  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-13b", "vqav2")[0].score, 0.8);
-  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-7b", "mmbench")[2].score, 0.655);
-  EXPECT_TRUE(reference_scores("llava-1.5-7b", "vqa").empty());
-  EXPECT_USER_ERROR(reference_scores("llava-1.5-7", "gqa"), "found 'llava-1.5-7'; did you mean 'llava-1.5-7b'?");
+  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-13b", benchmark_named("mme"))[3].score, 1426.2);
+  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-13b", benchmark_named("vqav2"))[0].score, 0.8);
+  EXPECT_DOUBLE_EQ(reference_scores("llava-1.5-7b", benchmark_named("mmbench"))[2].score, 0.655);
+  EXPECT_TRUE(reference_scores("llava-1.5-7b", benchmark_named("vqa")).empty());
+  EXPECT_USER_ERROR(reference_scores("llava-1.5-7", benchmark_named("gqa")),
+                    "found 'llava-1.5-7'; did you mean 'llava-1.5-7b'?");
 }
 
 TEST(Reference, KnowsTheModelsByTheirSizes) {
   ModelSpec spec;
-  spec.family = "llava";
   spec.vision.image_size = 336;
   spec.vision.patch_size = 14;
+  spec.vision.hidden_size = 1024;
   spec.text.hidden_size = 4096;
   spec.text.num_hidden_layers = spec.text.num_key_value_heads = 32;
   EXPECT_EQ(reference_model(spec), "llava-1.5-7b");

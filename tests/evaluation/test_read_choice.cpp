@@ -15,6 +15,7 @@ using testing::kDemoImage;
 struct ScienceQaFiles : BenchmarkFiles {
   ScienceQaFiles() {
     source.images_needed = false;
+    source.protocol.request = kOptionLetter;
     ask(R"({"id": "4", "image": "4/image.png", "conversations": [
       {"from": "human", "value": "<image>\nContext: N/A\nQuestion: Q\nOptions: (A) a (B) b "}, {"from": "gpt", "value": "A"}]},
       {"id": "5", "conversations": [{"from": "human", "value": "Context: c"}]})");
@@ -107,6 +108,7 @@ struct MmbenchFiles : BenchmarkFiles {
   }
   Mmbench read() {
     source.dataset.questions = write("m.tsv", text());
+    source.protocol.request = kOptionLetter;
     return read_mmbench(source);
   }
 };

@@ -216,7 +216,7 @@ TEST(ReadTextVqa, JoinsOnImageAndLowerQuestion) {
   EXPECT_EQ(data.with_ocr, 3);
   EXPECT_EQ(data.samples[0].text, "What IS it?\nReference OCR token: a, b\nS1");
 
-  files.source.protocol = "lmms";
+  files.source.protocol = {.name = "lmms", .reworded = true};
   const TextVqa lmms = read_textvqa(files.source);
   EXPECT_EQ(lmms.with_ocr, 0);
   EXPECT_EQ(lmms.samples[0].text, "What is it?\nAnswer the question using a single word or phrase.");

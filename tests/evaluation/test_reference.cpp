@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "evaluation/benchmarks/benchmark.h"
+
 namespace yopo {
 namespace {
 
@@ -78,7 +80,7 @@ TEST(Reference, IsThePublishedTable) {
   EXPECT_EQ(reference_models(), models);
   for (size_t model = 0; model < models.size(); ++model)
     for (const char* benchmark : {"vqav2", "gqa", "scienceqa", "textvqa", "pope", "mme", "mmbench"}) {
-      const std::vector<ReferenceScore> found = reference_scores(models[model], benchmark);
+      const std::vector<ReferenceScore> found = reference_scores(models[model], benchmark_named(benchmark));
       EXPECT_EQ(found.size(), kPublished.size());
       for (const ReferenceScore& one : found) {
         const double published = kPublished.at({one.source, one.setting})[model].at(benchmark);

@@ -79,28 +79,27 @@ TEST(Submission, VqaV2ListsEveryQuestionOfTheFullList) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.vqav2(false, true);
   const Answers answers = SmallBenchmarks::in_order(benchmark, {"Yes, it is the dog's.", "two"});
-  write_submission(benchmark, files.dataset(), answers, files / "out/v.json");
+  write_submission(benchmark, answers, files / "out/v.json");
   // EvalAI: lower case, no comma, 's apart, articles gone, number words to digits.
   EXPECT_EQ(read_json(files / "out/v.json").dump(),
             R"([{"question_id":4,"answer":""},{"question_id":3,"answer":""},{"question_id":2,"answer":"2"},)"
             R"({"question_id":1,"answer":"yes it is dog 's"}])");
   const std::string first = read_file(files / "out/v.json");
-  write_submission(benchmark, files.dataset(), answers, files / "out/v.json");
+  write_submission(benchmark, answers, files / "out/v.json");
   EXPECT_EQ(read_file(files / "out/v.json"), first);
 }
 
 TEST(Submission, VqaV2WithoutAListIsInTheOrderOfTheQuestions) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.vqav2(true, false);
-  write_submission(benchmark, files.dataset(), SmallBenchmarks::in_order(benchmark, {"no", "a"}), files / "v.json");
+  write_submission(benchmark, SmallBenchmarks::in_order(benchmark, {"no", "a"}), files / "v.json");
   EXPECT_EQ(read_json(files / "v.json").dump(), R"([{"question_id":1,"answer":"no"},{"question_id":2,"answer":""}])");
 }
 
 TEST(Submission, GqaDropsDotsAndCase) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.gqa();
-  write_submission(benchmark, files.dataset(), SmallBenchmarks::in_order(benchmark, {"Red..", ".NO \"x\""}),
-                   files / "g.out");
+  write_submission(benchmark, SmallBenchmarks::in_order(benchmark, {"Red..", ".NO \"x\""}), files / "g.out");
   EXPECT_EQ(read_json(files / "g.out").dump(),
             R"([{"questionId":"201","prediction":"red"},{"questionId":"202","prediction":".no \"x\""}])");
 }
@@ -109,7 +108,7 @@ TEST(Submission, MmeWritesAFileACategory) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.mme({{"count", 1}, {"OCR", 2}});
   const Answers answers = SmallBenchmarks::in_order(benchmark, {"Yes", "a\tb\nc\r", "No", "", "no", "yes"});
-  write_submission(benchmark, files.dataset(), answers, files / "mme_out");
+  write_submission(benchmark, answers, files / "mme_out");
   EXPECT_EQ(read_file(files / "mme_out/count.txt"),
             "1.txt\tIs A?  Please answer yes or no.\tYes\tYes\n1.txt\tIs B? Please answer yes or no.\tNo\ta b c \n");
   EXPECT_EQ(read_file(files / "mme_out/OCR.txt"),
@@ -121,7 +120,7 @@ TEST(Submission, MmbenchIsTheTableOfLlavasConverter) {
   SmallBenchmarks files;
   const OpenBenchmark benchmark = files.mmbench();
   const Answers answers = SmallBenchmarks::in_order(benchmark, {"A", "B.", "<&\n>", "b"});
-  write_submission(benchmark, files.dataset(), answers, files / "m.xlsx");
+  write_submission(benchmark, answers, files / "m.xlsx");
   const auto cells = cells_of(files / "m.xlsx");
   std::string head;
   for (char column = 'A'; column <= 'J'; ++column) {
@@ -143,22 +142,21 @@ TEST(Submission, MmbenchIsTheTableOfLlavasConverter) {
   // No time of writing anywhere in the file.
   EXPECT_NE(unzip(read_file(files / "m.xlsx")).at("docProps/core.xml").find("2000-01-01T00:00:00Z"), std::string::npos);
   const std::string first = read_file(files / "m.xlsx");
-  write_submission(benchmark, files.dataset(), answers, files / "again.xlsx");
+  write_submission(benchmark, answers, files / "again.xlsx");
   EXPECT_EQ(read_file(files / "again.xlsx"), first);
 }
 
 TEST(Submission, RefusesWhatCannotBeSubmitted) {
   SmallBenchmarks files;
   const OpenBenchmark pope = files.pope({{"random", "yn"}});
-  EXPECT_USER_ERROR(
-      write_submission(pope, files.dataset(), SmallBenchmarks::in_order(pope, {"yes", "no"}), files / "p"),
-      "benchmark pope takes no file; vqav2, gqa, mme and mmbench do");
+  EXPECT_USER_ERROR(write_submission(pope, SmallBenchmarks::in_order(pope, {"yes", "no"}), files / "p"),
+                    "benchmark pope takes no file; vqav2, gqa, mme and mmbench do");
   const OpenBenchmark gqa = files.gqa();
-  EXPECT_USER_ERROR(write_submission(gqa, files.dataset(), SmallBenchmarks::in_order(gqa, {"red"}), files / "g.out"),
+  EXPECT_USER_ERROR(write_submission(gqa, SmallBenchmarks::in_order(gqa, {"red"}), files / "g.out"),
                     "answers.jsonl: no answer for question 202");
   EXPECT_FALSE(fs::exists(files / "g.out"));  // no half of a file
   const OpenBenchmark mme = files.mme({{"count", 1}});
-  EXPECT_USER_ERROR(write_submission(mme, files.dataset(), SmallBenchmarks::in_order(mme, {"yes"}), files / "mme_out"),
+  EXPECT_USER_ERROR(write_submission(mme, SmallBenchmarks::in_order(mme, {"yes"}), files / "mme_out"),
                     "no answer for question count/1");
   EXPECT_FALSE(fs::exists(files / "mme_out"));
 }

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "compress/make_plan.h"
+#include "core/error.h"
+#include "evaluation/compare.h"
 #include "exporters/export.h"
 #include "plans/pruned_config.h"
 #include "tests/support/temporary.h"
@@ -16,17 +19,19 @@ namespace {
 
 const fs::path kDemo = fs::path(YOPO_SOURCE_DIR) / "examples/digitgrid";
 
-/// Three quarters of the heads, half of them updated, a third of the neurons, a causal window, 9 of 11 layers.
+/// Three quarters of the heads, half of them updated, a third of the neurons, windows that differ by layer, 9 of 11
+/// layers.
 Plan some_plan(const DecoderSpec& spec) {
   Plan plan = dense_plan(spec);
-  plan.window = Window{3, true};
-  plan.visual_layers = 9;
-  plan.updates = plan.heads;
+  set_window(plan, Window{3, true});
+  plan.layers[2].window = Window{5, false};
+  plan.layers[5].window.reset();
+  set_visual_layers(plan, 9);
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    for (int64_t h = 6; h < 8; ++h) plan.heads[l][h] = 0;
-    for (int64_t h = 3; h < 8; ++h) (*plan.updates)[l][h] = 0;
-    plan.ffn[l] = std::vector<int64_t>(128);
-    for (int64_t i = 0; i < 128; ++i) (*plan.ffn[l])[i] = i;
+    for (int64_t h = 6; h < 8; ++h) plan.layers[l].heads[h] = plan.layers[l].updates[h] = 0;
+    for (int64_t h = 3; h < 8; ++h) plan.layers[l].updates[h] = 0;
+    plan.layers[l].neurons = Neurons(128);
+    for (int64_t i = 0; i < 128; ++i) (*plan.layers[l].neurons)[i] = i;
   }
   return random_plan(plan, spec, 7);
 }
@@ -143,6 +148,40 @@ TEST(Verify, ShortTexts) {
     EXPECT_TRUE(result.passed) << limit;
     EXPECT_EQ(result.flops["decode"]["counted"].get<double>() > 0, limit > 1);
   }
+}
+
+TEST(Verify, ResultsAreReadBack) {
+  VerifyResult result;
+  result.checks = {{"skip_logits", 1.5e-6, 1e-4, true}, {"skip_hidden", INFINITY, 1e-4, false}};
+  result.flops["prefill"] = 3;
+  result.inputs = "abc";
+  const Json json = verify_to_json(result);
+  const VerifyResult back = verify_from_json(json, "verify.json");
+  EXPECT_EQ(verify_to_json(back), json);
+  EXPECT_FALSE(back.passed);
+  EXPECT_EQ(back.inputs, "abc");
+  EXPECT_TRUE(std::isinf(back.checks.at(1).value));
+  EXPECT_USER_ERROR((void)verify_from_json(Json::array(), "verify.json"), "verify.json: expected an object");
+  for (const char* key : {"checks", "flops", "kv_bytes"}) {
+    Json without = json;
+    without.erase(key);
+    EXPECT_USER_ERROR((void)verify_from_json(without, "verify.json"), key);
+  }
+}
+
+TEST(Compare, ResultsAreReadBack) {
+  Comparison comparison;
+  comparison.samples = 20;
+  comparison.paper_fraction = 0.305;
+  comparison.exact_fraction = 0.327;
+  comparison.exact_total_fraction = 0.44;
+  comparison.dense = {1, 2, 3, 4.5, 5.5};
+  comparison.pruned = {6, 7, 8, 9.5, 10.5};
+  const Json json = comparison_to_json(comparison);
+  EXPECT_EQ(comparison_to_json(comparison_from_json(json, "comparison.json")), json);
+  Json without = json;
+  without["pruned"].erase("decode_ms");
+  EXPECT_USER_ERROR((void)comparison_from_json(without, "comparison.json"), "decode_ms");
 }
 
 TEST(Verify, AChangedWeightFails) {

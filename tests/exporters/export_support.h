@@ -80,15 +80,14 @@ inline void write_grouped_model(const fs::path& folder) {
 inline Plan half_plan(const DecoderSpec& spec, uint32_t seed) {
   std::mt19937 random(seed);
   Plan plan = dense_plan(spec);
-  plan.updates = plan.heads;
-  for (size_t layer = 0; layer < plan.heads.size(); ++layer) {
-    for (size_t head = 0; head < plan.heads[layer].size(); ++head) {
-      plan.heads[layer][head] = random() % 4 > 0;
-      (*plan.updates)[layer][head] = plan.heads[layer][head] && random() % 2;
+  for (LayerPlan& layer : plan.layers) {
+    for (size_t head = 0; head < layer.heads.size(); ++head) {
+      layer.heads[head] = random() % 4 > 0;
+      layer.updates[head] = layer.heads[head] && random() % 2;
     }
-    plan.ffn[layer].emplace();
+    layer.neurons.emplace();
     for (int64_t neuron = 0; neuron < spec.intermediate_size; ++neuron)
-      if (random() % 2) plan.ffn[layer]->push_back(neuron);
+      if (random() % 2) layer.neurons->push_back(neuron);
   }
   return plan;
 }

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "plans/order.h"
 #include "plans/pruned_config.h"
 #include "tests/exporters/export_support.h"
 #include "tests/exporters/layer_reference.h"
@@ -28,9 +29,13 @@ void expect_same_model(const OpenModel& before, const Plan& plan, const OpenMode
     SCOPED_TRACE(layer);
     const Doubles dense = testing::layer_output(before, layer, x, rows);
     EXPECT_TRUE(testing::close_relative(testing::layer_output(after, layer, x, rows), dense, 1e-12));
-    const auto neurons = [&](const Plan& p) { return p.ffn[size_t(layer)] ? &*p.ffn[size_t(layer)] : nullptr; };
+    const auto neurons = [&](const Plan& p) {
+      return p.layers[size_t(layer)].neurons ? &*p.layers[size_t(layer)].neurons : nullptr;
+    };
     for (const bool updates : {false, true}) {
-      const auto heads = [&](const Plan& p) { return updates ? &p.updated()[size_t(layer)] : &p.heads[size_t(layer)]; };
+      const auto heads = [&](const Plan& p) {
+        return updates ? &p.layers[size_t(layer)].updates : &p.layers[size_t(layer)].heads;
+      };
       const Doubles pruned = testing::layer_output(before, layer, x, rows, heads(plan), neurons(plan));
       const Doubles prefix = testing::layer_output(after, layer, x, rows, heads(reordered), neurons(reordered));
       EXPECT_TRUE(testing::close_relative(prefix, pruned, 1e-12)) << "what the plan keeps moved to the front";

@@ -83,8 +83,8 @@ TEST_F(Refusals, OnlySkipPlansThatFit) {
   plan.semantics = Semantics::Llava;
   EXPECT_USER_ERROR(export_checkpoint(model, plan, folder / "out", {}), "'llava'");
   plan.semantics = Semantics::Skip;
-  plan.heads.pop_back();
-  EXPECT_USER_ERROR(export_checkpoint(model, plan, folder / "out", {}), "heads: 4 layers, but the model has 5");
+  plan.layers.pop_back();
+  EXPECT_USER_ERROR(export_checkpoint(model, plan, folder / "out", {}), "4 layers, but the model has 5");
   EXPECT_TRUE(names_in(folder.path()).empty());
 }
 

@@ -279,7 +279,7 @@ TEST_F(Random, AFullDiskLeavesNothing) {
 }
 
 TEST(EditConfig, CutsTheDecoderWhereverItStands) {
-  for (const char* part : {"", "text_config", "llm_config"}) {
+  for (const auto& [name, part] : {std::pair{"qwen2_vl", ""}, {"llava", "text_config"}, {"internvl2", "llm_config"}}) {
     SCOPED_TRACE(part);
     Json config = {{"num_hidden_layers", 3}, {"vision_config", {{"num_hidden_layers", 24}}}};
     const Json decoder = {{"num_hidden_layers", 8},
@@ -289,7 +289,7 @@ TEST(EditConfig, CutsTheDecoderWhereverItStands) {
       config[part] = decoder;
     else
       config.update(decoder);
-    cut_layers(config, 2);
+    cut_layers(config, family_named(name), 2);
     const Json& cut = *part != 0 ? config[part] : config;
     EXPECT_EQ(cut["num_hidden_layers"], 2);
     EXPECT_EQ(cut["max_window_layers"], 2);
@@ -302,13 +302,13 @@ TEST(EditConfig, CutsTheDecoderWhereverItStands) {
 TEST(EditConfig, WritesTheTypeWhereItStood) {
   Json config = {{"dtype", "float16"}, {"llm_config", {{"torch_dtype", "float16"}}}, {"vision_config", {{"depth", 2}}}};
   EXPECT_EQ(stored_type(config, "config.json"), DType::F16);
-  set_stored_type(config, DType::BF16);
+  set_stored_type(config, family_named("internvl2"), DType::BF16);
   EXPECT_EQ(
       config,
       (Json{{"dtype", "bfloat16"}, {"llm_config", {{"torch_dtype", "bfloat16"}}}, {"vision_config", {{"depth", 2}}}}));
   Json none = Json::object();
   EXPECT_EQ(stored_type(none, "config.json"), DType::BF16);
-  set_stored_type(none, DType::F32);
+  set_stored_type(none, family_named("llava"), DType::F32);
   EXPECT_EQ(none, (Json{{"torch_dtype", "float32"}}));
   EXPECT_USER_ERROR(stored_type(Json{{"torch_dtype", "float64"}}, "config.json"), "config.json: torch_dtype");
 }

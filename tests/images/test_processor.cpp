@@ -1,3 +1,4 @@
+#include "formats/safetensors.h"
 #include "images/processor.h"
 
 #include <gtest/gtest.h>

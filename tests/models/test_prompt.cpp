@@ -29,7 +29,12 @@ const std::string kHub =
     "endgeneration "
     "%}{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
 
-ModelSpec hf_spec() { return ModelSpec{}; }
+ModelSpec hf_spec() {
+  ModelSpec spec;
+  spec.family = "llava";
+  spec.layout = "llava-hf";
+  return spec;
+}
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
@@ -44,7 +49,7 @@ TEST(PromptTemplate, WritesBothForms) {
   EXPECT_EQ(render(hf, "What is it?", 1), "USER: <image>\nWhat is it? ASSISTANT:");
   EXPECT_EQ(render(hf, "What is it?", 0), "USER: What is it? ASSISTANT:");
   EXPECT_EQ(render(hf, "Same?", 2), "USER: <image>\n<image>\nSame? ASSISTANT:");
-  ModelSpec original;
+  ModelSpec original = hf_spec();
   original.layout = "llava-original";
   original.expanded_placeholders = false;
   const PromptTemplate vicuna = prompt_template(folder.path(), original);

@@ -28,7 +28,7 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   EXPECT_EQ(model.spec.layout, GetParam().name);
   EXPECT_EQ(model.spec.text.num_hidden_layers, 5);
   EXPECT_EQ(model.spec.text.head_dim, 16);
-  EXPECT_EQ(model.spec.vision.layers_run, 2);
+  EXPECT_EQ(model.spec.vision.layers_run(), 2);
   EXPECT_EQ(model.spec.image_tokens(), model.spec.family == "qwen2_vl" ? 0 : 36);
   std::set<std::string> named;
   for (const StoredTensor& tensor : stored_tensors(model.spec))
@@ -66,6 +66,13 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   Json config = config_of("llava_hf/model");
   config["architectures"][0] = "LlavaForConditionalGenerations";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "did you mean 'LlavaForConditionalGeneration'");
+  config = config_of("llava_hf/model");
+  config["model_type"] = "qwen2_vl";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
+                    "config.json: model_type 'qwen2_vl' contradicts architecture LlavaForConditionalGeneration: "
+                    "expected llava or llava_llama");
+  config.erase("model_type");
+  EXPECT_EQ(spec_from_config(config, "config.json").family, "llava");
   config = config_of("llava_hf/model");
   config["text_config"]["num_key_value_heads"] = 3;
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "num_key_value_heads");

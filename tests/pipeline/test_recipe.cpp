@@ -50,14 +50,15 @@ TEST(Recipe, EveryKeyOfTheDesign) {
   EXPECT_TRUE(r.plan->heads->keep->fraction);
   EXPECT_EQ(r.plan->heads->keep->value, 1.0);
   EXPECT_EQ(r.plan->heads->scope, Scope::Layer);
-  EXPECT_EQ(r.plan->heads->exempt_layers, 0);
+  EXPECT_EQ(exempt_layers(*r.plan->heads), 0);
   EXPECT_EQ(r.plan->updates->keep->value, 0.25);
   EXPECT_EQ(r.plan->updates->scope, Scope::Model);
   EXPECT_EQ(r.plan->updates->exempt_layers, 1);
   EXPECT_EQ(r.plan->ffn->keep.value, 0.25);
   EXPECT_EQ(r.plan->ffn->score, NeuronScore::Wanda);
   EXPECT_EQ(r.plan->ffn->scope, Scope::Model);
-  EXPECT_EQ(*r.plan->visual_layers, 10);
+  EXPECT_FALSE(r.plan->visual_layers->fraction);
+  EXPECT_EQ(r.plan->visual_layers->value, 10);
   EXPECT_EQ(r.plan->semantics, "skip");
   EXPECT_EQ(r.shard_size, 5'000'000'000u);
   EXPECT_EQ(r.verify_samples, 16);
@@ -89,16 +90,19 @@ TEST(Recipe, HeadChoices) {
   const Recipe r = small("plan:\n  heads: {threshold: 0.035, vote: 0.5}\n  updates: {mask: m.npy}\n");
   EXPECT_EQ(*r.plan->heads->threshold, 0.035);
   EXPECT_EQ(r.plan->heads->vote, 0.5);
-  EXPECT_EQ(r.plan->heads->exempt_layers, 2) << "the default with a threshold";
+  EXPECT_EQ(exempt_layers(*r.plan->heads), 2) << "the default with a threshold";
   EXPECT_EQ(r.plan->updates->mask, "m.npy");
   const Recipe counts = small("plan: {heads: {keep: 1}, ffn: {keep: 512}}\n");
   EXPECT_FALSE(counts.plan->heads->keep->fraction) << "1 is one head";
   EXPECT_EQ(counts.plan->heads->keep->value, 1);
   EXPECT_EQ(counts.plan->ffn->keep.value, 512);
+  EXPECT_TRUE(small("plan: {visual_layers: 0.5}\n").plan->visual_layers->fraction);
+  EXPECT_FALSE(small("plan: {visual_layers: 1}\n").plan->visual_layers->fraction) << "1 is one layer";
   EXPECT_USER_ERROR(small("plan: {heads: {}}\n"),
                     "f.yaml:3:15: plan.heads needs exactly one of keep, threshold and mask");
   EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, mask: a}}\n"), "exactly one");
-  EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, vote: 0.3}}\n"), "vote goes with threshold");
+  EXPECT_USER_ERROR(small("plan: {heads: {keep: 1, vote: 0.3}}\n"),
+                    "f.yaml:3:31: vote goes with threshold; plan.heads is chosen by keep");
   EXPECT_USER_ERROR(small("plan: {heads: {threshold: 0.1, scope: model}}\n"), "scope goes with keep");
   EXPECT_USER_ERROR(small("plan: {updates: {mask: a, exempt_layers: 1}}\n"),
                     "exempt_layers goes with keep or threshold");
@@ -166,7 +170,8 @@ TEST(Recipe, WrongValues) {
   EXPECT_USER_ERROR(small("plan: {heads: {threshold: 0.1, vote: 1.2}}\n"), "vote should be a number in [0, 1]");
   EXPECT_USER_ERROR(small("plan: {ffn: {keep: 0.5, score: wandb}}\n"),
                     "score: expected one of mean_abs, rms, active, wanda; found 'wandb'; did you mean 'wanda'?");
-  EXPECT_USER_ERROR(small("plan: {visual_layers: -1}\n"), "visual_layers should be an integer");
+  EXPECT_USER_ERROR(small("plan: {visual_layers: -1}\n"), "visual_layers: a count should lie in");
+  EXPECT_USER_ERROR(small("plan: {visual_layers: 1.5}\n"), "visual_layers: a fraction should lie in [0, 1]");
   EXPECT_USER_ERROR(small("plan: {semantics: lava}\n"), "did you mean 'llava'?");
   EXPECT_USER_ERROR(small("calibration: {dataset: {questions: q, format: json}}\n"),
                     "format should be one of llava, conversations");

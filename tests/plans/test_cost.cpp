@@ -33,10 +33,13 @@ TEST(Cost, PaperFiguresOfTheDenseModels) {
 TEST(Cost, PaperFigureOfTheRecipe) {
   const DecoderSpec spec = llava_7b();
   Plan plan = dense_plan(spec);
-  plan.visual_layers = 16;
-  plan.window = Window{5, false};
-  for (auto& layer : plan.heads) std::fill(layer.begin() + 24, layer.end(), uint8_t(0));
-  for (auto& set : plan.ffn) set = first(5504);
+  set_visual_layers(plan, 16);
+  set_window(plan, Window{5, false});
+  for (LayerPlan& layer : plan.layers) {
+    std::fill(layer.heads.begin() + 24, layer.heads.end(), uint8_t(0));
+    layer.updates = layer.heads;
+    layer.neurons = first(5504);
+  }
   const double dense = paper_flops(dense_plan(spec), spec, 576, 24, 24);
   EXPECT_NEAR(paper_flops(plan, spec, 576, 24, 24) / dense, 0.285, 0.0005);
   // The window's share of 24^2 x 24^2 pairs: (24 x 5 - 6)^2 with the borders as they are.
@@ -48,8 +51,7 @@ TEST(Cost, PaperFigureOfTheRecipe) {
 TEST(Cost, PaperCountsUpdatesApart) {
   const DecoderSpec spec = llava_7b();
   Plan plan = dense_plan(spec);
-  plan.updates = plan.heads;
-  for (auto& layer : *plan.updates) std::fill(layer.begin(), layer.end(), uint8_t(0));
+  for (LayerPlan& layer : plan.layers) std::fill(layer.updates.begin(), layer.updates.end(), uint8_t(0));
   const double n = 576, d = 4096;
   EXPECT_DOUBLE_EQ(paper_flops(plan, spec, 576, 24, 24), 2 * 32 * (2 * n * d * d + 3 * n * d * 11008));
 }
@@ -105,11 +107,11 @@ struct Small {
     spec.num_key_value_heads = 2;
     spec.vocab_size = 50;
     plan = dense_plan(spec);
-    plan.visual_layers = 1;
-    plan.heads[0] = {1, 1, 1, 0};
-    plan.updates = HeadMask{{1, 0, 0, 0}, {1, 1, 1, 1}};
-    plan.ffn[0] = std::vector<int64_t>{3, 4, 9};
-    plan.window = Window{3, true};
+    plan.layers[0].heads = {1, 1, 1, 0};
+    plan.layers[0].updates = {1, 0, 0, 0};
+    plan.layers[0].neurons = Neurons{3, 4, 9};
+    plan.layers[0].window = Window{3, true};
+    plan.layers[1].alive = false;
   }
 };
 
@@ -140,17 +142,31 @@ TEST(Cost, ExactByHand) {
 
   // Keys and values of 3 numbers: text in 2 KV heads of both layers, visual in both KV heads of layer 0.
   EXPECT_EQ(kv_bytes(s.plan, s.spec, s.prompt, 5, 2), 2 * 3 * 2 * (2 * 2 * 11 + 2 * 6));
-  EXPECT_EQ(visual_kv_heads(s.plan, s.spec), (HeadMask{{1, 1}, {0, 0}}));
+  EXPECT_EQ(layer_counts(s.plan.layers[0], s.spec), (LayerCounts{3, 1, 2, 3}));
+  EXPECT_EQ(layer_counts(s.plan.layers[1], s.spec), LayerCounts{});
   EXPECT_EQ(weight_bytes(s.spec, 2), 2.0 * (2 * (36 * 12 + 3 * 12 * 20 + 24) + 12 + 12 * 50));
 }
 
 TEST(Cost, DroppedGroupsHoldNoKeys) {
   Small s;
-  s.plan.heads[0] = {0, 0, 0, 1};
-  s.plan.updates.reset();
-  EXPECT_EQ(visual_kv_heads(s.plan, s.spec), (HeadMask{{0, 1}, {0, 0}}));
+  s.plan.layers[0].heads = s.plan.layers[0].updates = {0, 0, 0, 1};
+  EXPECT_EQ(layer_counts(s.plan.layers[0], s.spec).kv_heads, 1);
   EXPECT_EQ(kv_bytes(s.plan, s.spec, s.prompt, 0, 1), 2 * 3 * (2 * 2 * 6 + 1 * 6));
   EXPECT_EQ(prefill_cost(s.plan, s.spec, s.prompt).projections, 36.0 * (2 * 6 * 12 + 6 * (2 + 2)));
+}
+
+TEST(Cost, EachLayerHasItsOwnWindow) {
+  Small s;
+  s.plan = dense_plan(s.spec);
+  s.plan.layers[0].window = Window{3, true};
+  s.plan.layers[1].window = Window{1, false};
+  // 17 pairs of the causal 3 x 3 window, and every token itself.
+  EXPECT_EQ(prefill_cost(s.plan, s.spec, s.prompt).attention, 2 * 3.0 * 4 * (2 * (21 + 24 + 12) + 17 + 6));
+  Plan near = s.plan, far = s.plan;
+  set_window(near, Window{1, false}), set_window(far, Window{3, true});
+  const auto paper = [&](const Plan& plan) { return paper_flops(plan, s.spec, 6, 2, 3); };
+  EXPECT_DOUBLE_EQ(paper(s.plan), (paper(near) + paper(far)) / 2);
+  EXPECT_LT(paper(near), paper(far));
 }
 
 TEST(Cost, SumsAddUp) {

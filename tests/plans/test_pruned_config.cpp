@@ -7,7 +7,9 @@
 #include <set>
 
 #include "core/error.h"
+#include "plans/layer_json.h"
 #include "plans/layered_json.h"
+#include "plans/order.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -34,18 +36,18 @@ Case random_case(std::mt19937& random) {
   const int64_t kv_heads = 1 + below(5), group = 1 + below(4), neurons = 1 + below(20);
   Case result{spec_of(1 + below(4), kv_heads * group, kv_heads, neurons), {}};
   Plan& plan = result.plan = dense_plan(result.spec);
-  plan.visual_layers = below(result.spec.num_hidden_layers + 1);
-  if (below(2)) plan.window = Window{1 + 2 * below(4), below(2) == 1};
-  if (below(2)) plan.updates = plan.heads;
-  for (size_t layer = 0; layer < plan.heads.size(); ++layer) {
-    for (size_t head = 0; head < plan.heads[layer].size(); ++head) {
-      plan.heads[layer][head] = below(3) > 0;
-      if (plan.updates) (*plan.updates)[layer][head] = plan.heads[layer][head] && below(2);
+  set_visual_layers(plan, below(result.spec.num_hidden_layers + 1));
+  const bool updates = below(2);
+  for (LayerPlan& layer : plan.layers) {
+    if (below(2)) layer.window = Window{1 + 2 * below(4), below(2) == 1};
+    for (size_t head = 0; head < layer.heads.size(); ++head) {
+      layer.heads[head] = layer.updates[head] = below(3) > 0;
+      if (updates) layer.updates[head] = layer.heads[head] && below(2);
     }
     if (below(4) == 0) continue;
-    plan.ffn[layer].emplace();
+    layer.neurons.emplace();
     for (int64_t neuron = 0; neuron < neurons; ++neuron)
-      if (below(2)) plan.ffn[layer]->push_back(neuron);
+      if (below(2)) layer.neurons->push_back(neuron);
   }
   return result;
 }
@@ -68,7 +70,8 @@ TEST(Orders, PermuteWholeGroupsAndPutWhatIsUsedFirst) {
       EXPECT_EQ(std::set<int64_t>(order.kv_heads.begin(), order.kv_heads.end()).size(),
                 size_t(spec.num_key_value_heads));
       EXPECT_EQ(std::set<int64_t>(order.neurons.begin(), order.neurons.end()).size(), size_t(spec.intermediate_size));
-      const auto &kept = reordered.heads[layer], &updated = reordered.updated()[layer];
+      const LayerPlan &before = plan.layers[layer], &after = reordered.layers[layer];
+      const HeadFlags &kept = after.heads, &updated = after.updates;
       std::pair<int64_t, int64_t> previous{group, group};
       for (int64_t kv = 0; kv < spec.num_key_value_heads; ++kv) {
         for (int64_t i = 0; i < group; ++i)
@@ -84,17 +87,17 @@ TEST(Orders, PermuteWholeGroupsAndPutWhatIsUsedFirst) {
       }
       // What a head or neuron is allowed to do went with it.
       for (size_t i = 0; i < order.heads.size(); ++i) {
-        EXPECT_EQ(kept[i], plan.heads[layer][size_t(order.heads[i])]);
-        EXPECT_EQ(updated[i], plan.updated()[layer][size_t(order.heads[i])]);
+        EXPECT_EQ(kept[i], before.heads[size_t(order.heads[i])]);
+        EXPECT_EQ(updated[i], before.updates[size_t(order.heads[i])]);
       }
-      ASSERT_EQ(reordered.ffn[layer].has_value(), plan.ffn[layer].has_value());
-      if (!plan.ffn[layer]) continue;
+      ASSERT_EQ(after.neurons.has_value(), before.neurons.has_value());
+      if (!before.neurons) continue;
       std::vector<int64_t> back;
-      for (size_t i = 0; i < reordered.ffn[layer]->size(); ++i) {
-        EXPECT_EQ((*reordered.ffn[layer])[i], int64_t(i));
+      for (size_t i = 0; i < after.neurons->size(); ++i) {
+        EXPECT_EQ((*after.neurons)[i], int64_t(i));
         back.push_back(order.neurons[i]);
       }
-      EXPECT_EQ(back, *plan.ffn[layer]) << "kept neurons stay in their order";
+      EXPECT_EQ(back, *before.neurons) << "kept neurons stay in their order";
     }
   }
 }
@@ -103,10 +106,9 @@ TEST(Orders, StableAndIdentityWhereThereIsNothingToDo) {
   const DecoderSpec spec = spec_of(2, 8, 4, 6);
   for (const LayerOrder& order : orders_of(dense_plan(spec), spec)) EXPECT_TRUE(order.identity());
   Plan plan = dense_plan(spec);
-  plan.heads[1] = {0, 1, 1, 1, 0, 0, 1, 1};
-  plan.updates = plan.heads;
-  (*plan.updates)[1] = {0, 0, 0, 1, 0, 0, 1, 0};
-  plan.ffn[1] = std::vector<int64_t>{1, 4};
+  plan.layers[1].heads = {0, 1, 1, 1, 0, 0, 1, 1};
+  plan.layers[1].updates = {0, 0, 0, 1, 0, 0, 1, 0};
+  plan.layers[1].neurons = Neurons{1, 4};
   const auto orders = orders_of(plan, spec);
   EXPECT_TRUE(orders[0].identity());
   EXPECT_FALSE(orders[1].identity());
@@ -148,24 +150,28 @@ TEST(PrunedConfig, GivesTheReorderedPlanBack) {
 }
 
 TEST(PrunedConfig, CountsPerGroup) {
-  const DecoderSpec spec = spec_of(2, 4, 2, 6);
+  const DecoderSpec spec = spec_of(3, 4, 2, 6);
   Plan plan = dense_plan(spec);
-  plan.heads[1] = {1, 1, 1, 0};
-  plan.ffn[0] = std::vector<int64_t>{};
-  plan.ffn[1] = std::vector<int64_t>{0, 1, 2};
-  const Json json = pruned_config(plan, spec);
-  EXPECT_EQ(json["heads"], parse_json("[[2,2],[2,1]]", "test"));
-  EXPECT_EQ(json["ffn"], parse_json("[0,3]", "test"));
-  EXPECT_FALSE(json.contains("updates"));
+  plan.layers[1].heads = plan.layers[1].updates = {1, 1, 1, 0};
+  plan.layers[1].updates[2] = 0;
+  plan.layers[0].neurons = Neurons{};
+  plan.layers[0].window = Window{5, true};
+  plan.layers[1].neurons = Neurons{0, 1, 2};
+  plan.layers[2].alive = false;
+  EXPECT_EQ(pruned_config(plan, spec), parse_json(R"({"format": "yopo-pruned", "version": 2, "layers": [
+    {"window": {"size": 5, "causal": true}, "neurons": 0},
+    {"heads": [2, 1], "updates": [2, 0], "neurons": 3},
+    {"alive": false}], "provenance": {}})",
+                                                  "test"));
 }
 
 TEST(PrunedConfig, RefusesAnUnorderedPlan) {
   const DecoderSpec spec = spec_of(1, 4, 2, 6);
   Plan plan = dense_plan(spec);
-  plan.heads[0] = {0, 1, 1, 1};
+  set_heads(plan, {{0, 1, 1, 1}});
   EXPECT_THROW((void)pruned_config(plan, spec), InternalError);
   plan = dense_plan(spec);
-  plan.ffn[0] = std::vector<int64_t>{1};
+  plan.layers[0].neurons = Neurons{1};
   EXPECT_THROW((void)pruned_config(plan, spec), InternalError);
 }
 
@@ -174,36 +180,58 @@ TEST(PrunedConfig, NothingThereIsADenseCheckpoint) {
   EXPECT_FALSE(plan_of_checkpoint(checkpoint_with(folder, nullptr), spec_of(1, 4, 2, 6)));
 }
 
-TEST(PrunedConfig, RefusesWhatDoesNotFit) {
+/// Both versions are refused with the file named and the part.
+void refuse(Json json, const char* key, Json value, const char* part) {
+  json[key] = std::move(value);
+  SCOPED_TRACE(json.dump());
   const DecoderSpec spec = spec_of(2, 4, 2, 6);
-  const Json good = pruned_config(dense_plan(spec), spec);
-  const auto refuse = [&](const char* key, Json value, const char* part) {
-    Json json = good;
-    json[key] = std::move(value);
-    SCOPED_TRACE(json.dump());
-    testing::TemporaryFolder folder;
-    const Checkpoint checkpoint = checkpoint_with(folder, json);
-    EXPECT_USER_ERROR((void)plan_of_checkpoint(checkpoint, spec), part);
-    EXPECT_USER_ERROR((void)plan_of_checkpoint(checkpoint, spec), "config.json");
-  };
-  refuse("format", "yopo-plan", "yopo-pruned");
-  refuse("version", 2, "version 1");
-  refuse("head", 1, "did you mean 'heads'?");
-  refuse("visual_layers", 3, "visual_layers");
-  refuse("window", Json::object({{"size", 2}}), "even");
-  refuse("heads", parse_json("[[2,2]]", "t"), "1 layers, but the model has 2");
-  refuse("heads", parse_json("[[2,2],[2]]", "t"), "layer 1");
-  refuse("heads", parse_json("[[2,2],[2,3]]", "t"), "layer 1, KV head 1");
-  refuse("heads", parse_json("[[2,2],[2,-1]]", "t"), "layer 1, KV head 1");
-  refuse("updates", parse_json("[[2,2],[2,2.5]]", "t"), "layer 1, KV head 1");
-  refuse("ffn", parse_json("[null]", "t"), "ffn: 1 layers");
-  refuse("ffn", parse_json("[null, 7]", "t"), "layer 1");
-  refuse("ffn", parse_json("[null, -1]", "t"), "layer 1");
+  testing::TemporaryFolder folder;
+  const Checkpoint checkpoint = checkpoint_with(folder, json);
+  EXPECT_USER_ERROR((void)plan_of_checkpoint(checkpoint, spec), part);
+  EXPECT_USER_ERROR((void)plan_of_checkpoint(checkpoint, spec), "config.json");
+}
+
+TEST(PrunedConfig, RefusesWhatDoesNotFit) {
+  const Json good = pruned_config(dense_plan(spec_of(2, 4, 2, 6)), spec_of(2, 4, 2, 6));
+  const auto layers = [&](const char* text, const char* part) { refuse(good, "layers", parse_json(text, "t"), part); };
+  refuse(good, "format", "yopo-plan", "yopo-pruned");
+  refuse(good, "version", 3, "versions 1 and 2");
+  refuse(good, "layer", 1, "did you mean 'layers'?");
+  refuse(good, "window", nullptr, "unknown key 'window'");
+  layers("[{}]", "1 layers, but the model has 2");
+  layers("[{}, 5]", "layer 1: expected an object");
+  layers(R"([{}, {"head": [2,2]}])", "layer 1: unknown key 'head'; did you mean 'heads'?");
+  layers(R"([{}, {"heads": [2]}])", "layer 1");
+  layers(R"([{}, {"heads": [2,3]}])", "layer 1: heads, KV head 1");
+  layers(R"([{}, {"heads": [2,-1]}])", "layer 1: heads, KV head 1");
+  layers(R"([{}, {"updates": [2,2.5]}])", "layer 1: updates, KV head 1");
+  layers(R"([{"heads": [1,1], "updates": [2,0]}, {}])", "updates lie within heads");
+  layers(R"([{}, {"neurons": 7}])", "layer 1: neurons");
+  layers(R"([{}, {"neurons": -1}])", "layer 1: neurons");
+  layers(R"([{"window": {"size": 2}}, {}])", "even");
+  layers(R"([{"alive": false}, {}])", "layer 1 is alive after layer 0");
+  layers(R"([{"alive": 0}, {}])", "alive");
+}
+
+TEST(PrunedConfig, RefusesWhatDoesNotFitInVersion1) {
+  const Json good = parse_json(R"({"format": "yopo-pruned", "version": 1, "window": null, "visual_layers": 2,
+    "heads": [[2,2],[2,2]], "ffn": [null, null], "provenance": {}})",
+                               "t");
+  refuse(good, "head", 1, "did you mean 'heads'?");
+  refuse(good, "layers", Json::array(), "unknown key 'layers'");
+  refuse(good, "visual_layers", 3, "visual_layers");
+  refuse(good, "window", Json::object({{"size", 2}}), "even");
+  refuse(good, "heads", parse_json("[[2,2]]", "t"), "1 layers, but the model has 2");
+  refuse(good, "heads", parse_json("[[2,2],[2]]", "t"), "layer 1");
+  refuse(good, "heads", parse_json("[[2,2],[2,3]]", "t"), "layer 1, KV head 1");
+  refuse(good, "heads", parse_json("[[2,2],[2,-1]]", "t"), "layer 1, KV head 1");
+  refuse(good, "updates", parse_json("[[2,2],[2,2.5]]", "t"), "layer 1, KV head 1");
+  refuse(good, "ffn", parse_json("[null]", "t"), "ffn: 1 layers");
+  refuse(good, "ffn", parse_json("[null, 7]", "t"), "layer 1");
+  refuse(good, "ffn", parse_json("[null, -1]", "t"), "layer 1");
   Json json = good;
   json["heads"] = parse_json("[[1,1],[2,2]]", "t");
-  json["updates"] = parse_json("[[2,0],[2,2]]", "t");
-  testing::TemporaryFolder folder;
-  EXPECT_USER_ERROR((void)plan_of_checkpoint(checkpoint_with(folder, json), spec), "updates lie within heads");
+  refuse(json, "updates", parse_json("[[2,0],[2,2]]", "t"), "updates lie within heads");
 }
 
 TEST(LayeredJson, OneLayerALineAtAnyDepth) {

@@ -10,7 +10,7 @@ from family_models import Questions, make_internvl2, make_qwen2_vl, stored_tenso
 import torch
 from safetensors.torch import load_file
 
-from support import Case
+from support import Case, plan_columns
 
 LIMIT = 1e-4  # max |difference| / max |logit|
 NEW_TOKENS = 8
@@ -67,14 +67,14 @@ class FamilyCase(Case):
         return stats
 
     def export(self, model, stats, *flags):
-        """The plan as JSON and the exported folder, verified."""
+        """The plan by kind of saving and the exported folder, verified."""
         plan, pruned, proof = self.folder / "plan.json", self.folder / "pruned", self.folder / "verify.json"
         self.yopo("plan", "--stats", stats, "--model", model, *flags, "--output", plan)
         self.yopo("export", "--model", model, "--plan", plan, "--output", pruned)
         self.yopo("verify", "--model", pruned, "--original", model, *questions().flags(), "--samples", 5, "--output", proof,
                   "--threads", 1)
         self.assertTrue(json.loads(proof.read_text())["passed"])
-        return json.loads(plan.read_text()), pruned
+        return plan_columns(plan), pruned
 
     def check_reordered(self, model, pruned, query):
         """The same tensors with other weights where the plan reorders; what belongs to the checkpoint came along."""

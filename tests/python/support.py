@@ -14,6 +14,14 @@ MODEL = DIGITGRID / "model"
 TOWER = DIGITGRID / "model_tower"
 
 
+def plan_columns(path):
+    """A plan.json by kind of saving: heads, updates [L][H], neurons [L] (None: all), windows [L] (None: none), visual_layers."""
+    layers = json.loads(pathlib.Path(path).read_text())["layers"]
+    return {"heads": [layer["heads"] for layer in layers], "updates": [layer.get("updates", layer["heads"]) for layer in layers],
+            "neurons": [layer.get("neurons") for layer in layers], "windows": [layer.get("window") for layer in layers],
+            "visual_layers": sum(layer.get("alive", True) for layer in layers)}
+
+
 class Data:
     """A question file with its images."""
 

@@ -267,19 +267,37 @@ class PlanTest(BadInput):
     def test_damaged_plan(self):
         good = json.loads(self.plan().read_text())
         bad = self.folder / "bad.json"
-        for key, value in (("version", 2), ("visual_layers", 12), ("visual_layers", "all"), ("ffn", [[5, 4]] * LAYERS),
-                           ("ffn", [[NEURONS]] * LAYERS), ("window", {"size": 2}), ("semantics", "skipp"), ("hedas", [])):
+        for key, value in (("version", 3), ("semantics", "skipp"), ("layres", []), ("visual_layers", 12)):
             with self.subTest(key=key, value=str(value)[:30]):
                 bad.write_text(json.dumps({**good, key: value}))
                 self.refused(*self.generate(MODEL), "--plan", bad, naming=["bad.json", key])
+        for key, value in (("neurons", [5, 4]), ("neurons", [NEURONS]), ("window", {"size": 2}), ("heads", [1]), ("hedas", []),
+                           ("alive", "yes")):
+            with self.subTest(key=key, value=str(value)[:30]):
+                layers = [*good["layers"][:3], {**good["layers"][3], key: value}, *good["layers"][4:]]
+                bad.write_text(json.dumps({**good, "layers": layers}))
+                self.refused(*self.generate(MODEL), "--plan", bad, naming=["bad.json: layer 3", key])
+        dead = [{**good["layers"][0], "alive": False}, *good["layers"][1:]]
+        bad.write_text(json.dumps({**good, "layers": dead}))
+        self.refused(*self.generate(MODEL), "--plan", bad, naming=["bad.json", "layer 1 is alive after layer 0"])
         bad.write_text(json.dumps(good)[:-200])
         self.refused(*self.generate(MODEL), "--plan", bad, naming=["bad.json"])
 
     def test_flags(self):
         self.refused("plan", "--stats", self.stats(), "--model", MODEL, "--ffn-kep", "0.5", naming=["--ffn-kep", "--ffn-keep"])
         self.refused("plan", "--model", MODEL, "--ffn-keep", "half", "--output", self.folder / "plan.json", naming=["half"])
-        self.refused("calibrate", "--model", MODEL, *CALIB.flags(), "--part", "2/2", "--output", self.folder / "part.h5",
-                     naming=["2/2"])
+        for part, word in (("3/2", "1 <= K <= N"), ("0/2", "counted from 1"), ("1", "K/N"), ("1/0", "K/N")):
+            self.refused("calibrate", "--model", MODEL, *CALIB.flags(), "--part", part, "--output", self.folder / "part.h5",
+                         naming=["--part", f"'{part}'", word])
+
+    def test_options_that_say_nothing(self):
+        """A flag that would be ignored is a misunderstanding."""
+        for flags, words in ((["--vote", "0.5"], ["--threshold"]), (["--ffn-score", "rms"], ["--ffn-keep"]),
+                             (["--window-causal"], ["--window"]), (["--heads-keep", "0.5", "--threshold", "0.1"], ["exactly one"]),
+                             (["--updates-mask", "m.npy", "--updates-exempt-layers", "1"], ["--updates-exempt-layers"])):
+            with self.subTest(flags=flags):
+                self.refused("plan", "--stats", self.stats(), "--model", MODEL, *flags, "--output", self.folder / "plan.json",
+                             naming=["yopo plan", *words])
 
 
 RECIPE = """\
@@ -295,7 +313,7 @@ verify: {{samples: 2}}
 evaluate:
   - {{benchmark: vqa, questions: {test.questions}, images: {test.images}, samples: 12, batch_size: 6}}
 """
-RESULTS = ["eval.json", "headmask.npy", "plan.json", "recipe.yaml", "stats.h5", "verify.json"]
+RESULTS = ["comparison.json", "eval.json", "headmask.npy", "plan.json", "recipe.yaml", "stats.h5", "verify.json"]
 
 
 class RecipeTest(BadInput):
@@ -336,13 +354,21 @@ class RecipeTest(BadInput):
         for name in RESULTS + ["pruned/config.json", "pruned/model.safetensors"]:
             self.assertTrue((out / name).is_file(), name)
         first = contents(out)
-        self.yopo("run", recipe)
-        second = contents(out)
-        # eval.json holds seconds, so it may differ between runs; nothing else may.
-        for name in first:
-            if name != "eval.json":
-                self.assertEqual(second[name], first[name], name)
-        self.assertEqual(set(second), set(first))
+        shown = self.yopo("run", recipe)
+        self.assertEqual(contents(out), first)
+        for line in ("verify: as in", "vqa (dense): as answered in", "vqa (pruned): as answered in", "times: as in"):
+            self.assertIn(line, shown.stderr)
+        # What is lost or damaged is made again, and only that.
+        for name, line, still in (("verify.json", "verifying", "times: as in"), ("comparison.json", "timing", "verify: as in"),
+                                  ("answers/vqa-pruned.jsonl", "evaluating vqa (pruned)", "vqa (dense): as answered in")):
+            with self.subTest(lost=name):
+                (out / name).unlink()
+                shown = self.yopo("run", recipe)
+                self.assertIn(line, shown.stderr)
+                self.assertIn(still, shown.stderr)
+                self.assertTrue((out / name).is_file())
+        (out / "verify.json").write_text("{")
+        self.assertIn("made again", self.yopo("run", recipe).stderr)
         for change in ("plan.ffn.keep=0.5", "calibration.dataset.samples=7", "seed=3", f"model.path={TOWER}"):
             with self.subTest(change=change):
                 self.refused("run", recipe, "--set", change, naming=[out])

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import LlamaTokenizerFast, Phi3Config, Phi3ForCausalLM
 
-from support import ROOT
+from support import ROOT, plan_columns
 from test_image_processors import internvl_reference
 from test_tokenizers import SYSTEM
 from tokenizer_kinds import InternLM2Tokenizer
@@ -105,7 +105,7 @@ class Qwen2VlTest(FamilyCase):
     def test_pruned_by_prefill(self):
         plan = self.check_pruned("flat_tied", "prefill", "self_attn.q_proj.weight", "--heads-keep", "0.75", "--updates-keep", "0.25",
                                  "--ffn-keep", "0.5", "--window", 3, "--visual-layers", 3)
-        self.assertEqual((plan["visual_layers"], plan["window"]["size"], [f and len(f) for f in plan["ffn"]]),
+        self.assertEqual((plan["visual_layers"], plan["windows"][0]["size"], [n and len(n) for n in plan["neurons"]]),
                          (3, 3, [48, 48, 48, None]))
 
     def test_pruned_by_decode(self):
@@ -225,7 +225,7 @@ class RecipeTest(FamilyCase):
         self.assertTrue(json.loads((output / "verify.json").read_text())["passed"])
         results = json.loads((output / "eval.json").read_text())["results"]
         self.assertEqual([(r["pruned"], r["count"]) for r in results], [(False, 10), (True, 10)])
-        plan = json.loads((output / "plan.json").read_text())
+        plan = plan_columns(output / "plan.json")
         heads = sum(map(sum, plan["heads"]))
         self.assertTrue(4 < heads < 16, plan["heads"])
         return plan, output / "pruned"

@@ -3,7 +3,7 @@ import json
 import os
 import unittest
 
-from support import MODEL, ROOT, Case, run
+from support import MODEL, ROOT, Case, plan_columns, run
 from torch_files import Call
 import numpy
 import torch
@@ -31,7 +31,7 @@ class HeadMasks(Case):
         path = self.folder / "headmask_13b_30.npy"
         for dtype in (bool, numpy.uint8, numpy.int64, numpy.float32):
             numpy.save(path, mask.astype(dtype))
-            plan = json.loads(self.plan(path, "13b", "--window", 5, "--visual-layers", 40).read_text())
+            plan = plan_columns(self.plan(path, "13b", "--window", 5, "--visual-layers", 40))
             self.assertEqual(plan["heads"], mask.astype(int).tolist())
         report = self.yopo_json("inspect", self.model("13b"), "--plan", self.folder / "plan.json")["report"]
         self.assertEqual([layer["heads"] for layer in report["layers"]], [40, 40] + [30] * 38)
@@ -51,7 +51,7 @@ class HeadMasks(Case):
         for value in (tensor, tensor.float(), tensor.half(), tensor.long(), list(tensor), list(tensor.float()), tuple(tensor), [tensor],
                       tensor.t().contiguous().t(), torch.nn.Parameter(tensor.float())):
             torch.save(value, path)
-            self.assertEqual(json.loads(self.plan(path).read_text())["heads"], mask.astype(int).tolist())
+            self.assertEqual(plan_columns(self.plan(path))["heads"], mask.astype(int).tolist())
 
     def refused(self, mask, size, *naming):
         result = run("plan", "--model", self.model(size), "--head-mask", mask, "--output", self.folder / "none.json")
@@ -85,8 +85,9 @@ class HeadMasks(Case):
         numpy.save(path, self.mask(32, 32, 24))
         plan = self.plan(path, "7b", "--window", 5, "--visual-layers", 16)
         changed = json.loads(plan.read_text())
-        self.assertEqual(changed["ffn"], [None] * 32)
-        changed["ffn"] = [list(range(5504))] * 16 + [None] * 16  # the published code keeps the first half
+        self.assertEqual(plan_columns(plan)["neurons"], [None] * 32)
+        for layer in changed["layers"][:16]:
+            layer["neurons"] = list(range(5504))  # the published code keeps the first half
         plan.write_text(json.dumps(changed))
         flops = self.yopo_json("inspect", self.model("7b"), "--plan", plan)["report"]["flops"]["paper_visual"]
         self.assertAlmostEqual(flops["dense"] / 1e12, 7.63, delta=0.005)
@@ -94,6 +95,27 @@ class HeadMasks(Case):
         text = self.yopo("inspect", self.model("7b"), "--plan", plan).stdout
         self.assertIn("7.63 TFLOP", text)
         self.assertIn("28.5%", text)
+
+    def test_random_plans_without_statistics(self):
+        """Counts suffice: of each layer, or across the model spread evenly; --semantics stays."""
+        output = self.folder / "plan.json"
+        command = ["plan", "--model", self.model("7b"), "--random", 3, "--force", "--output", output]
+        self.yopo(*command, "--heads-keep", 700, "--heads-scope", "model", "--ffn-keep", 0.25, "--ffn-scope", "model",
+                  "--visual-layers", "0.75", "--semantics", "llava")
+        plan = plan_columns(output)
+        self.assertEqual(json.loads(output.read_text())["semantics"], "llava")
+        self.assertEqual(plan["visual_layers"], 24)
+        heads = [sum(row) for row in plan["heads"]]
+        self.assertEqual(heads[:24], [30] * 4 + [29] * 20)
+        self.assertEqual(sum(heads[:24]), 700)
+        self.assertEqual([len(set_) for set_ in plan["neurons"][:24]], [2752] * 24)
+        self.assertNotEqual(plan["heads"][4], plan["heads"][5])
+        refused = run(*command, "--heads-keep", 769, "--heads-scope", "model", "--visual-layers", 24)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("769 heads are above the 768 that 24 layers have", refused.stderr)
+        refused = run(*command, "--threshold", "0.1")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("--stats", refused.stderr)
 
     def test_recipe_without_statistics(self):
         mask = self.folder / "mask.npy"
@@ -103,7 +125,7 @@ class HeadMasks(Case):
         recipe = self.folder / "recipe.yaml"
         recipe.write_text(f"model: {MODEL}\noutput: {self.folder / 'out'}\nplan:\n  heads: {{mask: {mask}}}\n")
         self.yopo("plan", recipe)
-        plan = json.loads((self.folder / "out" / "plan.json").read_text())
+        plan = plan_columns(self.folder / "out" / "plan.json")
         self.assertEqual(plan["heads"], kept.astype(int).tolist())
         recipe.write_text(recipe.read_text() + "  ffn: {keep: 0.5}\n")
         result = run("plan", recipe, "--set", f"output={self.folder / 'other'}")

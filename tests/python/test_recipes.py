@@ -1,10 +1,11 @@
 """The recipes in configs/ against the architectures in configs/models/: each passes a dry run with config.json alone, spends the
 share of visual FLOPs that its comment states and the paper gives, and its architecture has the published number of parameters."""
 import collections
+import json
 import re
 import unittest
 
-from support import ROOT, Case
+from support import CALIB, MODEL, ROOT, TEST, Case, run
 
 # share: visual FLOPs kept in percent as the paper gives them (arXiv 2410.06169, Table 2 and its section on models without
 # fine-tuning); slack: how far the recipe may be from it, in points. `settings` are overrides for the second check: where a
@@ -39,8 +40,13 @@ class RecipesTest(Case):
 
     def dry_run(self, row, *settings):
         flags = [part for setting in settings for part in ("--set", setting)]
-        return self.yopo_json("run", ROOT / "configs" / f"{row.recipe}.yaml", "--dry-run", "--set",
-                              f"model.path={self.model(row.model)}", *flags)
+        result = run("run", ROOT / "configs" / f"{row.recipe}.yaml", "--dry-run", "--json", "--set",
+                     f"model.path={self.model(row.model)}", *flags)
+        self.assertEqual(result.returncode, 1, result.stderr)  # the questions of these recipes are not in the repository
+        dry_run = json.loads(result.stdout)
+        self.assertTrue(dry_run["problems"] and all("no such file" in text.lower() for text in dry_run["problems"]),
+                        dry_run["problems"])
+        return dry_run
 
     def test_every_recipe_and_model_is_covered(self):
         demos = {"demo", "demo_tower"}
@@ -77,6 +83,106 @@ class RecipesTest(Case):
             with self.subTest(recipe=row.recipe):
                 threshold = "threshold:" in (ROOT / "configs" / f"{row.recipe}.yaml").read_text()
                 self.assertEqual(self.dry_run(row)["plan_known"], not threshold)
+
+
+RECIPE = """\
+model: {model}
+output: {output}
+calibration:
+  dataset: {{questions: {calib.questions}, images: {calib.images}, samples: 8}}
+plan:
+  window: {{size: 3}}
+  heads: {{keep: 60, scope: model}}
+  ffn: {{keep: 0.5, scope: model}}
+  visual_layers: 0.75
+verify: {{samples: 2}}
+evaluate:
+  - {{benchmark: vqa, questions: {test.questions}, images: {test.images}, samples: 25, batch_size: 5}}
+"""
+
+
+class DryRunTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.recipe = self.folder / "recipe.yaml"
+        self.recipe.write_text(RECIPE.format(model=MODEL, output=self.folder / "out", calib=CALIB, test=TEST))
+
+    def dry_run(self, *flags):
+        return self.yopo_json("run", self.recipe, "--dry-run", *flags)
+
+    def test_counts_across_the_model(self):
+        """As `plan` takes them; a count above what the layers have is refused alike."""
+        result = self.dry_run()
+        self.assertTrue(result["plan_known"] and result["plan_spread"])
+        self.assertIn("visual_layers: 0.75", result["settings"])
+        refused = run("run", self.recipe, "--dry-run", "--set", "plan.heads.keep=65")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("65 heads are above the 64 that 8 layers have", refused.stderr)
+
+    def test_figures_are_those_of_run_and_inspect(self):
+        dry = self.dry_run()
+        self.assertEqual(dry["prompt"]["name"], f"20 samples of {TEST.questions}")
+        result = self.yopo_json("run", self.recipe)
+        self.assertEqual(result["prompts"], dry["prompt"]["name"])
+        comparison = result["comparison"]
+        for name in ("paper", "exact"):
+            self.assertAlmostEqual(dry["flops"][name]["fraction"], comparison["visual_flops_fraction"][name], delta=1e-3)
+        self.assertAlmostEqual(dry["flops"]["prefill"]["dense"], comparison["dense"]["prefill_flops"], delta=1)
+        planned = self.yopo_json("plan", self.recipe)["report"]
+        self.assertEqual(planned["prompt"], dry["prompt"])
+        for name in ("paper", "exact"):
+            self.assertAlmostEqual(planned["flops"][f"{name}_visual"]["kept"], comparison["visual_flops_fraction"][name], places=12)
+        inspected = self.yopo_json("inspect", self.folder / "out" / "pruned", *TEST.flags())["report"]
+        self.assertIn(str(TEST.questions), inspected["prompt"]["name"])
+        self.assertGreater(inspected["prompt"]["count"], 20)
+        # What is in the recipe's folder is shown on the recipe's samples; a plan that is elsewhere on a typical prompt.
+        out, elsewhere = self.folder / "out", self.folder / "elsewhere.json"
+        for path in (("inspect", out / "pruned"), ("inspect", f"{out / 'pruned'}/"), ("inspect", out / "plan.json", "--model", MODEL)):
+            inspected = self.yopo_json(*path)["report"]
+            self.assertEqual(inspected["prompt"], dry["prompt"])
+            self.assertEqual(inspected["flops"], planned["flops"])
+        elsewhere.write_bytes((out / "plan.json").read_bytes())
+        (self.folder / "recipe.yaml").rename(self.folder / "moved.yaml")
+        inspected = self.yopo_json("inspect", elsewhere, "--model", MODEL)["report"]
+        self.assertEqual(inspected["prompt"], {"name": "a typical prompt", "count": 1, "text": 99, "visual": 81})
+
+    def test_units_fit_the_model(self):
+        shown = self.yopo("run", self.recipe, "--dry-run").stdout
+        self.assertRegex(shown, r"visual FLOPs, paper\s+\d+\.\d\d MFLOP dense, \d+\.\d\d MFLOP pruned \(")
+        self.assertIn(f"20 samples of {TEST.questions}: ", shown)
+        self.assertNotIn("0.000", shown)
+
+    def test_what_is_missing_is_named(self):
+        for key, value, words in (("calibration.dataset.questions", self.folder / "none.jsonl", ["none.jsonl"]),
+                                  ("calibration.dataset.images", self.folder / "nowhere", ["nowhere"]),
+                                  ("evaluate.0.questions", self.folder / "none.jsonl", ["none.jsonl"]),
+                                  ("evaluate.0.annotations", self.folder / "key.json", ["key.json"])):
+            with self.subTest(key=key):
+                result = run("run", self.recipe, "--dry-run", "--set", f"{key}={value}")
+                self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+                problems = [line for line in result.stdout.splitlines() if line.startswith("problem: ")]
+                self.assertEqual(len(problems), 1, problems)
+                for word in words:
+                    self.assertIn(word, problems[0])
+
+    def test_memory(self):
+        """LLaVA-1.5-7B in bf16 on a machine of 24 GiB, of which four fifths are taken: measured 14.1 GB to calibrate and 19.7 GB to
+        verify (docs/results.md)."""
+        model = self.folder / "7b"
+        model.mkdir()
+        config = json.loads((ROOT / "configs" / "models" / "llava-1.5-7b.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "torch_dtype": "bfloat16"}))
+        sizes = lambda memory: json.loads(run("run", self.recipe, "--dry-run", "--json", "--set", f"model.path={model}", "--set",
+                                              "plan.heads=null", "--set", "verify.samples=4", "--memory", memory).stdout)["memory_bytes"]
+        wide = sizes("20.6GB")
+        self.assertAlmostEqual(wide["calibrate"] / 1e9, 14.1, delta=0.3)
+        self.assertAlmostEqual(wide["verify"] / 1e9, 19.7, delta=1)
+        self.assertFalse(wide["calibrate_streams"])
+        self.assertTrue(wide["verify_streams"])
+        narrow = sizes("8GB")
+        self.assertTrue(narrow["calibrate_streams"] and narrow["verify_streams"])
+        self.assertLess(max(narrow["calibrate"], narrow["verify"]), 8e9)
+        self.assertGreater(sizes("400GB")["verify"], 100e9)  # four engines at once
 
 
 if __name__ == "__main__":

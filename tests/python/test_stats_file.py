@@ -47,11 +47,11 @@ class LayoutTest(Case):
         halves = [self.folder / "half0.h5", self.folder / "half1.h5"]
         common = ["calibrate", "--model", MODEL, *CALIB.flags(), "--samples", 31, "--threads", 1]
         self.yopo(*common, "--output", whole)
-        for part, half in enumerate(halves):
+        for part, half in enumerate(halves, start=1):
             self.yopo(*common, "--part", f"{part}/2", "--output", half)
             with h5py.File(half, "r") as file:
-                self.assertEqual(len(file["/samples/id"]), 16 - part)
-        for order in (halves, halves[::-1]):
+                self.assertEqual(len(file["/samples/id"]), 17 - part)
+        for order in (halves, halves[::-1], [f"{halves[0]},{halves[1]}"]):
             self.yopo("merge", *order, "--output", merged)
             self.assertEqual(merged.read_bytes(), whole.read_bytes())
             merged.unlink()

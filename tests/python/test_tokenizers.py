@@ -130,7 +130,7 @@ class Prompts(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="yopo-test-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def check_jinja(self, template, model_type, image):
+    def check_jinja(self, template, family, image):
         """Our text of a question with its images is what the template, run by transformers, makes of it; `image` is its mark of
         an image and what n visual tokens make of that."""
         (self.folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
@@ -143,7 +143,7 @@ class Prompts(unittest.TestCase):
             ][0]
             parts = rendered.split(image[0])
             expected = parts[0] + "".join(image[1](n) + part for n, part in zip(images, parts[1:], strict=True))
-            answer = ask(self.folder, [{"question": "What is it?", "model_type": model_type, "images": images}])[0]
+            answer = ask(self.folder, [{"question": "What is it?", "family": family, "images": images}])[0]
             self.assertEqual(answer, expected)
 
     def test_qwen2_vl(self):
@@ -165,7 +165,7 @@ class Prompts(unittest.TestCase):
                 query = system + SYSTEM + sep + user + "<image>\n" * len(images) + "What is it?" + sep + assistant
                 for count in images:
                     query = query.replace("<image>", "<img>" + "<IMG_CONTEXT>" * count + "</img>", 1)
-                answer = ask(self.folder, [{"question": "What is it?", "model_type": "internvl_chat", "images": images}])[0]
+                answer = ask(self.folder, [{"question": "What is it?", "family": "internvl2", "images": images}])[0]
                 self.assertEqual(answer, query, name)
 
 

@@ -39,12 +39,11 @@ TEST_F(TorchDecoder, WeightsOutliveTheCheckpoint) {
 // The gradient by backward against central differences, through every kind of mask.
 TEST_F(TorchDecoder, GradientsFlowThroughEveryRule) {
   Plan pruned = dense_plan(spec);
-  pruned.window = Window{3, true};
-  pruned.visual_layers = 3;
-  pruned.heads[0] = {1, 0, 1, 1};
-  pruned.updates = pruned.heads;
-  (*pruned.updates)[0] = {1, 0, 0, 1};
-  pruned.ffn[1] = std::vector<int64_t>{1, 2, 3, 50};
+  set_window(pruned, Window{3, true});
+  set_visual_layers(pruned, 3);
+  pruned.layers[0].heads = {1, 0, 1, 1};
+  pruned.layers[0].updates = {1, 0, 0, 1};
+  pruned.layers[1].neurons = Neurons{1, 2, 3, 50};
   std::vector<std::pair<Plan, MaskRules>> variants{{dense_plan(spec), rules_of(Semantics::Skip)},
                                                    {pruned, rules_of(Semantics::Skip)},
                                                    {pruned, rules_of(Semantics::Llava)},

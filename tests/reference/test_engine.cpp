@@ -31,12 +31,15 @@ ModelInput random_input(const DecoderSpec& spec, int64_t length, std::vector<Spa
 // A skip plan that uses every kind of saving.
 Plan pruned_plan(const DecoderSpec& spec) {
   Plan plan = dense_plan(spec);
-  plan.window = Window{5, false};
-  plan.visual_layers = 3;
-  for (size_t l = 0; l < plan.heads.size(); ++l) plan.heads[l][l % plan.heads[l].size()] = 0;
-  plan.updates = plan.heads;
-  for (size_t l = 0; l < plan.heads.size(); ++l) (*plan.updates)[l][(l + 1) % plan.heads[l].size()] = 0;
-  plan.ffn[1] = std::vector<int64_t>{0, 3, 17, 100};
+  set_visual_layers(plan, 3);
+  for (size_t l = 0; l < plan.layers.size(); ++l) {
+    LayerPlan& layer = plan.layers[l];
+    const size_t heads = layer.heads.size();
+    layer.window = Window{l == 1 ? 3 : 5, l == 2};
+    layer.heads[l % heads] = layer.updates[l % heads] = 0;
+    layer.updates[(l + 1) % heads] = 0;
+  }
+  plan.layers[1].neurons = Neurons{0, 3, 17, 100};
   return plan;
 }
 
@@ -135,7 +138,7 @@ TEST_F(TorchEngineTest, CallsTellHowFarTheyAreAndMayBeEnded) {
   const ModelInput input = testing::input_from_pixels(
       loaded.model.spec, Json::object(),
       SafetensorsFile::open(testing::fixtures() / "llava_hf/cases/two_images/inputs.safetensors"));
-  const int64_t tower = loaded.model.spec.vision.layers_run, layers = loaded.model.spec.text.num_hidden_layers;
+  const int64_t tower = loaded.model.spec.vision.layers_run(), layers = loaded.model.spec.text.num_hidden_layers;
   std::vector<double> shares;
   int64_t last = -1;  // step at which the call is ended
   const TorchEngine engine(loaded.model, {"fp32", 0, 0, [&](double share) {
@@ -185,7 +188,7 @@ TEST_F(TorchEngineTest, DecodingStopsAtTheEndTokenAndLeavesItOut) {
 TEST_F(TorchEngineTest, FrozenVisualRowsRepeatTheirValueInSkipPlansOnly) {
   const ModelInput input = random_input(spec, 50, {{6, 5, 5}}, 7);
   Plan plan = dense_plan(spec);
-  plan.visual_layers = 2;
+  set_visual_layers(plan, 2);
   const Trace skip = loaded.engine.trace(input, plan, {});
   plan.semantics = Semantics::Llava;
   const Trace published = loaded.engine.trace(input, plan, {});
@@ -284,7 +287,7 @@ TEST_F(TorchEngineTest, Refusals) {
   EXPECT_USER_ERROR(loaded.engine.trace(input, dense_plan(spec), {.decode = {spec.vocab_size}}), "vocabulary");
   EXPECT_USER_ERROR(loaded.engine.trace(input, dense_plan(spec), {.decode = {-1}}), "vocabulary");
   Plan plan = dense_plan(spec);
-  plan.heads.pop_back();
+  plan.layers.pop_back();
   EXPECT_USER_ERROR(loaded.engine.trace(input, plan, {}), "plan");
   ModelInput outside = input;
   outside.spans = {{20, 4, 4}};

@@ -51,17 +51,17 @@ std::pair<Plan, MaskRules> variant(const DecoderSpec& spec, const Json& paramete
   MaskRules rules;
   rules.freeze_visual = false;
   rules.window_isolates = false;
-  if (!parameters.at("window").is_null()) plan.window = Window{parameters.at("window"), false};
+  if (!parameters.at("window").is_null()) set_window(plan, Window{parameters.at("window"), false});
   const Json& self_only = parameters.at("self_only");
   if (!self_only.is_null()) {
     EXPECT_TRUE(self_only == "intended" || self_only == "literal");
     rules.self_only = self_only == "intended" ? MaskRules::SelfOnly::Intended : MaskRules::SelfOnly::Literal;
   }
-  if (parameters.at("has_headmask").get<bool>()) plan.heads = testing::mask_from(file.at("headmask"));
+  if (parameters.at("has_headmask").get<bool>()) set_heads(plan, testing::mask_from(file.at("headmask")));
   rules.heads_from_layer = parameters.at("headcut_from");
   rules.zero_visual_queries = parameters.at("zero_query");
   rules.heads_before_softmax = parameters.at("head_pre");
-  if (!parameters.at("layercut").is_null()) plan.visual_layers = parameters.at("layercut");
+  if (!parameters.at("layercut").is_null()) set_visual_layers(plan, parameters.at("layercut"));
   const std::string mode = parameters.at("layercut_mode");
   EXPECT_TRUE(mode == "post" || mode == "pre_qwen" || mode == "pre_text");
   rules.depth = mode == "post"       ? MaskRules::Depth::AllAfterSoftmax
@@ -70,7 +70,7 @@ std::pair<Plan, MaskRules> variant(const DecoderSpec& spec, const Json& paramete
   if (!parameters.at("ffn_keep").is_null()) {
     std::vector<int64_t> kept(parameters.at("ffn_keep").get<size_t>());
     for (size_t i = 0; i < kept.size(); ++i) kept[i] = int64_t(i);
-    plan.ffn.assign(size_t(spec.num_hidden_layers), kept);
+    for (LayerPlan& layer : plan.layers) layer.neurons = kept;
   }
   return {plan, rules};
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/families/llava.h"
 #include "runtime/weights.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/reference_case.h"
@@ -31,7 +30,7 @@ ModelSpec small_spec() {
   s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2,
   s.head_dim = odd_head_dim();
   s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = true;
-  spec.names = &llava_hf_names();
+  spec.family = "llava", spec.layout = "llava-hf";
   spec.vision.image_size = 28, spec.vision.patch_size = 14;  // the tensor table covers a tower, though none is drawn
   return spec;
 }
@@ -58,23 +57,27 @@ ReferenceWeights stored_weights(const OpenModel& model) {
 Plan drawn_plan(const DecoderSpec& spec, std::mt19937& random) {
   const auto below = [&](int64_t n) { return int64_t(random() % uint64_t(n)); };
   Plan plan = dense_plan(spec);
-  plan.visual_layers = 1 + below(spec.num_hidden_layers);
-  if (below(3) > 0) plan.window = Window{1 + 2 * below(3), below(2) == 1};
-  HeadMask updates = plan.heads;
-  for (size_t l = 0; l < plan.heads.size(); ++l) {
+  set_visual_layers(plan, 1 + below(spec.num_hidden_layers));
+  const auto window = [&]() -> std::optional<Window> {
+    if (below(3) == 0) return std::nullopt;
+    return Window{1 + 2 * below(3), below(2) == 1};
+  };
+  set_window(plan, window());
+  const bool own_windows = below(2), updates = below(2);
+  for (LayerPlan& layer : plan.layers) {
+    if (own_windows) layer.window = window();
     const int64_t share = below(5);  // none, some, ..., all
-    for (size_t h = 0; h < plan.heads[l].size(); ++h) {
-      plan.heads[l][h] = below(4) < share;
-      updates[l][h] = plan.heads[l][h] && below(2);
+    for (size_t h = 0; h < layer.heads.size(); ++h) {
+      layer.heads[h] = layer.updates[h] = below(4) < share;
+      if (updates) layer.updates[h] = layer.heads[h] && below(2);
     }
     if (below(4) == 0) continue;
     std::vector<int64_t> neurons;
     const int64_t kept = below(4);
     for (int64_t f = 0; f < spec.intermediate_size; ++f)
       if (below(3) < kept) neurons.push_back(f);
-    plan.ffn[l] = neurons;
+    layer.neurons = neurons;
   }
-  if (below(2)) plan.updates = updates;
   return plan;
 }
 

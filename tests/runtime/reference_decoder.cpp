@@ -61,7 +61,8 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
   Values x(embeds.begin(), embeds.end());
   result.hidden = x;
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    const bool seen = l < plan.visual_layers;
+    const LayerPlan& layer = plan.layers[size_t(l)];
+    const bool seen = layer.alive;
     const auto weight = [&](Role role) { return weights(role, l); };
     const auto bias = [&](Role role) { return spec.attention_bias ? weights(role, l) : Values(); };
     const Values n1 = weight(Role::InputNorm), n2 = weight(Role::PostNorm), wq = weight(Role::Q), wk = weight(Role::K),
@@ -81,18 +82,18 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
       const Place &a = place[size_t(t)], &b = place[size_t(s)];
       if (b.image < 0) return s <= t;
       if (!seen) return false;
-      if (a.image < 0) return s <= t && plan.heads[size_t(l)][size_t(h)] != 0;
-      if (!plan.window) return s <= t;
-      const int64_t r = (plan.window->size - 1) / 2;
+      if (a.image < 0) return s <= t && layer.heads[size_t(h)] != 0;
+      if (!layer.window) return s <= t;
+      const int64_t r = (layer.window->size - 1) / 2;
       return a.image == b.image && std::abs(a.row - b.row) <= r && std::abs(a.column - b.column) <= r &&
-             (!plan.window->causal || s <= t);
+             (!layer.window->causal || s <= t);
     };
     for (int64_t t = 0; t < T; ++t) {
       const bool visual = place[size_t(t)].image >= 0;
       if (visual && !seen) continue;
       Values mixed(size_t(H * D), 0.0);
       for (int64_t h = 0; h < H; ++h) {
-        if (visual && !plan.updated()[size_t(l)][size_t(h)]) continue;
+        if (visual && !layer.updates[size_t(h)]) continue;
         Values weights_of(size_t(T), 0.0);
         double sum = 0, top = -INFINITY;
         const auto score = [&](int64_t s) {
@@ -117,9 +118,9 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
       Values gate = multiply(wg, n.data(), C);
       const Values up = multiply(wu, n.data(), C);
       std::vector<bool> used(gate.size(), true);
-      if (visual && plan.ffn[size_t(l)]) {
+      if (visual && layer.neurons) {
         used.assign(gate.size(), false);
-        for (const int64_t neuron : *plan.ffn[size_t(l)]) used[size_t(neuron)] = true;
+        for (const int64_t neuron : *layer.neurons) used[size_t(neuron)] = true;
       }
       for (size_t i = 0; i < gate.size(); ++i) gate[i] = used[i] ? gate[i] / (1 + std::exp(-gate[i])) * up[i] : 0.0;
       const Values down = multiply(wd, gate.data(), int64_t(gate.size()));

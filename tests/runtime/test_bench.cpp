@@ -26,10 +26,12 @@ class Bench : public ::testing::Test {
     const OpenModel model = open_model(testing::fixture("llava_hf/model"));
     std::mt19937 random(3);
     plan_ = dense_plan(model.spec.text);
-    plan_.visual_layers = 3;
-    plan_.window = Window{5, false};
-    for (auto& layer : plan_.heads) layer[1] = 0;
-    for (auto& set : plan_.ffn) set = std::vector<int64_t>{1, 5, 100};
+    set_visual_layers(plan_, 3);
+    set_window(plan_, Window{5, false});
+    for (LayerPlan& layer : plan_.layers) {
+      layer.heads[1] = layer.updates[1] = 0;
+      layer.neurons = Neurons{1, 5, 100};
+    }
     write_plan(folder_ / "plan.json", plan_);
     options_.config = testing::fixture("llava_hf/model/config.json");
     options_.plan = folder_ / "plan.json";
@@ -73,7 +75,7 @@ TEST_F(Bench, RandomWeightsCutToSomeLayers) {
   const BenchResult result = bench(options_);
   ModelSpec spec = spec_from_config(read_json(options_.config), "config");
   spec.text.num_hidden_layers = 4;
-  plan_.heads.resize(4), plan_.ffn.resize(4);
+  plan_.layers.resize(4);
   check(result, spec.text, plan_);
   const Json json = bench_to_json(result);
   for (const char* key : {"dense", "pruned", "speedup", "flops_ratio", "roofline_ratio", "efficiency"})

@@ -279,17 +279,20 @@ TEST_P(CudaKernel, EmbeddedPatches) {
   for (const int64_t images : {1, 3})
     for (const int64_t positions : {1, 2, 17})
       for (const int64_t columns : {1, 4, 130, 1028})
-        for (const size_t shift : {0, 1}) {
-          const auto patches = draw_float(images * (positions - 1) * columns), first = draw_float(columns);
-          const auto places = draw_float(positions * columns);
-          std::vector<float> expected(size_t(images * positions * columns));
-          const auto on_patches = floats(patches), on_first = floats(first, shift), on_places = floats(places);
-          const auto out = floats(std::vector<float>(expected.size(), 9));
-          cpu().embed_patches(patches.data(), first.data(), places.data(), images, positions, columns, expected.data());
-          embed_patches(on_patches.as<float>(), on_first.as<float>(), on_places.as<float>(), images, positions, columns,
-                        out.as<float>());
-          EXPECT_EQ(out.floats(), expected) << images << " x " << positions << " x " << columns;
-        }
+        for (const size_t shift : {0, 1})
+          for (const auto [with_first, with_places] : {std::pair{true, true}, {false, true}, {true, false}}) {
+            const int64_t rows = images * (positions - (with_first ? 1 : 0));
+            const auto patches = draw_float(rows * columns), first = draw_float(columns);
+            const auto places = draw_float(positions * columns);
+            std::vector<float> expected(size_t(images * positions * columns));
+            const auto on_patches = floats(patches), on_first = floats(first, shift), on_places = floats(places);
+            const auto out = floats(std::vector<float>(expected.size(), 9));
+            cpu().embed_patches(patches.data(), with_first ? first.data() : nullptr,
+                                with_places ? places.data() : nullptr, images, positions, columns, expected.data());
+            embed_patches(on_patches.as<float>(), with_first ? on_first.as<float>() : nullptr,
+                          with_places ? on_places.as<float>() : nullptr, images, positions, columns, out.as<float>());
+            EXPECT_EQ(out.floats(), expected) << images << " x " << positions << " x " << columns;
+          }
 }
 
 TEST_P(CudaKernel, DroppedRows) {

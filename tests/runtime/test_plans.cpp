@@ -69,7 +69,7 @@ TEST(Plans, NothingVisualLeavesTheTextAlone) {
   const ModelSpec spec = testing::small_spec();
   const ModelInput input = testing::drawn_input(spec.text, random, 2);
   Plan none = dense_plan(spec.text);
-  none.visual_layers = 0;
+  set_visual_layers(none, 0);
   const Engine engine(spec, none, testing::on_device(), 3);
   check_against_reference(engine, testing::drawn_weights(spec, 3), input, random);
   EXPECT_EQ(visual_cost(none, spec.text, shape_of(input)).macs(), 0);
@@ -84,8 +84,8 @@ TEST(Plans, PromptOfImagesAlone) {
   input.position_ids.resize(size_t(span.count()));
   input.embeds.resize(size_t(span.count() * spec.text.hidden_size));
   Plan plan = dense_plan(spec.text);
-  plan.visual_layers = 2;
-  plan.window = Window{3, false};
+  set_visual_layers(plan, 2);
+  set_window(plan, Window{3, false});
   check_against_reference(Engine(spec, plan, testing::on_device(), 3), testing::drawn_weights(spec, 3), input, random);
 }
 
@@ -110,7 +110,7 @@ TEST(Plans, UserMistakesAreNamed) {
     EXPECT_THROW(Engine(spec, plan, testing::on_device("fp16"), 1), UserError);
   }
   EXPECT_THROW(Engine(spec, plan, {.dtype = "fp32", .device = "tpu"}, 1), UserError);
-  plan.heads.pop_back();
+  plan.layers.pop_back();
   EXPECT_THROW(Engine(spec, plan, testing::on_device(), 1), UserError);
 
   const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 1);

@@ -44,9 +44,9 @@ class Stored : public ::testing::Test {
 
 Plan prefix_plan(const DecoderSpec& spec) {
   Plan plan = dense_plan(spec);
-  plan.visual_layers = 3;
-  for (auto& layer : plan.heads) layer.back() = 0;
-  plan.ffn[0] = std::vector<int64_t>{0, 1, 2};
+  set_visual_layers(plan, 3);
+  for (LayerPlan& layer : plan.layers) layer.heads.back() = layer.updates.back() = 0;
+  plan.layers[0].neurons = Neurons{0, 1, 2};
   return plan;
 }
 
@@ -56,7 +56,7 @@ TEST_F(Stored, PrefixPlansUseTheMappedWeights) {
   // Only vectors are copied: a few kilobytes.
   EXPECT_LT(in_place.weight_bytes_owned(), 64 * 1024);
   Plan other = prefix_plan(model.spec.text);
-  other.ffn[0] = std::vector<int64_t>{7};
+  other.layers[0].neurons = Neurons{7};
   const Engine reordered(model, other, {.dtype = "fp32"});
   const int64_t copied = reordered.weight_bytes_owned() - in_place.weight_bytes_owned();
   EXPECT_EQ(copied, 3 * 4 * model.spec.text.hidden_size * model.spec.text.intermediate_size) << "one layer's FFN";

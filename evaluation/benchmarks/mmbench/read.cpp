@@ -30,7 +30,8 @@ std::optional<int64_t> integer_of(std::string_view text) {
 
 class Reader {
  public:
-  Reader(const fs::path& file, bool plain) : table_(read_tsv(file)), file_(file.string()), plain_(plain) {
+  Reader(const fs::path& file, std::string_view request)
+      : table_(read_tsv(file)), file_(file.string()), request_(request) {
     index_ = table_.at("index");
     question_ = table_.at("question");
     image_ = table_.at("image");
@@ -99,7 +100,7 @@ class Reader {
       sample.options.emplace_back(option);
     }
     sample.prompt = prompt;
-    sample.text = plain_ ? prompt : prompt + std::string(kOptionLetter);
+    sample.text = prompt + request_;
   }
 
   void label(const TsvRow& row, Sample& sample, MmbenchQuestion& question) const {
@@ -151,8 +152,7 @@ class Reader {
   }
 
   Tsv table_;
-  std::string file_, where_;
-  bool plain_ = false;
+  std::string file_, request_, where_;
   size_t index_ = 0, question_ = 0, image_ = 0;
   std::vector<std::pair<char, size_t>> letters_;  // option columns in the order of the alphabet
   std::unordered_map<int64_t, const TsvRow*> rows_;
@@ -162,7 +162,7 @@ class Reader {
 
 Mmbench read_mmbench(const BenchmarkSource& source) {
   require(!source.dataset.questions.empty(), "questions: no TSV is given");
-  return Reader(source.dataset.questions, source.protocol == "plain").read();
+  return Reader(source.dataset.questions, source.protocol.request).read();
 }
 
 }  // namespace yopo

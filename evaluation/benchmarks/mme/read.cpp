@@ -51,11 +51,11 @@ std::string key_of(std::string_view category, std::string_view image, std::strin
 }
 
 /// The question as LLaVA asks it, or lmms-eval.
-std::string asked_text(std::string_view question, std::string_view protocol) {
-  if (protocol == "lmms")
-    return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + std::string(kShortAnswer);
+std::string asked_text(std::string_view question, const Protocol& protocol) {
+  const std::string request(protocol.request);
+  if (protocol.reworded) return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + request;
   if (question.ends_with(kYesOrNo)) question = strip_right(question.substr(0, question.size() - kYesOrNo.size()));
-  return std::string(question) + std::string(kShortAnswer);
+  return std::string(question) + request;
 }
 
 struct Truth {
@@ -64,7 +64,7 @@ struct Truth {
 
 /// One category folder: its samples in the order of the file names.
 void read_category(const fs::path& folder, const std::string& category, ImageFolder& images, bool add_images,
-                   std::string_view protocol, Mme& data, std::map<std::string, Truth>& truth) {
+                   const Protocol& protocol, Mme& data, std::map<std::string, Truth>& truth) {
   const bool apart = fs::is_directory(folder / "images");
   const fs::path text_folder = apart ? folder / "questions_answers_YN" : folder;
   const fs::path image_folder = apart ? folder / "images" : folder;
@@ -114,7 +114,8 @@ std::vector<Sample> ask_as_file(const BenchmarkSource& source, ImageFolder& imag
     require(fresh, "{}: the question is asked by {} already", sample.where, first->second);
     sample.category = sample.id.substr(0, sample.id.find('/'));
     sample.answers = {truth.at(sample.key).answer};
-    if (source.protocol == "lmms") sample.text = asked_text(sample.key.substr(sample.key.find('\n') + 1), "lmms");
+    if (source.protocol.reworded)
+      sample.text = asked_text(sample.key.substr(sample.key.find('\n') + 1), source.protocol);
   }
   for (const auto& [key, one] : truth)
     require(asked.contains(key), "{}: the question is not asked in {}", one.where, source.dataset.questions.string());

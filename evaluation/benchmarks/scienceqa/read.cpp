@@ -30,7 +30,7 @@ std::string lmms_wording(const Json& record, const std::string& where) {
   return text;
 }
 
-std::unordered_map<std::string, Problem> read_problems(const fs::path& file, bool lmms) {
+std::unordered_map<std::string, Problem> read_problems(const fs::path& file, bool reworded) {
   const Json json = read_json(file);
   require(json.is_object(), "{}: expected an object of problems by id", file.string());
   std::unordered_map<std::string, Problem> problems;
@@ -40,14 +40,14 @@ std::unordered_map<std::string, Problem> read_problems(const fs::path& file, boo
     question.choices = int64_t(get_array(record, "choices", where).size());
     require(question.choices > 0, "{}: choices: the list is empty", where);
     question.answer = get_int(record, "answer", where, 0, question.choices - 1);
-    problems[id] = {question, false, lmms ? lmms_wording(record, where) : ""};
+    problems[id] = {question, false, reworded ? lmms_wording(record, where) : ""};
   }
   return problems;
 }
 
 /// LLaVA's question, or the one of `problems` that words it otherwise.
 Sample sample_of(const Json& record, const std::string& where, ImageFolder& images,
-                 const std::unordered_map<std::string, Problem>& problems) {
+                 const std::unordered_map<std::string, Problem>& problems, std::string_view request) {
   Sample sample;
   sample.where = where;
   sample.id = id_of(record, "id", where, &sample.integer_id);
@@ -56,10 +56,10 @@ Sample sample_of(const Json& record, const std::string& where, ImageFolder& imag
   const std::string from = get_string_or(turns[0], "from", where + ": conversations", "human");
   require(from == "human", "{}: conversations: expected the first turn from human, found '{}'", where, printable(from));
   const std::string value = get_string(turns[0], "value", where + ": conversations");
-  sample.text = std::string(strip(replace_all(value, kPlaceholder, ""))) + std::string(kOptionLetter);
+  sample.text = std::string(strip(replace_all(value, kPlaceholder, ""))) + std::string(request);
   const auto problem = problems.find(sample.id);
   if (problem != problems.end() && !problem->second.wording.empty())
-    sample.text = problem->second.wording + std::string(kOptionLetter);
+    sample.text = problem->second.wording + std::string(request);
   if (has(record, "image")) {
     images.add(sample, {get_string(record, "image", where)});
     sample.prompt = std::string(kPlaceholder) + "\n" + sample.text;  // the script tells questions with an image by this
@@ -82,7 +82,7 @@ ScienceQa read_scienceqa(const BenchmarkSource& source) {
   }
   require(!problems_file.empty() && !splits_file.empty(), "annotations: expected {}; found only {}", need,
           source.dataset.annotations.string());
-  std::unordered_map<std::string, Problem> problems = read_problems(problems_file, source.protocol == "lmms");
+  std::unordered_map<std::string, Problem> problems = read_problems(problems_file, source.protocol.reworded);
   const Json splits = read_json(splits_file);
   int64_t in_split = 0;
   std::string unknown;  // of the split: said only when every question asked has its problem
@@ -109,7 +109,8 @@ ScienceQa read_scienceqa(const BenchmarkSource& source) {
   require(records.is_array() && !records.empty(), "{}: expected a list of questions", file);
   IdIndex ids;
   for (const Json& record : records) {
-    Sample sample = sample_of(record, fmt::format("{}: record {}", file, data.samples.size()), images, problems);
+    Sample sample = sample_of(record, fmt::format("{}: record {}", file, data.samples.size()), images, problems,
+                              source.protocol.request);
     ids.add(sample.id, sample.where);
     const auto problem = problems.find(sample.id);
     require(problem != problems.end(), "{}: question {} is not in {}", sample.where, sample.id, problems_file.string());

@@ -83,7 +83,7 @@ TextVqa read_textvqa(const BenchmarkSource& source) {
             printable(sample.id), printable(question), source.dataset.annotations.string());
     sample.answers = found->second;
     sample.key = textvqa_repeat(key, ++counts[key]);
-    if (source.protocol == "lmms") sample.text = capitalize(question) + std::string(kShortAnswer);
+    if (source.protocol.reworded) sample.text = capitalize(question) + std::string(source.protocol.request);
     data.with_ocr += has_ocr(sample.text) ? 1 : 0;
   }
   return data;

@@ -21,7 +21,7 @@ std::vector<Sample> official_questions(const BenchmarkSource& source, ImageFolde
     sample.where = fmt::format("{}: question {}", file.string(), samples.size());
     sample.id = id_of(record, "question_id", sample.where, &sample.integer_id);
     ids.add(sample.id, sample.where);
-    sample.text = get_string(record, "question", sample.where) + std::string(kShortAnswer);
+    sample.text = get_string(record, "question", sample.where) + std::string(source.protocol.request);
     const int64_t image = get_int(record, "image_id", sample.where, 0, 999'999'999'999);
     images.add(sample, {fmt::format("COCO_{}_{:012}.jpg", folder, image), fmt::format("{:012}.jpg", image)});
     samples.push_back(std::move(sample));

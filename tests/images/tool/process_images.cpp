@@ -1,5 +1,5 @@
-// process_images FAMILY FILE OUTPUT IMAGE...: the pixels of image files, for comparison with the reference processors.
-// FAMILY is clip or pad or qwen2_vl (FILE: preprocessor_config.json) or internvl (FILE: config.json). OUTPUT, a
+// process_images RULES FILE OUTPUT IMAGE...: the pixels of image files, for comparison with the reference processors.
+// RULES is clip or pad or qwen2_vl (FILE: preprocessor_config.json) or internvl (FILE: config.json). OUTPUT, a
 // safetensors file, gets "pixels.K" and "grids.K" of image K. Exit code 2 and a message where an image or file is
 // refused.
 #include <cstdio>
@@ -9,20 +9,22 @@
 #include "core/json.h"
 #include "formats/safetensors.h"
 #include "images/processor.h"
-#include "images/spec.h"
+#include "models/family.h"
 
 namespace {
 
 using namespace yopo;
 
-ImageSpec rules(const std::string& family, const fs::path& file) {
-  if (family == "qwen2_vl") return qwen2_vl_image_spec(file);
-  if (family == "internvl") return internvl_image_spec(read_json(file), file.string());
-  require(family == "clip" || family == "pad", "no family '{}'", family);
-  const int64_t side = read_json(file).at("crop_size").at("height").get<int64_t>();
-  ImageSpec spec = clip_image_spec(file, side);
-  spec.patch_size = 1;
-  if (family == "pad") spec.fit = ImageSpec::Fit::PadToSquare;
+ImageSpec rules(const std::string& name, const fs::path& file) {
+  const Json json = read_json(file);
+  VisionSpec vision;
+  vision.patch_size = 1;
+  if (name == "qwen2_vl") return family_named("qwen2_vl").read_images(json, file.string(), vision);
+  if (name == "internvl") return family_named("internvl2").read_images(json, file.string(), vision);
+  require(name == "clip" || name == "pad", "no rules '{}'", name);
+  vision.image_size = json.at("crop_size").at("height").get<int64_t>();
+  ImageSpec spec = family_named("llava").read_images(json, file.string(), vision);
+  if (name == "pad") spec.fit = ImageSpec::Fit::PadToSquare;
   return spec;
 }
 
@@ -35,7 +37,7 @@ std::vector<int64_t> shape_of(const ImageSpec& spec, const Pixels& pixels) {
 }
 
 void run(const std::vector<std::string>& arguments) {
-  require(arguments.size() >= 4, "usage: process_images FAMILY FILE OUTPUT IMAGE...");
+  require(arguments.size() >= 4, "usage: process_images RULES FILE OUTPUT IMAGE...");
   const ImageSpec spec = rules(arguments[0], arguments[1]);
   std::map<std::string, OwnedTensor> tensors;
   for (size_t k = 3; k < arguments.size(); ++k) {

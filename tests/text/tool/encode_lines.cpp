@@ -2,11 +2,12 @@
 // standard input with one JSON line.
 //   "text"                                      -> [ids, ids without what the tokenizer itself adds]
 //   {"ids": [...]}                              -> [text without special tokens, text with them]
-//   {"question", "model_type", "images": [n]}   -> the prompt, n placeholders an image
+//   {"question", "family", "images": [n]}       -> the prompt, n placeholders an image
 #include <iostream>
 
 #include "core/json.h"
 #include "models/prompt_template.h"
+#include "models/spec.h"
 #include "text/tokenizer.h"
 
 int main(int argc, char** argv) try {
@@ -29,7 +30,7 @@ int main(int argc, char** argv) try {
       answer = {tokens().decode(ids), tokens().decode(ids, false)};
     } else {
       ModelSpec spec;
-      spec.model_type = asked.at("model_type").get<std::string>();
+      spec.family = asked.at("family").get<std::string>();
       const PromptTemplate form = prompt_template(folder, spec);
       answer = render(form, asked.at("question").get<std::string>(), asked.at("images").get<std::vector<int64_t>>());
     }

@@ -1,34 +1,34 @@
 // preprocessor_config.json and config.json as image rules.
-#include "images/spec.h"
-
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "models/family.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
 
-using testing::TemporaryFolder;
-
 using Fit = ImageSpec::Fit;
 
-/// The rules that a preprocessor_config.json with this text gives.
+ImageSpec rules(const char* family, const Json& config, const std::string& where, const VisionSpec& vision) {
+  return family_named(family).read_images(config, where, vision);
+}
 ImageSpec qwen2_vl(const Json& config) {
-  const TemporaryFolder folder;
-  testing::write_file(folder / "preprocessor_config.json", config.dump());
-  return qwen2_vl_image_spec(folder / "preprocessor_config.json");
+  VisionSpec vision;
+  vision.patch_size = 14;
+  vision.merge_size = vision.temporal_patch_size = 2;
+  return rules("qwen2_vl", config, "preprocessor_config.json", vision);
 }
 ImageSpec clip(const Json& config, int64_t side) {
-  const TemporaryFolder folder;
-  testing::write_file(folder / "preprocessor_config.json", config.dump());
-  return clip_image_spec(folder / "preprocessor_config.json", side);
+  VisionSpec vision;
+  vision.image_size = side;
+  vision.patch_size = 7;
+  return rules("llava", config, "preprocessor_config.json", vision);
 }
-ImageSpec internvl(const Json& config) { return internvl_image_spec(config, "config.json"); }
+ImageSpec internvl(const Json& config) { return rules("internvl2", config, "config.json", {}); }
 
 TEST(ImageSpec, OfQwen2VlWithoutAFileIsThePublishedOne) {
-  const TemporaryFolder folder;
-  const ImageSpec spec = qwen2_vl_image_spec(folder / "none.json");
+  const ImageSpec spec = qwen2_vl(Json());
   EXPECT_EQ(spec.fit, Fit::SmartResize);
   EXPECT_EQ(spec.patch_size, 14);
   EXPECT_EQ(spec.merge_size, 2);
@@ -168,11 +168,13 @@ TEST(ImageSpec, OfClipReadsBothSpellings) {
   EXPECT_EQ(spec.fit, Fit::ShortestEdgeCrop);
   EXPECT_EQ(spec.resize, 30);
   EXPECT_EQ(spec.crop_width, 28);
+  EXPECT_EQ(spec.patch_size, 7);
   EXPECT_FALSE(spec.do_center_crop);
   EXPECT_EQ(clip({{"size", {{"shortest_edge", 31}}}}, 28).resize, 31);
   EXPECT_USER_ERROR(clip({{"size", {{"height", 31}}}}, 28), "expected shortest_edge");
   EXPECT_USER_ERROR(clip({{"crop_size", 29}}, 28), "contradicts the vision tower's image_size 28");
   EXPECT_USER_ERROR(clip({{"image_std", {1, -1, 1}}}, 28), "image_std");
+  EXPECT_USER_ERROR(clip(Json::array(), 28), "expected a JSON object");
 }
 
 }  // namespace

@@ -1,0 +1,30 @@
+# `cmake --install build/release --prefix DIR`: the command, the libraries, include/yopo and the package for
+# find_package(yopo), with components `runtime` and `toolkit`.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+set(YOPO_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/yopo")
+
+# The installed command finds LibTorch where the build found it.
+set_target_properties(yopo_command PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+install(TARGETS yopo_command RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+
+foreach(name core runtime toolkit)
+  set_target_properties(yopo_${name} PROPERTIES EXPORT_NAME ${name})
+endforeach()
+set(runtime_targets yopo_core yopo_runtime)
+if(TARGET yopo_cuda)
+  set_target_properties(yopo_cuda PROPERTIES EXPORT_NAME cuda)
+  list(APPEND runtime_targets yopo_cuda)
+endif()
+install(TARGETS ${runtime_targets} EXPORT yopo-runtime ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS yopo_toolkit yopo EXPORT yopo-toolkit ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(EXPORT yopo-runtime NAMESPACE yopo:: DESTINATION "${YOPO_PACKAGE_DIR}")
+install(EXPORT yopo-toolkit NAMESPACE yopo:: DESTINATION "${YOPO_PACKAGE_DIR}")
+
+install(DIRECTORY include/yopo DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
+get_filename_component(YOPO_TORCH_FOUND "${LibTorch_INCLUDE_DIR}" DIRECTORY)
+configure_package_config_file(cmake/yopo-config.cmake.in "${CMAKE_BINARY_DIR}/yopo-config.cmake"
+  INSTALL_DESTINATION "${YOPO_PACKAGE_DIR}")
+write_basic_package_version_file("${CMAKE_BINARY_DIR}/yopo-config-version.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${CMAKE_BINARY_DIR}/yopo-config.cmake" "${CMAKE_BINARY_DIR}/yopo-config-version.cmake"
+  cmake/YopoFindLibrary.cmake cmake/FindLibTorch.cmake DESTINATION "${YOPO_PACKAGE_DIR}")

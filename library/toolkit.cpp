@@ -1,0 +1,74 @@
+#include <optional>
+
+#include "calibration/calibrate.h"
+#include "compress/make_plan.h"
+#include "core/json.h"
+#include "exporters/export.h"
+#include "exporters/report.h"
+#include "library/boundary.h"
+#include "pipeline/recipe.h"
+#include "pipeline/stages.h"
+#include "yopo/yopo.h"
+
+namespace yopo {
+inline namespace v0 {
+namespace {
+
+void need(const std::filesystem::path& path, const char* name) { require(!path.empty(), "{} is missing", name); }
+
+/// The section `plan` of a recipe of nothing else.
+PlanOptions plan_options(const std::vector<std::string>& keep) {
+  std::vector<std::string> overrides;
+  for (const std::string& setting : keep) overrides.push_back("plan." + setting);
+  return parse_recipe("model: x\noutput: x\n", "PlanSettings::keep", overrides).plan.value_or(PlanOptions());
+}
+
+}  // namespace
+
+std::int64_t calibrate(const CalibrateSettings& settings) {
+  return library::at_boundary([&] {
+    need(settings.model, "CalibrateSettings::model");
+    need(settings.questions, "CalibrateSettings::questions");
+    need(settings.output, "CalibrateSettings::output");
+    CalibrationRun run;
+    run.dtype = settings.dtype;
+    run.threads = settings.threads;
+    run.memory = settings.memory;
+    run.seed = settings.seed;
+    run.options.dataset.format = settings.format;
+    run.options.dataset.questions = settings.questions;
+    run.options.dataset.images = settings.images;
+    run.options.dataset.samples = settings.samples;
+    run.options.queries = parse_queries(settings.queries, "CalibrateSettings::queries");
+    return yopo::calibrate(open_model(settings.model), run, settings.output).samples();
+  });
+}
+
+std::string plan(const PlanSettings& settings) {
+  return library::at_boundary([&] {
+    need(settings.model, "PlanSettings::model");
+    need(settings.output, "PlanSettings::output");
+    const fs::path config = config_file(settings.model);
+    const ModelSpec spec = spec_from_config(read_json(config), config.string());
+    const PlanOptions options = plan_options(settings.keep);
+    require(!settings.statistics.empty() || !needs_statistics(options),
+            "PlanSettings::statistics is missing: heads or neurons are chosen by it");
+    const Statistics statistics =
+        settings.statistics.empty() ? no_statistics(spec.text) : read_statistics(settings.statistics);
+    const Plan made = make_plan(statistics, options, spec.text, "PlanSettings");
+    write_plan(settings.output, made);
+    return report_text(report(made, spec));
+  });
+}
+
+void export_pruned(const ExportSettings& settings) {
+  library::at_boundary([&] {
+    need(settings.model, "ExportSettings::model");
+    need(settings.plan, "ExportSettings::plan");
+    need(settings.output, "ExportSettings::output");
+    export_checkpoint(open_model(settings.model), read_plan(settings.plan), settings.output, {settings.shard_size});
+  });
+}
+
+}  // namespace v0
+}  // namespace yopo

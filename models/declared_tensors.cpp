@@ -1,0 +1,122 @@
+// What tensors there are. Presence and shapes are said here and nowhere else.
+#include "models/tensors.h"
+
+namespace yopo {
+
+namespace {
+
+using Shape = std::vector<int64_t>;
+using S = const ModelSpec&;
+
+int64_t query_rows(S s) { return s.text.num_attention_heads * s.text.head_dim; }
+int64_t key_rows(S s) { return s.text.num_key_value_heads * s.text.head_dim; }
+int64_t joined(S s) { return s.vision.merge_size * s.vision.merge_size * s.vision.hidden_size; }
+
+Shape hidden(S s) { return {s.text.hidden_size}; }
+Shape vocabulary(S s) { return {s.text.vocab_size, s.text.hidden_size}; }
+Shape neurons(S s) { return {s.text.intermediate_size, s.text.hidden_size}; }
+Shape queries(S s) { return {query_rows(s), s.text.hidden_size}; }
+Shape keys(S s) { return {key_rows(s), s.text.hidden_size}; }
+Shape query_bias(S s) { return {query_rows(s)}; }
+Shape key_bias(S s) { return {key_rows(s)}; }
+bool attention_bias(S s) { return s.text.attention_bias; }
+
+Shape width(S s) { return {s.vision.hidden_size}; }
+Shape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
+Shape widen(S s) { return {s.vision.intermediate_size, s.vision.hidden_size}; }
+Shape narrow(S s) { return {s.vision.hidden_size, s.vision.intermediate_size}; }
+Shape wide_bias(S s) { return {s.vision.intermediate_size}; }
+Shape patch(S s) {
+  const VisionSpec& v = s.vision;
+  if (v.temporal_patch_size > 1) return {v.hidden_size, 3, v.temporal_patch_size, v.patch_size, v.patch_size};
+  return {v.hidden_size, 3, v.patch_size, v.patch_size};
+}
+Shape positions(S s) { return {s.vision.positions(s.vision.grid() * s.vision.grid()), s.vision.hidden_size}; }
+bool class_token(S s) { return s.vision.class_token; }
+bool position_table(S s) { return s.vision.position_table; }
+bool patch_bias(S s) { return s.vision.patch_bias; }
+bool pre_norm(S s) { return s.vision.pre_norm; }
+bool norm_bias(S s) { return s.vision.norm == NormKind::Layer; }
+bool qkv_bias(S s) { return s.vision.qkv_bias; }
+bool qk_norm(S s) { return s.vision.qk_norm; }
+bool layer_scale(S s) { return s.vision.layer_scale; }
+bool gated_mlp(S s) { return s.vision.gated_mlp; }
+
+Shape project_norm(S s) { return {s.projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
+Shape first(S s) { return {s.projector.inner_size, joined(s)}; }
+Shape first_bias(S s) { return {s.projector.inner_size}; }
+Shape second(S s) { return {s.text.hidden_size, s.projector.inner_size}; }
+bool projector_norm(S s) { return s.projector.norm != NormKind::None; }
+bool projector_norm_bias(S s) { return s.projector.norm == NormKind::Layer; }
+bool projector_bias(S s) { return s.projector.bias; }
+
+constexpr Axis kFixed = Axis::Fixed, kHeads = Axis::QueryHeads, kKeyHeads = Axis::KeyValueHeads,
+               kNeurons = Axis::Neurons;
+
+constexpr DeclaredTensor kDeclared[] = {
+    {Role::EmbedTokens, Place::Decoder, Fill::Normal, vocabulary},
+    {Role::InputNorm, Place::DecoderLayer, Fill::One, hidden},
+    {Role::Q, Place::DecoderLayer, Fill::Normal, queries, nullptr, kHeads},
+    {Role::K, Place::DecoderLayer, Fill::Normal, keys, nullptr, kKeyHeads},
+    {Role::V, Place::DecoderLayer, Fill::Normal, keys, nullptr, kKeyHeads},
+    {Role::QBias, Place::DecoderLayer, Fill::Bias, query_bias, attention_bias, kHeads},
+    {Role::KBias, Place::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
+    {Role::VBias, Place::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
+    {Role::O, Place::DecoderLayer, Fill::Normal,
+     [](S s) -> Shape {
+       return {s.text.hidden_size, query_rows(s)};
+     },
+     nullptr, kFixed, kHeads},
+    {Role::PostNorm, Place::DecoderLayer, Fill::One, hidden},
+    {Role::Gate, Place::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},
+    {Role::Up, Place::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},
+    {Role::Down, Place::DecoderLayer, Fill::Normal,
+     [](S s) -> Shape {
+       return {s.text.hidden_size, s.text.intermediate_size};
+     },
+     nullptr, kFixed, kNeurons},
+    {Role::FinalNorm, Place::Decoder, Fill::One, hidden},
+    {Role::LmHead, Place::Head, Fill::Normal, vocabulary},
+
+    {Role::ClassEmbed, Place::Vision, Fill::Normal, width, class_token},
+    {Role::PatchEmbed, Place::Vision, Fill::Normal, patch},
+    {Role::PatchBias, Place::Vision, Fill::Bias, width, patch_bias},
+    {Role::PositionEmbed, Place::Vision, Fill::Normal, positions, position_table},
+    {Role::PreNorm, Place::Vision, Fill::One, width, pre_norm},
+    {Role::PreNormBias, Place::Vision, Fill::Bias, width, pre_norm},
+    {Role::Norm1, Place::VisionLayer, Fill::One, width},
+    {Role::Norm1Bias, Place::VisionLayer, Fill::Bias, width, norm_bias},
+    {Role::VisionQ, Place::VisionLayer, Fill::Normal, square},
+    {Role::VisionK, Place::VisionLayer, Fill::Normal, square},
+    {Role::VisionV, Place::VisionLayer, Fill::Normal, square},
+    {Role::VisionQBias, Place::VisionLayer, Fill::Bias, width, qkv_bias},
+    {Role::VisionKBias, Place::VisionLayer, Fill::Bias, width, qkv_bias},
+    {Role::VisionVBias, Place::VisionLayer, Fill::Bias, width, qkv_bias},
+    {Role::QNorm, Place::VisionLayer, Fill::One, width, qk_norm},
+    {Role::KNorm, Place::VisionLayer, Fill::One, width, qk_norm},
+    {Role::VisionO, Place::VisionLayer, Fill::Normal, square},
+    {Role::VisionOBias, Place::VisionLayer, Fill::Bias, width},
+    {Role::Scale1, Place::VisionLayer, Fill::LayerScale, width, layer_scale},
+    {Role::Norm2, Place::VisionLayer, Fill::One, width},
+    {Role::Norm2Bias, Place::VisionLayer, Fill::Bias, width, norm_bias},
+    {Role::FcGate, Place::VisionLayer, Fill::Normal, widen, gated_mlp},
+    {Role::Fc1, Place::VisionLayer, Fill::Normal, widen},
+    {Role::FcGateBias, Place::VisionLayer, Fill::Bias, wide_bias, gated_mlp},
+    {Role::Fc1Bias, Place::VisionLayer, Fill::Bias, wide_bias},
+    {Role::Fc2, Place::VisionLayer, Fill::Normal, narrow},
+    {Role::Fc2Bias, Place::VisionLayer, Fill::Bias, width},
+    {Role::Scale2, Place::VisionLayer, Fill::LayerScale, width, layer_scale},
+
+    {Role::ProjectNorm, Place::Projector, Fill::One, project_norm, projector_norm},
+    {Role::ProjectNormBias, Place::Projector, Fill::Bias, project_norm, projector_norm_bias},
+    {Role::Project1, Place::Projector, Fill::Normal, first},
+    {Role::Project1Bias, Place::Projector, Fill::Bias, first_bias, projector_bias},
+    {Role::Project2, Place::Projector, Fill::Normal, second},
+    {Role::Project2Bias, Place::Projector, Fill::Bias, hidden, projector_bias},
+};
+
+}  // namespace
+
+std::span<const DeclaredTensor> declared_tensors() { return kDeclared; }
+
+}  // namespace yopo

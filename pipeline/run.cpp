@@ -1,0 +1,105 @@
+#include "pipeline/run.h"
+
+#include "core/error.h"
+#include "core/progress.h"
+#include "exporters/export.h"
+#include "pipeline/samples.h"
+#include "pipeline/stored.h"
+
+namespace yopo {
+
+namespace {
+
+constexpr int64_t kTimedRounds = 5, kTimedTokens = 4;
+
+/// What the times are of: they belong to these models, prompts and this way to run them.
+std::string timing_inputs(const OpenModel& original, const OpenModel& pruned, const NamedSamples& samples,
+                          const runtime::Options& run) {
+  Fingerprint key;
+  key.add(original.checkpoint.fingerprint()).add(pruned.checkpoint.fingerprint());
+  key.add(dataset_fingerprint(samples.samples));
+  key.add(fmt::format("{} rounds {} tokens {} {} threads {} memory {}", kTimedRounds, kTimedTokens, run.dtype,
+                      run.device, run.threads, run.memory));
+  return key.hex();
+}
+
+/// The comparison in the file, if it is of these inputs.
+std::optional<Comparison> stored_comparison(const fs::path& file, const std::string& inputs) {
+  const auto read = [&](const Json& json) -> std::optional<Comparison> {
+    if (get_string_or(json, "inputs", file.string(), "") != inputs) return std::nullopt;
+    return comparison_from_json(json, file.string());
+  };
+  return stored(file, read).value_or(std::nullopt);
+}
+
+Comparison compare_stage(const Recipe& recipe, const OpenModel& original, const NamedSamples& samples,
+                         const RunSettings& settings, const OutputFiles& files) {
+  const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
+  const OpenModel pruned_model = open_model(files.pruned);
+  const std::string inputs = timing_inputs(original, pruned_model, samples, run);
+  if (const std::optional<Comparison> known = stored_comparison(files.comparison, inputs)) {
+    note(fmt::format("times: as in {}, of the same models and prompts", files.comparison.string()));
+    return *known;
+  }
+  const runtime::Engine dense(original, dense_plan(original.spec.text), run);
+  const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), run);
+  const Comparison comparison =
+      compare(dense, pruned, inputs_of(Processor(original), samples.samples), kTimedRounds, kTimedTokens);
+  Json json = comparison_to_json(comparison);
+  json["prompts"] = samples.name;
+  json["inputs"] = inputs;
+  write_json(files.comparison, json);
+  return comparison;
+}
+
+void note_model(const Recipe& recipe, const OpenModel& model) {
+  note(fmt::format("model: {} ({}, {} decoder layers, {} visual tokens an image)", recipe.model.string(),
+                   model.spec.layout, model.spec.text.num_hidden_layers,
+                   model.spec.image_tokens() > 0 ? std::to_string(model.spec.image_tokens()) : "a varying number of"));
+}
+
+}  // namespace
+
+RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
+  require(recipe.plan.has_value() && recipe.calibration.has_value(),
+          "{}: `yopo run` needs the sections calibration and plan", recipe.file.string());
+  const OutputFolder output(recipe);
+  RunResult result;
+  const OutputFiles& files = result.files = output.files();
+  resolve_device(recipe.device);
+  const OpenModel model = open_model(recipe.model);
+  note_model(recipe, model);
+  const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
+  note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
+  const Plan plan = plan_stage(recipe, model, statistics, files);
+  note(fmt::format("plan: {}", files.plan.string()));
+  ExportOptions options;
+  options.shard_size = recipe.shard_size;
+  export_checkpoint(model, plan, files.pruned, options);
+  note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
+  result.verify = verify_stage(recipe, settings, files, Reuse::Same);
+  for (const VerifyCheck& check : result.verify.checks)
+    note(fmt::format("verify: {} {} {:.3g} (limit {:.3g})", check.passed ? "passed" : "FAILED", check.name, check.value,
+                     check.limit));
+  if (!result.verify.passed) {
+    warn(fmt::format("the pruned checkpoint is not what the plan promised; see {}", files.verify.string()));
+    return result;
+  }
+  result.evaluation = evaluate_stage(recipe, settings, files);
+  const NamedSamples samples = figure_samples(recipe);
+  result.prompts = samples.name;
+  result.comparison = compare_stage(recipe, model, samples, settings, files);
+  return result;
+}
+
+Json run_to_json(const RunResult& result) {
+  Json json{{"verify", verify_to_json(result.verify)}};
+  if (!result.comparison) return json;
+  return {{"output", result.files.folder.string()},
+          {"verify", json["verify"]},
+          {"eval", evaluation_to_json(result.evaluation)["results"]},
+          {"prompts", result.prompts},
+          {"comparison", comparison_to_json(*result.comparison)}};
+}
+
+}  // namespace yopo

@@ -1,0 +1,25 @@
+// Everything a recipe says: calibrate, plan, export, verify, evaluate, time.
+#pragma once
+
+#include <optional>
+
+#include "evaluation/compare.h"
+#include "pipeline/stages.h"
+
+namespace yopo {
+
+struct RunResult {
+  OutputFiles files;
+  VerifyResult verify;
+  std::vector<EvaluationResult> evaluation;  // dense and pruned by turns; none where the proof failed
+  std::optional<Comparison> comparison;      // nothing where the proof failed
+  std::string prompts;                       // which prompts the comparison is of
+};
+
+/// Runs the stages over the recipe's output folder and says on the way what each left (core/progress.h). What a file
+/// there holds already for the same inputs is taken from it: statistics, plan, checkpoint, a proof that passed,
+/// answers, times. UserError if the recipe has no calibration or plan, and as the stages say.
+RunResult run_recipe(const Recipe& recipe, const RunSettings& settings);
+Json run_to_json(const RunResult& result);
+
+}  // namespace yopo

@@ -1,0 +1,49 @@
+#include "runtime/layer_slices.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace yopo::runtime {
+namespace {
+
+std::vector<Run> runs_of(const std::vector<uint8_t>& flags, uint8_t wanted) {
+  std::vector<Run> runs;
+  for (int64_t i = 0; i < int64_t(flags.size()); ++i) {
+    if ((flags[size_t(i)] != 0) != (wanted != 0)) continue;
+    if (!runs.empty() && runs.back().first + runs.back().count == i)
+      ++runs.back().count;
+    else
+      runs.push_back({i, 1});
+  }
+  return runs;
+}
+
+/// InternalError unless the KV heads and neurons that visual rows use are the first.
+void check_prefixes(const LayerPlan& layer, const LayerCounts& counts, const DecoderSpec& spec) {
+  const int64_t used = counts.kv_heads * spec.group_size();
+  ensure(std::none_of(layer.heads.begin() + used, layer.heads.end(), [](uint8_t flag) { return flag != 0; }),
+         "a plan in prefix form has its kept KV heads first");
+  ensure(!layer.neurons || layer.neurons->empty() || layer.neurons->back() + 1 == counts.neurons,
+         "a plan in prefix form has its neurons first");
+}
+
+}  // namespace
+
+std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec) {
+  std::vector<LayerSlices> layers;
+  for (const LayerPlan& layer : plan.layers) {
+    LayerSlices& slices = layers.emplace_back();
+    slices.plan = layer;
+    slices.counts = layer_counts(layer, spec);
+    if (layer.alive)
+      check_prefixes(layer, slices.counts, spec);
+    else
+      slices.plan.heads = slices.plan.updates = HeadFlags(size_t(spec.num_attention_heads), 0);
+    slices.updated_runs = runs_of(slices.plan.updates, 1);
+    slices.other_runs = runs_of(slices.plan.updates, 0);
+  }
+  return layers;
+}
+
+}  // namespace yopo::runtime
