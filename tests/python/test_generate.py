@@ -1,4 +1,6 @@
-"""The generator of the reference cases: what it makes today is what tests/data/fixtures holds, and its comparison sees a change."""
+"""The generator of the reference cases: what it makes today is what tests/data/fixtures holds, and its comparison sees
+a change."""
+
 import json
 import shutil
 import subprocess
@@ -14,8 +16,12 @@ FAMILIES = ["preprocess", "internvl2_internlm2_6b"]  # the quick ones
 
 class GenerateTest(support.Case):
     def generate(self, *arguments):
-        return subprocess.run([sys.executable, "-B", GENERATE / "main.py", *map(str, arguments)], capture_output=True, text=True,
-                              timeout=600)
+        return subprocess.run(
+            [sys.executable, "-B", GENERATE / "main.py", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
 
     def test_the_fixtures_come_out_again(self):
         done = self.generate("--output", self.folder, "--check", FIXTURES, *FAMILIES)
@@ -31,15 +37,19 @@ class GenerateTest(support.Case):
         shutil.copytree(family, copy)
         change(copy)
         code = "import sys; sys.path.insert(0, sys.argv[1]); import compare; print(*compare.compare(*sys.argv[2:]), sep='\\n')"
-        done = subprocess.run([sys.executable, "-B", "-c", code, GENERATE, copy, family], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code, GENERATE, copy, family], capture_output=True, text=True, timeout=120
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
     def test_the_comparison_sees_a_change(self):
         case = "cases/single"
         self.assertEqual(self.compare(lambda copy: None), "")
-        self.assertEqual(self.compare(lambda copy: (copy / case / "skip_all.plan.json").unlink()),
-                         f"{case}/skip_all.plan.json: missing")
+        self.assertEqual(
+            self.compare(lambda copy: (copy / case / "skip_all.plan.json").unlink()),
+            f"{case}/skip_all.plan.json: missing",
+        )
 
         def another_value(copy):
             path = copy / case / "case.json"

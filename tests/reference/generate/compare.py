@@ -1,4 +1,5 @@
-"""Whether two folders hold the same reference cases: the same files, the same structure, numbers within the cases' own tolerances."""
+"""Whether two folders hold the same reference cases: the same files, the same structure, numbers within the cases' own
+tolerances."""
 
 import pathlib
 
