@@ -17,6 +17,7 @@ cuda_packages=("nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*")
 # A package, and the program or header that shows that it is there where dpkg does not know it (another system, a
 # prefix of the user's own).
 demo_packages=(
+  # ccache is not needed, but one that came later would change every command line, and so compile everything again.
   g++:c++ cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
   libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
   libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libdnnl-dev:dnnl.hpp
