@@ -6,7 +6,8 @@ all: build
 build:
 	@scripts/build.sh test release
 
-# One recipe from samples to scores, twice; each run ends with its table of dense against pruned. Compiles the command alone.
+# One recipe from samples to scores, twice; each run ends with its table of dense against pruned. Compiles the command
+# alone.
 demo:
 	@scripts/build.sh demo release yopo_command
 	build/release/yopo run configs/demo.yaml

@@ -22,6 +22,7 @@ constexpr WeightFiles kKinds[] = {{"model.safetensors", "model.safetensors.index
 
 std::vector<std::string> names_of(const std::map<std::string, TensorView>& tensors) {
   std::vector<std::string> names;
+  names.reserve(tensors.size());
   for (const auto& [name, unused] : tensors) names.push_back(name);
   return names;
 }

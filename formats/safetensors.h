@@ -38,7 +38,7 @@ class SafetensorsFile {
   /// UserError naming the file and the tensor for every defect.
   static SafetensorsFile open(const fs::path& path);
   /// The same over a mapping that is already there; MappedFile::copy_of makes one from bytes in memory.
-  static SafetensorsFile parse(std::shared_ptr<const MappedFile> file);
+  static SafetensorsFile parse(const std::shared_ptr<const MappedFile>& file);
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   /// Names in the order of their data in the file.
   const std::vector<std::string>& names() const { return names_; }
@@ -67,8 +67,8 @@ struct TensorDeclaration {
 /// file is claimed at the start: a disk that is too full is a UserError before any data is made.
 class SafetensorsWriter {
  public:
-  SafetensorsWriter(const fs::path& path, std::vector<TensorDeclaration> tensors,
-                    std::map<std::string, std::string> metadata = {});
+  SafetensorsWriter(const fs::path& path, const std::vector<TensorDeclaration>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
   /// Appends the next bytes of the current tensor; may be called many times a tensor.
   void append(const void* data, size_t size);
   /// Ends the file; InternalError unless exactly the declared bytes were appended.

@@ -105,7 +105,7 @@ std::vector<int64_t> TensorView::ints() const {
 
 SafetensorsFile SafetensorsFile::open(const fs::path& path) { return parse(MappedFile::open(path)); }
 
-SafetensorsFile SafetensorsFile::parse(std::shared_ptr<const MappedFile> mapped) {
+SafetensorsFile SafetensorsFile::parse(const std::shared_ptr<const MappedFile>& mapped) {
   SafetensorsFile file;
   file.path_ = mapped->path();
   const std::string where = file.path_.string();

@@ -21,8 +21,8 @@ uint64_t bytes_of(const TensorDeclaration& tensor, const std::string& where) {
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<TensorDeclaration> tensors,
-                                     std::map<std::string, std::string> metadata)
+SafetensorsWriter::SafetensorsWriter(const fs::path& path, const std::vector<TensorDeclaration>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
     : file_(path) {
   Json header = Json::object();
   if (!metadata.empty()) {

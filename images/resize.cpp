@@ -48,8 +48,8 @@ Taps make_taps(int64_t in, int64_t out, int filter) {
   std::vector<double> weights;
   for (int64_t i = 0; i < out; ++i) {
     const double center = (double(i) + 0.5) * scale;
-    const int64_t first = std::max<int64_t>(int64_t(center - support + 0.5), 0);
-    const int64_t last = std::min<int64_t>(int64_t(center + support + 0.5), in);
+    const int64_t first = std::max<int64_t>(int64_t(std::trunc(center - support + 0.5)), 0);
+    const int64_t last = std::min<int64_t>(int64_t(std::trunc(center + support + 0.5)), in);
     weights.clear();
     double total = 0;
     for (int64_t j = first; j < last; ++j) {

@@ -23,14 +23,14 @@ if [[ -r /proc/meminfo ]]; then
   ((jobs <= by_memory)) || jobs=$by_memory
 fi
 
-# The folder is one for all stages, and CMake's cache remembers what each added: `make demo` after `make test` changes nothing,
-# and no stage changes how the command itself is compiled.
+# The folder is one for all stages, and CMake's cache remembers what each added: `make demo` after `make test` changes
+# nothing, and no stage changes how the command itself is compiled.
 cache=build/$preset/CMakeCache.txt
 cached() { [[ ! -e $cache ]] || sed -n "s/^$1:[A-Z]*=//p" "$cache"; }
 options=()
 want() { [[ $(cached "$1") == "$2" ]] || options+=("-D$1=$2"); }
 case $stage in
-  demo | bench) [[ -e $cache ]] || want YOPO_TESTS OFF ;;
+  demo | bench) [[ -e build/$preset/build.ninja ]] || want YOPO_TESTS OFF ;;
   *) want YOPO_TESTS ON ;;
 esac
 [[ $stage != bench ]] || want YOPO_BENCHMARKS ON

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """clang-format 14 over our files: the release decides the result, so no other one will do.
 
-    scripts/format.py            formats
-    scripts/format.py --check    changes nothing; names each place that is not formatted and ends with 1
+scripts/format.py            formats
+scripts/format.py --check    changes nothing; names each place that is not formatted and ends with 1
 """
 
 import re
@@ -21,15 +21,23 @@ GENERATED = {"text/unicode_tokenizers_tables.cpp"}
 def clang_format():
     for name in ("clang-format-14", "clang-format"):
         program = shutil.which(name)
-        if program and re.search(r"version 14\.", subprocess.run([program, "--version"], capture_output=True, text=True).stdout):
+        if program and re.search(
+            r"version 14\.", subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        ):
             return program
     sys.exit("format: clang-format 14 is needed (Debian: clang-format-14)")
 
 
 def files():
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     for name in names.splitlines():
-        if Path(name).suffix in {".h", ".cpp", ".inl", ".cu", ".cuh"} and name not in GENERATED and (ROOT / name).exists():
+        if (
+            Path(name).suffix in {".h", ".cpp", ".inl", ".cu", ".cuh"}
+            and name not in GENERATED
+            and (ROOT / name).exists()
+        ):
             yield name
 
 

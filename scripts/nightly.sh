@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What takes too long for every change: the tests under AddressSanitizer and UndefinedBehaviorSanitizer, each fuzz target for
-# SECONDS, clang-tidy over everything: nightly.sh SECONDS. All three run, whatever the first ones found; the end tells which
-# failed. out/nightly/ keeps a log of each and summary.txt with the times.
+# What takes too long for every change: the tests under AddressSanitizer and UndefinedBehaviorSanitizer, each fuzz
+# target for SECONDS, clang-tidy over everything: nightly.sh SECONDS. All three run, whatever the first ones found; the
+# end tells which failed. out/nightly/ keeps a log of each and summary.txt with the times.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p out/nightly
@@ -13,7 +13,9 @@ part() {
   echo "nightly: $name"
   "$@" > "out/nightly/$name.log" 2>&1 || code=$?
   ((code == 0)) || { failed=1; tail -40 "out/nightly/$name.log"; }
-  echo "$name: $( ((code == 0)) && echo passed || echo "FAILED ($code)"), $((SECONDS - start)) s: $(tail -1 "out/nightly/$name.log")" >> out/nightly/summary.txt
+  local verdict=passed
+  ((code == 0)) || verdict="FAILED ($code)"
+  echo "$name: $verdict, $((SECONDS - start)) s: $(tail -1 "out/nightly/$name.log")" >> out/nightly/summary.txt
 }
 part asan make --no-print-directory asan
 part fuzz make --no-print-directory fuzz FUZZ_SECONDS="$1"

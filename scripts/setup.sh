@@ -6,20 +6,23 @@
 #   setup.sh bench     what the command and the operator benchmarks are built from
 #   setup.sh nightly   `test` and `bench`, and clang with its sanitizers, fuzzer and clang-tidy
 #
-# Exit codes: 0 everything is there; 1 something failed; 3 system packages are missing and cannot be installed from here: the
-# line for an administrator is printed before anything is downloaded. Safe to run again and at the same time as another run.
+# Exit codes: 0 everything is there; 1 something failed; 3 system packages are missing and cannot be installed from
+# here: the line for an administrator is printed before anything is downloaded. Safe to run again and at the same time
+# as another run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 torch_version=2.11.0
 cuda_packages=("nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*")
-# A package, and the program or header that shows that it is there where dpkg does not know it (another system, a prefix of
-# the user's own).
+# A package, and the program or header that shows that it is there where dpkg does not know it (another system, a
+# prefix of the user's own).
 demo_packages=(
+  # ccache is not needed, but one that came later would change every command line, and so compile everything again.
   g++:c++ cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
   libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
   libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libdnnl-dev:dnnl.hpp
-  libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h libxlsxwriter-dev:xlsxwriter.h
+  libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h
+  libxlsxwriter-dev:xlsxwriter.h
   ocl-icd-opencl-dev:CL/cl.h  # libdnnl-dev's CMake file asks for it, its package only recommends it
 )
 test_packages=(git:git libgtest-dev:gtest/gtest.h clang-format-14:clang-format-14)
@@ -128,8 +131,8 @@ make_venv() {
 # The path of a library of torch's wheel, or nothing.
 torch_library() { compgen -G ".venv/lib/python3*/site-packages/torch/lib/$1" || true; }
 
-# The libraries that the loader does not find for $1, one a line. The whole of ldd's output is read before it is searched: a
-# reader that stops at the first hit would end ldd by SIGPIPE, which pipefail counts as a failure.
+# The libraries that the loader does not find for $1, one a line. The whole of ldd's output is read before it is
+# searched: a reader that stops at the first hit would end ldd by SIGPIPE, which pipefail counts as a failure.
 not_found() {
   local output line
   output=$(ldd "$1")
@@ -159,7 +162,8 @@ install_torch() {
   touch "$stamp"
 }
 
-# What the tests in tests/python import besides torch, and what torch needs to be imported without its CUDA dependencies.
+# What the tests in tests/python import besides torch, and what torch needs to be imported without its CUDA
+# dependencies.
 install_python_tests() {
   local list=scripts/python_tests.txt stamp=.venv/.python-tests
   if ! cmp -s "$list" "$stamp"; then
@@ -186,7 +190,8 @@ main() {
   local elsewhere
   elsewhere=$(libtorch_elsewhere)
   if [[ -n $elsewhere ]]; then
-    [[ -e build/.setup/told-torch ]] || say "using LibTorch in $elsewhere; the tests against transformers run only with torch in .venv, too"
+    [[ -e build/.setup/told-torch ]] ||
+      say "using LibTorch in $elsewhere; the tests against transformers run only with torch in .venv, too"
     touch build/.setup/told-torch
   else
     install_torch

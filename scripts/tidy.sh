@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# clang-tidy 14 over our .cpp files, or over those given (patterns of git ls-files), one on each core: any finding fails.
-# out/tidy.log keeps what was said. Nothing is compiled: build/tidy is only configured, without precompiled headers, which are
-# GCC's.
+# clang-tidy 14 over our .cpp files, or over those given (patterns of git ls-files), one on each core: any finding
+# fails. out/tidy.log keeps what was said. Nothing is compiled: build/tidy is only configured, without precompiled
+# headers, which are GCC's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh nightly

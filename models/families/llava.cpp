@@ -186,7 +186,7 @@ fs::path tower_folder(const Checkpoint& checkpoint, const std::string& name) {
     std::vector<fs::path> names{last};
     if (fs::path(name).is_relative()) names.insert(names.begin(), name);
     for (const fs::path& candidate : names) {
-      const fs::path folder = inside(base, candidate.string(), where);
+      fs::path folder = inside(base, candidate.string(), where);
       if (fs::exists(folder / "config.json")) return folder;
       tried.push_back(folder);
     }

@@ -117,7 +117,7 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
   image.patch_size = 14;
   image.merge_size = 2;
   image.temporal_patch_size = 2;
-  image.min_pixels = 56 * 56;
+  image.min_pixels = int64_t{56} * 56;
   image.max_pixels = 12'845'056;
   image.mean = kClipMean;
   image.std = kClipStd;
@@ -128,7 +128,7 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
     return image;
   }
   require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
-  image.max_pixels = 28 * 28 * 1280;
+  image.max_pixels = int64_t{28} * 28 * 1280;
   if (has(config, "size")) {
     const Json& size = get_object(config, "size", where);
     const bool bounds = (has(size, "shortest_edge") && has(size, "longest_edge")) ||

@@ -1,5 +1,6 @@
-"""The scripts behind `make demo` and `make test`, run in a copy of the tree's scripts with stand-ins for the programs that would
-install, download or compile. Each stand-in writes its command line to a log."""
+"""The scripts behind `make demo` and `make test`, run in a copy of the tree's scripts with stand-ins for the programs
+that would install, download or compile. Each stand-in writes its command line to a log."""
+
 import os
 import pathlib
 import shutil
@@ -59,8 +60,11 @@ class StagesTest(unittest.TestCase):
         self.stand_in("python", "true", self.folder / ".venv/bin")
         gpus = [path for path in pathlib.Path("/dev").glob("nvidia[0-9]*")]
         self.environment = {
-            "PATH": f"{self.folder / 'programs'}:{os.environ['PATH']}", "LOG": str(self.log), "HOME": str(self.folder),
-            "MISSING": "", "GPU": "ON" if gpus else "OFF",
+            "PATH": f"{self.folder / 'programs'}:{os.environ['PATH']}",
+            "LOG": str(self.log),
+            "HOME": str(self.folder),
+            "MISSING": "",
+            "GPU": "ON" if gpus else "OFF",
         }
 
     def stand_in(self, name, body, folder=None):
@@ -73,8 +77,16 @@ class StagesTest(unittest.TestCase):
     def run_script(self, *command, code=0, **environment):
         """What the script printed, and the command lines of the stand-ins that it called."""
         self.log.write_text("")
-        done = subprocess.run(["scripts/" + command[0], *command[1:]], cwd=self.folder, env={**self.environment, **environment},
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        done = subprocess.run(
+            ["scripts/" + command[0], *command[1:]],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
         self.assertEqual(done.returncode, code, done.stdout)
         return done.stdout, self.log.read_text().splitlines()
 
@@ -85,7 +97,9 @@ class StagesTest(unittest.TestCase):
         shutil.rmtree(self.folder / ".venv")
         # A header that is on no system, so that only dpkg decides.
         setup = self.folder / "scripts/setup.sh"
-        setup.write_text(setup.read_text().replace("png.h", "no_such_png.h").replace("xlsxwriter.h", "no_such_xlsxwriter.h"))
+        setup.write_text(
+            setup.read_text().replace("png.h", "no_such_png.h").replace("xlsxwriter.h", "no_such_xlsxwriter.h")
+        )
         text, lines = self.run_script("setup.sh", "demo", code=3, MISSING="libpng-dev libxlsxwriter-dev")
         self.assertIn("\n  apt-get install -y --no-install-recommends libpng-dev libxlsxwriter-dev\n", text)
         self.assertIn("nothing was downloaded", text)
@@ -149,7 +163,9 @@ class StagesTest(unittest.TestCase):
         self.run_script("build.sh", "demo", "release", "yopo_command")
         cache = self.folder / "build/release/CMakeCache.txt"
         other = "OFF" if self.environment["GPU"] == "ON" else "ON"
-        cache.write_text(cache.read_text().replace(f"HERE:INTERNAL={self.environment['GPU']}", f"HERE:INTERNAL={other}"))
+        cache.write_text(
+            cache.read_text().replace(f"HERE:INTERNAL={self.environment['GPU']}", f"HERE:INTERNAL={other}")
+        )
         _, lines = self.run_script("build.sh", "demo", "release", "yopo_command")
         self.assertEqual(len(self.configured(lines)), 1)
 

@@ -1,9 +1,8 @@
 """The reference decoder: one sample at a time in plain PyTorch, with masks in place of every shortcut.
 
 It covers LLaMA, Qwen2 and Qwen2-VL (multimodal rotary embedding), Qwen3 and Qwen3-VL (interleaved rotary embedding,
-deepstack), InternLM2 and Phi-3, and reads the tensor names of their checkpoints. `Prune` says what is dropped; `from_plan`
-reads a plan with `semantics: skip`. It shares no code with the toolkit.
-"""
+deepstack), InternLM2 and Phi-3, and reads the tensor names of their checkpoints. `Prune` says what is dropped;
+`from_plan` reads a plan with `semantics: skip`. It shares no code with the toolkit. """
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -38,14 +37,20 @@ def visual_mask(spans, length):
 class Prune:
     """What is left out. The defaults leave out nothing."""
 
-    window: int | None = None  # visual queries read visual keys of their picture within (window - 1) / 2 rows and columns
-    self_only: str | None = None  # 'intended': a visual row reads no other visual row; 'literal': as published, doubled scores
+    window: int | None = (
+        None  # visual queries read visual keys of their picture within (window - 1) / 2 rows and columns
+    )
+    self_only: str | None = (
+        None  # 'intended': a visual row reads no other visual row; 'literal': as published, doubled scores
+    )
     headmask: torch.Tensor | None = None  # bool [L, H]: heads that read visual keys
     headcut_from: int = 0  # first layer that headmask applies to (0 for LLaVA, 2 for Qwen2-VL)
     zero_query: bool = False  # a dropped head's output is zero for visual queries, too
     head_pre: bool = False  # dropped pairs leave the softmax instead of being zeroed after it
     layercut: int | None = None  # layers from here on do not read visual keys
-    layercut_mode: str = "post"  # 'post': zeroed after the softmax; 'pre_qwen': before it, in the published code's rows;
+    layercut_mode: str = (
+        "post"  # 'post': zeroed after the softmax; 'pre_qwen': before it, in the published code's rows;
+    )
     #                              'pre_text': before it, in all rows that are not visual
     ffn_keep: int | None = None  # visual rows use the first ffn_keep neurons
     updates: torch.Tensor | None = None  # bool [L, H]: heads that visual queries compute; None: headmask
@@ -102,7 +107,9 @@ def split_weights(tensors, spec, prefix):
             n2=tensors[at + "post_attention_layernorm.weight"],
         )
         if spec.kind == "phi3":  # rows of qkv_proj: all of q, all of k, all of v; of gate_up_proj: gate, up
-            layer["q"], layer["k"], layer["v"] = tensors[at + "self_attn.qkv_proj.weight"].split([H * D, KV * D, KV * D])
+            layer["q"], layer["k"], layer["v"] = tensors[at + "self_attn.qkv_proj.weight"].split(
+                [H * D, KV * D, KV * D]
+            )
             layer["gate"], layer["up"] = tensors[at + "mlp.gate_up_proj.weight"].chunk(2)
         else:
             for name in "qkv":
@@ -173,8 +180,9 @@ class Decoder:
         return Decoder(self.spec, layers, self.norm.double(), self.head.double())
 
     def step(self, x, positions, cache, prune, spans, deep=None):
-        """x [T, C]: new rows behind those in `cache`, (k, v) of each layer or []; `spans` count from the first row of all.
-        deep [n, V, C] (deepstack of Qwen3-VL): deep[l] is added to the visual rows, in their order, after layer l < n."""
+        """x [T, C]: new rows behind those in `cache`, (k, v) of each layer or []; `spans` count from the first row of
+        all. deep [n, V, C] (deepstack of Qwen3-VL): deep[l] is added to the visual rows, in their order, after layer l
+        < n. """
         spec = self.spec
         T, past = x.shape[0], (cache[0][0].shape[1] if cache else 0)
         K = past + T
@@ -262,8 +270,9 @@ class Decoder:
         return weights
 
     def run(self, embeddings, positions, decode_embeddings, decode_positions, prune, spans, deep=None):
-        """Prefill, then the given tokens one by one: hidden [L+1, T, C], logits [T, V], attn [L, H, T, T], decode_logits
-        [n, V], decode_hidden [n, L+1, C], decode_attn [n, L, H, T+n] (zeros behind the keys of a step)."""
+        """Prefill, then the given tokens one by one: hidden [L+1, T, C], logits [T, V], attn [L, H, T, T],
+        decode_logits [n, V], decode_hidden [n, L+1, C], decode_attn [n, L, H, T+n] (zeros behind the keys of a
+        step)."""
         step = self.step(embeddings, positions, [], prune, spans, deep)
         out = dict(hidden=torch.stack(step["hidden"]), logits=step["logits"], attn=torch.stack(step["attn"]))
         logits, hidden, attention = [], [], []
@@ -281,10 +290,10 @@ class Decoder:
 
 
 def from_plan(plan):
-    """A plan of semantics "skip" as Prune: a dropped pair of head and visual key leaves the softmax; a visual row gets output
-    only from the heads in `updates` and uses the listed neurons; layers from `visual_layers` on know no visual token; with a
-    window a visual row reads only visual keys near it in its own picture, and all earlier text. Deepstack additions are
-    nothing that a plan can drop: they happen after each layer below `visual_layers`."""
+    """A plan of semantics "skip" as Prune: a dropped pair of head and visual key leaves the softmax; a visual row gets
+    output only from the heads in `updates` and uses the listed neurons; layers from `visual_layers` on know no visual
+    token; with a window a visual row reads only visual keys near it in its own picture, and all earlier text.
+    Deepstack additions are nothing that a plan can drop: they happen after each layer below `visual_layers`."""
     assert plan["format"] == "yopo-plan" and plan["semantics"] == "skip"
     window, heads = plan.get("window"), torch.tensor(plan["heads"], dtype=torch.bool)
     updates = torch.tensor(plan["updates"], dtype=torch.bool) if plan.get("updates") else heads

@@ -24,6 +24,13 @@ FAMILIES = {
     "internvl2_internlm2_6b": ("internvl2", "make_internlm2_6b", ["internvl2_internlm2_6b"], True, 4),
     "internvl2_phi3": ("internvl2", "make_phi3", ["internvl2_phi3"], True, 4),
     "preprocess": ("preprocess", "make", ["preprocess"], False, 4),
+    "qwen2_5_vl": ("newer.qwen", "make_qwen2_5", ["qwen2_5_vl"], False, 5),
+    "internvl3_qwen2": ("newer.internvl3", "make_qwen2", ["internvl3_qwen2", "internvl3_qwen2_hf"], False, 5),
+    "internvl3_qwen3": ("newer.internvl3", "make_qwen3", ["internvl3_qwen3", "internvl3_qwen3_hf"], False, 5),
+    "llava_next": ("newer.anyres", "make_next", ["anyres_llava_next"], False, 5),
+    "llava_onevision": ("newer.anyres", "make_onevision", ["anyres_llava_onevision"], False, 5),
+    "preprocess_more": ("newer.processors", "make", ["preprocess_more"], False, 5),
+    "qwen3_vl": ("newer.qwen", "make_qwen3", ["qwen3_vl"], False, 5),
 }
 
 

@@ -1,4 +1,5 @@
-"""heads/: how much each head looks at visual tokens, by both published definitions, over five samples, and the masks."""
+"""heads/: how much each head looks at visual tokens, by both published definitions, over five samples, and the
+masks."""
 
 import os
 
@@ -29,10 +30,10 @@ def threshold_between(ratios):
     return float((values[widest] + values[widest + 1]) / 2)
 
 
-def ratios_of(reference, sample):
+def ratios_of(reference, sample, deep=None):
     """The prefill's ratios and those of the first decoded token; sample: the arguments of Decoder.run and the spans."""
     *arguments, spans = sample
-    run = reference.run(*arguments, Prune(), spans)
+    run = reference.run(*arguments, Prune(), spans, deep)
     return attention_ratio(run["attn"], spans), attention_ratio(run["decode_attn"][0][:, :, None], spans)
 
 
@@ -43,13 +44,19 @@ def write_ratios(folder, prefill, first_step, inputs, upstream):
     for name, ratios in (("prefill", torch.stack(prefill)), ("decode1", torch.stack(first_step))):
         threshold = threshold_between(ratios)
         votes, mask = majority(ratios, threshold)
-        tensors |= {f"ratio_{name}": ratios, f"votes_{name}": votes.int(), f"mask_majority_{name}": mask.to(torch.uint8),
-                    f"mask_single_{name}": (ratios[0] > threshold).to(torch.uint8)}
+        tensors |= {
+            f"ratio_{name}": ratios,
+            f"votes_{name}": votes.int(),
+            f"mask_majority_{name}": mask.to(torch.uint8),
+            f"mask_single_{name}": (ratios[0] > threshold).to(torch.uint8),
+        }
         info[f"threshold_{name}"] = threshold
     info["upstream"] = upstream
     save_tensors(f"{folder}/ratios.safetensors", tensors)
-    save_tensors(f"{folder}/inputs.safetensors",
-                 {f"{i}.{name}": tensor for i, sample in enumerate(inputs) for name, tensor in sample.items()})
+    save_tensors(
+        f"{folder}/inputs.safetensors",
+        {f"{i}.{name}": tensor for i, sample in enumerate(inputs) for name, tensor in sample.items()},
+    )
     save_json(f"{folder}/ratios.json", info)
 
 

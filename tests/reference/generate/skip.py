@@ -1,8 +1,7 @@
 """Adds plans of semantics "skip" and what the reference decoder makes of them to every case of a written family.
 
-A plan starts at the case's stored input of the language model. Visual rows stay what the last layer that computes them made of
-them: hidden[l] = hidden[visual_layers] there for every later l.
-"""
+A plan starts at the case's stored input of the language model. Visual rows stay what the last layer that computes them
+made of them: hidden[l] = hidden[visual_layers] there for every later l. """
 
 import glob
 import os
@@ -28,20 +27,36 @@ def read_decoder(folder, overrides):
         rope = dict(type="dynamic", factor=text["rope_scaling"]["factor"], max_pos=text["max_position_embeddings"])
     elif "Phi3" in architecture:
         kind, scaling = "phi3", text["rope_scaling"]
-        rope = dict(type="su", short=scaling["short_factor"], long=scaling["long_factor"],
-                    orig=text["original_max_position_embeddings"], max_pos=text["max_position_embeddings"])
+        rope = dict(
+            type="su",
+            short=scaling["short_factor"],
+            long=scaling["long_factor"],
+            orig=text["original_max_position_embeddings"],
+            max_pos=text["max_position_embeddings"],
+        )
     elif "Qwen2VL" in architecture:
         kind, rope = "qwen2", dict(type="mrope", sections=text["rope_scaling"]["mrope_section"])
     heads = text["num_attention_heads"]
-    spec = Spec(kind, text["num_hidden_layers"], heads, text["num_key_value_heads"], text["hidden_size"] // heads,
-                text["rms_norm_eps"], text["rope_theta"], rope)
+    spec = Spec(
+        kind,
+        text["num_hidden_layers"],
+        heads,
+        text["num_key_value_heads"],
+        text["hidden_size"] // heads,
+        text["rms_norm_eps"],
+        text["rope_theta"],
+        rope,
+    )
     embeddings = tensors[f"{at}{table}.weight"]
-    decoder = Decoder(spec, split_weights(tensors, spec, at), tensors[at + "norm.weight"], tensors.get(head, embeddings))
+    decoder = Decoder(
+        spec, split_weights(tensors, spec, at), tensors[at + "norm.weight"], tensors.get(head, embeddings)
+    )
     return decoder, embeddings, text["intermediate_size"]
 
 
-def plans_of(spec, width, generator):
-    """Plans by name: each kind of saving alone, and together with and without a causal window."""
+def plans_of(spec, width, generator, count_first=True):
+    """Plans by name: each kind of saving alone, and together with and without a causal window. `count_first`: the
+    order in which a layer's number of neurons and their permutation are drawn."""
     L, H = spec.layers, spec.heads
     cut = L - 1 - int(torch.randint(0, 2, (1,), generator=generator))
     kept = (torch.rand(L, H, generator=generator) < 0.6).int()
@@ -49,8 +64,12 @@ def plans_of(spec, width, generator):
     heads = kept.tolist()
     ffn = []
     for _ in range(L):
-        count = int(torch.randint(1, width, (1,), generator=generator))
-        ffn.append(sorted(torch.randperm(width, generator=generator)[:count].tolist()))
+        draws = dict(
+            count=lambda: int(torch.randint(1, width, (1,), generator=generator)),
+            order=lambda: torch.randperm(width, generator=generator),
+        )
+        drawn = {name: draws[name]() for name in (("count", "order") if count_first else ("order", "count"))}
+        ffn.append(sorted(drawn["order"][: drawn["count"]].tolist()))
     ffn[0], ffn[2] = None, []  # all neurons; none: the FFN does nothing for visual tokens
     every_head, every_neuron = [[1] * H for _ in range(L)], [None] * L
     odd = range(1, L, 2)
@@ -59,8 +78,16 @@ def plans_of(spec, width, generator):
     fewer = (kept & (torch.rand(L, H, generator=generator) < 0.6).int()).tolist()
 
     def plan(window=None, visual_layers=L, heads=every_head, ffn=every_neuron, **more):
-        return dict(format="yopo-plan", version=1, semantics="skip", window=window, visual_layers=visual_layers, heads=heads,
-                    **more, ffn=ffn)
+        return dict(
+            format="yopo-plan",
+            version=1,
+            semantics="skip",
+            window=window,
+            visual_layers=visual_layers,
+            heads=heads,
+            **more,
+            ffn=ffn,
+        )
 
     return dict(
         heads=plan(heads=heads),
@@ -103,8 +130,10 @@ def add_to_case(path):
         change = (found["logits"][-1] - whole["logits"][-1]).abs().max().item()
         assert change > 1e-3 and noise < 1e-3, (folder, name, change, noise)
         save_json(f"{folder}/skip_{name}.plan.json", plan, None)
-        save_tensors(f"{folder}/skip_{name}.safetensors", dict(
-            hidden=found["hidden"], decode_logits=found["decode_logits"], logits_last=found["logits"][-1]))
+        save_tensors(
+            f"{folder}/skip_{name}.safetensors",
+            dict(hidden=found["hidden"], decode_logits=found["decode_logits"], logits_last=found["logits"][-1]),
+        )
         case["skip"][name] = dict(tolerance=at_least(noise, 1e-4), last_logit_change_vs_dense=change)
     save_json(path, case)
 

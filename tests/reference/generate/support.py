@@ -69,7 +69,8 @@ def write_checkpoint(folder, tensors, config, **others):
 
 
 def capture(layers, call):
-    """Calls; the input of the first decoder layer, what leaves each layer [L, T, C] (first sample), and the call's result."""
+    """Calls; the input of the first decoder layer, what leaves each layer [L, T, C] (first sample), and the call's
+    result."""
     entered, left, hooks = [], [], []
 
     def before(module, arguments, named):
@@ -110,9 +111,9 @@ def worst_noise(noise):
 def prompt_with(generator, vocabulary, blocks, before, after):
     """Token ids [T]: random text (3 .. vocabulary) around blocks; and the first index of each block.
 
-    A block (leader, id, count, follower) is `count` times `id`, the text before it ending with `leader` and the text after it
-    beginning with `follower` (None: random). `before` text tokens stand first, 5 between two blocks, `after` at the end.
-    """
+    A block (leader, id, count, follower) is `count` times `id`, the text before it ending with `leader` and the text
+    after it beginning with `follower` (None: random). `before` text tokens stand first, 5 between two blocks, `after`
+    at the end. """
 
     def text(count):
         return torch.randint(3, vocabulary, (count,), generator=generator).tolist()
