@@ -1,12 +1,12 @@
-// prune MODEL QUESTIONS IMAGES OUTPUT: calibrates, plans and exports.
+// prune MODEL QUESTIONS IMAGES IMAGE QUESTION OUTPUT: calibrates, plans, exports, and asks the result.
 #include <yopo/yopo.h>
 
 #include <iostream>
 
 int main(int argc, char** argv) {
-  if (argc != 5) return std::cerr << "usage: prune MODEL QUESTIONS IMAGES OUTPUT\n", 2;
+  if (argc != 7) return std::cerr << "usage: prune MODEL QUESTIONS IMAGES IMAGE QUESTION OUTPUT\n", 2;
   try {
-    const std::filesystem::path output = argv[4];
+    const std::filesystem::path output = argv[6];
     yopo::CalibrateSettings calibration;
     calibration.model = argv[1];
     calibration.questions = argv[2];
@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     yopo::calibrate(calibration);
     std::cout << yopo::plan({argv[1], output / "stats.h5", output / "plan.json", {"ffn.keep=0.5", "updates.keep=0.5"}});
     yopo::export_pruned({argv[1], output / "plan.json", output / "pruned"});
-    std::cout << "pruned: " << yopo::Model(output / "pruned").pruned() << '\n';
+    std::cout << yopo::Model(output / "pruned").generate({argv[4]}, argv[5]).text << '\n';
   } catch (const yopo::Error& error) {
     return std::cerr << error.what() << '\n', 2;
   }
