@@ -4,7 +4,7 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "core/memory.h"
+#include "exporters/edit_config.h"
 #include "models/tensors.h"
 #include "pipeline/memory_needed.h"
 #include "pipeline/samples.h"
@@ -29,6 +29,19 @@ Json problems_of(const Recipe& recipe) {
   return problems;
 }
 
+/// The checkpoint's where it is there, whose weights know their type; else what config.json says.
+ModelSpec spec_of(const fs::path& model) {
+  const std::string config = (model / "config.json").string();
+  const Json json = read_json(config);
+  ModelSpec spec = spec_from_config(json, config);
+  try {
+    return open_model(model).spec;
+  } catch (const UserError&) {
+    spec.dtype = stored_type(json, config);
+    return spec;
+  }
+}
+
 Json costs(const Json& pair) {
   return {{"dense", pair.at("dense")}, {"pruned", pair.at("plan")}, {"fraction", pair.at("kept")}};
 }
@@ -36,8 +49,7 @@ Json costs(const Json& pair) {
 }  // namespace
 
 Json dry_run(const Recipe& recipe, const RunSettings& settings) {
-  const fs::path config = recipe.model / "config.json";
-  const ModelSpec spec = spec_from_config(read_json(config), config.string());
+  const ModelSpec spec = spec_of(recipe.model);
   const DecoderSpec& text = spec.text;
   const SizedPlan sized =
       sized_plan(recipe.plan.value_or(PlanOptions{}), text, fmt::format("{}: plan", recipe.file.string()));
