@@ -174,8 +174,9 @@ TEST(Library, CalibratesPlansAndExports) {
   plan.statistics = calibration.output;
   EXPECT_TRUE(holds(yopo::plan(plan), "KV cache"));
   const yopo::Plan made = yopo::read_plan(plan.output);
-  EXPECT_TRUE(made.window && made.window->size == 3 && made.window->causal);
-  EXPECT_EQ(made.visual_layers, 9);
+  const std::optional<yopo::Window>& window = made.layers.at(0).window;
+  EXPECT_TRUE(window && window->size == 3 && window->causal);
+  EXPECT_EQ(visual_layers(made), 9);
   plan.keep.push_back("fnn.keep=1");
   EXPECT_TRUE(holds(error_of([&] { yopo::plan(plan); }), "did you mean 'ffn'"));
 
