@@ -88,6 +88,7 @@ TEST(Batch, TracedTexts) {
   EXPECT_GT(engine.counters().kv_prompt_bytes, 0);
   EXPECT_EQ(engine.counters().kv_bytes, 0) << "every text has ended";
   const size_t vocab = size_t(spec.text.vocab_size);
+  int64_t decoded = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     SCOPED_TRACE(i);
     EXPECT_EQ(traces[i].generated, texts[i].tokens);
@@ -97,9 +98,12 @@ TEST(Batch, TracedTexts) {
     if (!texts[i].stopped) forced.decode.pop_back();
     const Trace alone = engine.trace(inputs[i], forced);
     EXPECT_TRUE(close_relative(traces[i].logits, alone.logits, 1e-5));
-    EXPECT_TRUE(close_relative(traces[i].decode_logits, alone.decode_logits, 1e-5));
     EXPECT_EQ(traces[i].decode_logits.size(), forced.decode.size() * vocab);
+    if (forced.decode.empty()) continue;  // the first token ended the text
+    ++decoded;
+    EXPECT_TRUE(close_relative(traces[i].decode_logits, alone.decode_logits, 1e-5));
   }
+  EXPECT_GE(decoded, 2);
 }
 
 // Every layer of every walk is told of where the host computes, and a listener may end the call.
