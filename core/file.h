@@ -15,7 +15,7 @@ namespace yopo {
 
 namespace fs = std::filesystem;
 
-/// A read-only mapping of a whole file. Shared so that views into it may outlive the reader.
+/// A read-only mapping of a whole file. Shared so that views into it may outlive the reader. For any threads at once.
 class MappedFile {
  public:
   /// UserError when the file is absent, no regular file or unreadable. An empty file maps to an empty span.
@@ -44,7 +44,8 @@ class MappedFile {
 };
 
 /// Reads a mapped file's bytes into memory by system calls. For files larger than memory that are read once: it costs
-/// less than a page fault for every page, and a disk that fails is a message instead of a signal.
+/// less than a page fault for every page, and a disk that fails is a message instead of a signal. For any threads at
+/// once.
 class FileReader {
  public:
   /// UserError when another file lies at the path by now. A copy in memory is read from there.
@@ -65,7 +66,8 @@ std::string read_text(const fs::path& path, uint64_t limit = uint64_t(1) << 30);
 
 /// A file that appears under its name only when committed: written to a temporary beside it, fsynced, renamed.
 /// Destroyed uncommitted, it leaves nothing. Missing parent folders are made. Every failure (full disk included) is a
-/// UserError naming the file. A symbolic link at `path` is replaced, never followed; a folder or device is refused.
+/// UserError naming the file. A symbolic link at `path` is replaced, never followed; a folder or device is refused. For
+/// one thread.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);
@@ -112,7 +114,7 @@ void write_text(const fs::path& path, std::string_view text);
 /// byte, or leaves the folder through "..". The result has no ".." left.
 fs::path inside(const fs::path& folder, std::string_view name, std::string_view where);
 
-/// 128-bit XXH3 of the bytes as 32 hex digits, chained over calls.
+/// 128-bit XXH3 of the bytes as 32 hex digits, chained over calls. For one thread.
 class Fingerprint {
  public:
   Fingerprint();

@@ -6,7 +6,7 @@
 
 namespace yopo {
 
-/// Counts steps (layers, in every walk through them) of the call under way and tells their share.
+/// Counts steps (layers, in every walk through them) of the call under way and tells their share. For one thread.
 class Walk {
  public:
   /// Hears after a step how far the call has come: above 0, at most 1, not descending. What it throws ends the call.

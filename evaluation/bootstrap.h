@@ -12,7 +12,8 @@ namespace yopo {
 /// What a unit adds to the sums behind the scores: (sum, amount), by sum.
 using Additions = std::vector<std::pair<size_t, double>>;
 
-/// Units, those of equal additions counted together: a resample is then a count of few kinds.
+/// Units, those of equal additions counted together: a resample is then a count of few kinds. Const members
+/// may be called from several threads at once.
 class ResampledUnits {
  public:
   /// `sums`: how many sums there are. Units of a stratum are drawn among themselves.

@@ -24,7 +24,7 @@ using KeyOf = std::function<std::string(const Json& record, const std::string& w
 /// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside
 /// it,
 /// `<file>.fingerprint` says which model, plan, prompt, protocol and shard the answers belong to. MMBench's lines hold
-/// round_id, options and option_char as well.
+/// round_id, options and option_char as well. For one thread; a lock on the file keeps other processes out.
 class AnswerJournal {
  public:
   /// Reads what is there. A last line that a kill cut short is dropped; any other damage, or another fingerprint, is a

@@ -12,6 +12,7 @@
 
 namespace yopo {
 
+/// Made, asked and destroyed by one thread.
 class PrepareAhead {
  public:
   /// Makes the inputs 0 to `count` - 1 in this order, in up to `workers` threads, at most `ahead` of them before they

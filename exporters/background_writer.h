@@ -13,6 +13,7 @@
 
 namespace yopo {
 
+/// Made, fed and destroyed by one thread.
 class BackgroundWriter {
  public:
   /// `sink` is called from the thread alone, with the bytes in their order.

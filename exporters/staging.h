@@ -6,7 +6,7 @@
 namespace yopo {
 
 /// A folder `output`.partial-PID beside `output`; publish() renames it. Destroyed unpublished, it and its files are
-/// gone.
+/// gone. For one thread.
 class StagingFolder {
  public:
   /// UserError when the folder cannot be made.

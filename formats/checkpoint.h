@@ -11,7 +11,8 @@
 namespace yopo {
 
 /// Tensors by name over `model.safetensors` or the shards of `model.safetensors.index.json`, or else
-/// (formats/torch_file.h) `pytorch_model.bin` or the shards of `pytorch_model.bin.index.json`.
+/// (formats/torch_file.h) `pytorch_model.bin` or the shards of `pytorch_model.bin.index.json`. Const members may be
+/// called from several threads at once.
 class Checkpoint {
  public:
   /// UserError for: no such folder, no config.json, no weights, a shard that is missing or whose name leaves the

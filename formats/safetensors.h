@@ -32,7 +32,7 @@ struct TensorView {
 /// One safetensors file. The header is checked before anything is trusted: its length, JSON, dtypes, shapes (overflow),
 /// offsets (in range, contiguous, no hole, no overlap, covering the file exactly), sizes equal to shape x dtype,
 /// names unique. A tensor whose data is not aligned to its element (the format does not promise it) is viewed through
-/// an aligned copy in memory.
+/// an aligned copy in memory. Const members may be called from several threads at once.
 class SafetensorsFile {
  public:
   /// UserError naming the file and the tensor for every defect.
@@ -64,7 +64,7 @@ struct TensorDeclaration {
 
 /// Streams tensors in the declared order into a file that appears only at finish(). The header is padded to 8 bytes
 /// with spaces as the reference implementation does. Same declarations and data, same bytes. Disk space for the whole
-/// file is claimed at the start: a disk that is too full is a UserError before any data is made.
+/// file is claimed at the start: a disk that is too full is a UserError before any data is made. For one thread.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const fs::path& path, const std::vector<TensorDeclaration>& tensors,

@@ -10,7 +10,7 @@
 namespace yopo {
 
 /// The zip file, its pickle and its storages. Entries: PREFIX/data.pkl, PREFIX/data/KEY for each storage,
-/// PREFIX/byteorder since PyTorch 2.1.
+/// PREFIX/byteorder since PyTorch 2.1. For one thread: tensor() keeps copies.
 class TorchArchive {
  public:
   /// UserError for a file of an older version, none of torch.save, a big-endian one, and a bad pickle.

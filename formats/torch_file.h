@@ -15,7 +15,7 @@ namespace yopo {
 /// offset, sizes and strides against its storage. Tensors are viewed where they lie; one that is not contiguous or not
 /// aligned to its element is copied into order, in all at most as many bytes as the file has. Tensors that share a
 /// storage (tied weights) are views of the same bytes. Not read: files of older versions, big-endian ones, tensors
-/// other than dense ones of the types of DType.
+/// other than dense ones of the types of DType. Const members may be called from several threads at once.
 class TorchFile {
  public:
   /// UserError naming the file and the tensor for every defect.

@@ -19,7 +19,8 @@ struct ZipEntry {
 /// A zip file whose entries are all stored (not compressed), zip64 included. Checked before anything is trusted: the
 /// end record (the file ends with it), the directory (between the last entry and the end record, as many entries as
 /// declared), every name (unique, the same in its local header), offset, size and overlap. Compressed, encrypted and
-/// multi-volume files are refused. Nothing is written anywhere, so names are names only.
+/// multi-volume files are refused. Nothing is written anywhere, so names are names only. Const
+/// members may be called from several threads at once.
 class ZipFile {
  public:
   /// UserError naming the file and the entry for every defect.

@@ -12,7 +12,8 @@ namespace yopo {
 struct EncodedImage;
 struct Sample;
 
-/// Everything that turns samples into ModelInput: tokenizer, template, image rules.
+/// Everything that turns samples into ModelInput: tokenizer, template, image rules. Const members may be
+/// called from several threads at once.
 class Processor {
  public:
   explicit Processor(const OpenModel& model, const std::string& template_name = "");

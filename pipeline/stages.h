@@ -24,7 +24,7 @@ struct OutputFiles {
 OutputFiles output_files(const fs::path& folder);
 
 /// Makes the output folder and holds it for this process. UserError if another process holds it, or if it belongs to a
-/// recipe whose resolved text differs (naming the first line that does).
+/// recipe whose resolved text differs (naming the first line that does). For one thread.
 class OutputFolder {
  public:
   explicit OutputFolder(const Recipe& recipe);

@@ -47,6 +47,7 @@ struct SampleStatistics {
   std::vector<int64_t> rows;                        // [L] visual rows seen
 };
 
+/// For one thread at a time, its const members included. Option `threads` sets LibTorch's number of the whole process.
 class TorchEngine {
  public:
   TorchEngine(const OpenModel& model, const TorchOptions& options);

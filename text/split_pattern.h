@@ -14,7 +14,7 @@ namespace yopo {
 /// the matching, so only what both read alike is taken, and the classes of characters come from our own tables: the
 /// cuts do not depend on the PCRE2 of the machine. Taken are ASCII literals, `|`, groups (?:...) (...) (?>...),
 /// lookaround, (?i:...) over plain letters, greedy, lazy and possessive quantifiers, classes of literals and ranges, \r
-/// \n \t, \s \S, and \p{..} \P{..} for L, M and N.
+/// \n \t, \s \S, and \p{..} \P{..} for L, M and N. split() may be called from several threads at once.
 class SplitPattern {
  public:
   /// UserError naming `where` and the place in the pattern for anything else, and for a pattern that does not compile.

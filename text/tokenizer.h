@@ -11,6 +11,7 @@
 
 namespace yopo {
 
+/// All members may be called from several threads at once.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
