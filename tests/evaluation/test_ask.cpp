@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-
 namespace yopo {
 namespace {
 
