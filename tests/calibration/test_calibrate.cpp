@@ -197,6 +197,7 @@ TEST(CalibrateDeathTest, InterruptedRunKeepsItsSamples) {
       {
         catch_interrupts();
         // Not by the clock: however busy the machine is, some samples are done and some are not.
+        set_quiet(false);
         set_progress_sink(ProgressSink{{}, {}, [&](const ProgressReport& report) {
                                          if (report.done >= 4 && !interrupted() && fs::exists(shared.journal))
                                            kill(getpid(), SIGINT);

@@ -77,8 +77,9 @@ TEST(Command, SeveralFilesOneAfterTheOtherOrWithCommas) {
     EXPECT_TRUE(holds(merge.text, "a.h5: ")) << merge.text;
   }
   for (const char* files : {"a.jsonl b.jsonl", "a.jsonl,b.jsonl"}) {
-    const Outcome merge = yopo("eval --benchmark vqa --questions " + std::string(YOPO_SOURCE_DIR) +
-                               "/examples/digitgrid/data/test/questions.jsonl --merge " + files + " --output c.jsonl");
+    const std::string data = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/data/test";
+    const Outcome merge = yopo("eval --benchmark vqa --questions " + data + "/questions.jsonl --images " + data +
+                               "/images --merge " + files + " --output c.jsonl");
     EXPECT_EQ(merge.code, 2);
     EXPECT_TRUE(holds(merge.text, "a.jsonl: ")) << merge.text;
   }
