@@ -29,8 +29,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 #if defined(YOPO_CUDA_SHIM)
   shim::launch(kernel, grid, block, shared, stream(), static_cast<Parameters>(arguments)...);
 #else
-  // clang-format off (it takes >>> apart)
-  kernel<<<grid, block, shared, stream()> > >(static_cast<Parameters>(arguments)...);
+  // It takes >>> apart.
+  // clang-format off
+  kernel<<<grid, block, shared, stream()>>>(static_cast<Parameters>(arguments)...);
   // clang-format on
 #endif
   check(cudaGetLastError(), "launching a kernel");
