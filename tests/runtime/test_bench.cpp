@@ -1,13 +1,13 @@
 // `bench` end to end on a tiny configuration: its numbers hold together; its mistakes are named.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "core/error.h"
 #include "core/progress.h"
 #include "runtime/bench.h"
 #include "tests/runtime/fixtures.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
@@ -19,9 +19,6 @@ using runtime::BenchResult;
 class Bench : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "yopo-bench-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
     set_quiet(true);
     const OpenModel model = open_model(testing::fixture("llava_hf/model"));
     std::mt19937 random(3);
@@ -38,10 +35,7 @@ class Bench : public ::testing::Test {
     options_.visual = 36, options_.text = 40, options_.batch = 2, options_.decode_tokens = 2, options_.rounds = 2;
     options_.run.dtype = "fp32";
   }
-  void TearDown() override {
-    set_quiet(false);
-    fs::remove_all(folder_);
-  }
+  void TearDown() override { set_quiet(false); }
   void check(const BenchResult& result, const DecoderSpec& spec, const Plan& plan) {
     const PromptShape prompt = single_image_shape(35, 6, 6, 5);
     for (const bool pruned : {false, true}) {
@@ -65,7 +59,7 @@ class Bench : public ::testing::Test {
     EXPECT_GT(result.byte_rate, 1e8);
   }
 
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
   Plan plan_;
   BenchOptions options_;
 };

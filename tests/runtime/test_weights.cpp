@@ -1,13 +1,13 @@
 // Where weights lie and how they are converted.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
 #include "core/error.h"
 #include "tests/runtime/fixtures.h"
 #include "tests/support/close.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
@@ -16,13 +16,6 @@ using runtime::Engine;
 
 class Stored : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "yopo-weights-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// The fixture model with all weights stored as `type`; the first element of `poisoned` (if any) is NaN.
   OpenModel converted(DType type, const std::string& poisoned = "") {
     const fs::path from = testing::fixture("llava_hf/model");
@@ -37,9 +30,9 @@ class Stored : public ::testing::Test {
       tensors[name] = std::move(tensor);
     }
     write_safetensors(folder_ / "model.safetensors", tensors);
-    return open_model(folder_);
+    return open_model(folder_.path());
   }
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 Plan prefix_plan(const DecoderSpec& spec) {
