@@ -37,7 +37,7 @@ format:
 
 # FILES narrows it: make tidy FILES='core/*.cpp'
 tidy:
-	@scripts/tidy.sh $(FILES)
+	@scripts/tidy.py $(FILES)
 
 # What takes too long for every change, one after the other; out/nightly/ keeps a log of each and the times.
 nightly:

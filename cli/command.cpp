@@ -16,6 +16,7 @@ CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::str
   command->footer("Example:\n  " + example);
   command->add_flag("--json", context.json, "Print the result as JSON on standard output");
   command->add_flag("--quiet", context.quiet, "No progress on standard error");
+  command->add_flag("--strict", context.strict, "A warning about a file from outside is an error");
   command->add_option("--threads", context.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
   if (runs == Runs::Model)
     command->add_option(

@@ -15,10 +15,11 @@ namespace yopo::cli {
 /// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
 /// returns the exit code.
 struct Context {
-  bool json = false;   // --json: the result on stdout for machines
-  bool quiet = false;  // --quiet: no progress
-  int threads = 0;     // --threads: 0 is all
-  std::string memory;  // --memory: a size; empty is no limit
+  bool json = false;    // --json: the result on stdout for machines
+  bool quiet = false;   // --quiet: no progress
+  bool strict = false;  // --strict: remarks are errors
+  int threads = 0;      // --threads: 0 is all
+  std::string memory;   // --memory: a size; empty is no limit
   std::function<int()> run;
   RunSettings settings() const;
 };

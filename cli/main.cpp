@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "core/progress.h"
+#include "core/remarks.h"
 #include "core/version.h"
 
 namespace {
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
   }
   try {
     set_quiet(context.quiet);
+    set_strict(context.strict);
     catch_interrupts();
     return context.run();
   } catch (const UserError& error) {

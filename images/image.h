@@ -15,6 +15,7 @@ inline constexpr int64_t kLargestImage = 178'956'970;
 struct Image {
   int64_t width = 0, height = 0;
   std::vector<uint8_t> rgb;  // [height, width, 3]
+  int orientation = 1;       // what the file's Exif block says, not applied: 1 to 8 (images/exif.h)
 };
 
 /// PNG (libpng) and JPEG (libjpeg-turbo), recognised by content. Grey, palette, alpha and 16-bit PNGs become RGB as

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "images/codecs.h"
+#include "images/exif.h"
 
 namespace yopo {
 
@@ -126,6 +127,7 @@ Image decode_jpeg(std::span<const std::byte> file, const std::string& place) {
                                     : read_rows(&reader, row.data(), row_bytes, false,
                                                 components == 1 ? take_grey : take_cmyk, image.rgb.data(), width);
   if (!done) fail("{}: JPEG: {}", place, reader.message);
+  image.orientation = jpeg_orientation(file);
   return image;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "images/codecs.h"
+#include "images/exif.h"
 
 namespace yopo {
 
@@ -107,6 +108,10 @@ Image decode_png(std::span<const std::byte> file, const std::string& place) {
   const bool wide = reader.color == PNG_COLOR_TYPE_GRAY && reader.depth == 16;
   ensure(row_bytes == size_t(width) * (whole ? 3 : wide ? 2 : 1), "unexpected PNG row size");
   Image image = blank_image(width, height, place);
+  png_uint_32 exif_size = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(reader.png, reader.info, &exif_size, &exif) != 0)
+    image.orientation = exif_orientation({reinterpret_cast<const std::byte*>(exif), exif_size});
   std::vector<uint8_t> raw(whole ? 0 : row_bytes * size_t(height));  // [height, width] or [height, width, 2]
   if (!read_rows(&reader, whole ? image.rgb.data() : raw.data(), row_bytes)) fail("{}: PNG: {}", place, reader.message);
   if (whole) return image;

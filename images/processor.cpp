@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "images/exif.h"
 #include "images/smart_resize.h"
 #include "images/tiles.h"
 
@@ -14,16 +15,27 @@ constexpr int64_t kLargestValues = 6 * kLargestImage;  // colours of two frames
 
 using ValueTable = std::array<std::array<float, 256>, 3>;  // [channel][value]
 
-/// Rescaled in double and rounded to float once; then mean and deviation in float, as the reference's arrays are. (With
-/// 1 / 255 the first step gives the floats of torchvision's division by 255, for every value.)
+/// Pillow's processors: rescaled in double and rounded to float once; then mean and deviation in float, as the
+/// reference's arrays are. (With 1 / 255 the first step gives the floats of torchvision's division by 255, for every
+/// value.)
+float pillow_value(const ImageSpec& spec, size_t channel, size_t value) {
+  const float x = spec.do_rescale ? float(double(value) * spec.rescale_factor) : float(value);
+  return spec.do_normalize ? (x - spec.mean[channel]) / spec.std[channel] : x;
+}
+
+/// torchvision's processors: in float throughout, and mean and deviation are rescaled instead of the value.
+float torchvision_value(const ImageSpec& spec, size_t channel, size_t value) {
+  const float x = float(value);
+  if (!spec.do_normalize) return spec.do_rescale ? x * float(spec.rescale_factor) : x;
+  const float scale = spec.do_rescale ? float(1.0 / spec.rescale_factor) : 1.0f;
+  return (x - spec.mean[channel] * scale) / (spec.std[channel] * scale);
+}
+
 ValueTable value_table(const ImageSpec& spec) {
   ValueTable table;
+  const auto value_of = spec.backend == ImageBackend::Pil ? pillow_value : torchvision_value;
   for (size_t c = 0; c < 3; ++c)
-    for (size_t value = 0; value < 256; ++value) {
-      float x = spec.do_rescale ? float(double(value) * spec.rescale_factor) : float(value);
-      if (spec.do_normalize) x = (x - spec.mean[c]) / spec.std[c];
-      table[c][value] = x;
-    }
+    for (size_t value = 0; value < 256; ++value) table[c][value] = value_of(spec, c, value);
   return table;
 }
 
@@ -45,15 +57,15 @@ void append_picture(const ValueTable& table, const Image& image, int64_t top, in
 
 Image fit_clip(const ImageSpec& spec, const Image& given) {
   check_pixels(given);
-  Image image = spec.fit == ImageSpec::Fit::PadToSquare ? pad_to_square(given, spec.mean) : given;
+  Image image = spec.fit == ImageSpec::Fit::PadToSquare ? pad_to_square(given, spec.pad_color) : given;
   if (spec.do_resize) {
     // int(size * long / short): a division in double, cut off.
     const int64_t shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
     const int64_t scaled = int64_t(double(spec.resize * longer) / double(shorter));
-    image = image.width <= image.height ? resize(image, spec.resize, scaled, spec.resample)
-                                        : resize(image, scaled, spec.resize, spec.resample);
+    image = image.width <= image.height ? resize(image, spec.resize, scaled, spec.resample, spec.backend)
+                                        : resize(image, scaled, spec.resize, spec.resample, spec.backend);
   }
-  if (spec.do_center_crop) image = center_crop(image, spec.crop_height, spec.crop_width);
+  if (spec.do_center_crop) image = center_crop(image, spec.crop_height, spec.crop_width, spec.backend);
   return image;
 }
 
@@ -77,7 +89,7 @@ Pixels smart_resize_pixels(const ImageSpec& spec, const Image& given) {
           "an image of {} x {} pixels is not resized (do_resize false); expected multiples of {}", given.width,
           given.height, factor);
   check_values(given, size.height * size.width, 3 * spec.temporal_patch_size);
-  const Image image = spec.do_resize ? resize(given, size.width, size.height, spec.resample) : given;
+  const Image image = spec.do_resize ? resize(given, size.width, size.height, spec.resample, spec.backend) : given;
 
   const ValueTable table = value_table(spec);
   const int64_t rows = image.height / patch, columns = image.width / patch;
@@ -107,7 +119,7 @@ Pixels tile_pixels(const ImageSpec& spec, const Image& given) {
   check_pixels(given);
   ensure(spec.patch_size > 0 && spec.tile_size > 0, "an image spec without tiles");
   const int64_t side = spec.tile_size;
-  const Image padded = spec.pad_first ? pad_to_square(given, spec.mean) : Image{};
+  const Image padded = spec.pad_first ? pad_to_square(given, spec.pad_color) : Image{};
   const Image& image = spec.pad_first ? padded : given;
   const TileLayout layout = tile_layout(spec, image.width, image.height);
   const int64_t tiles = layout.columns * layout.rows;
@@ -118,17 +130,21 @@ Pixels tile_pixels(const ImageSpec& spec, const Image& given) {
   Pixels out;
   out.grids.assign(size_t(tiles + thumbnail), {side / spec.patch_size, side / spec.patch_size});
   out.values.reserve(size_t(tiles + thumbnail) * 3 * size_t(side) * size_t(side));
-  const Image whole = resize(image, layout.columns * side, layout.rows * side, spec.resample);
+  const Image whole = resize(image, layout.columns * side, layout.rows * side, spec.resample, spec.backend);
   for (int64_t row = 0; row < layout.rows; ++row)
     for (int64_t column = 0; column < layout.columns; ++column)
       append_picture(table, whole, row * side, column * side, side, side, out.values);
-  if (thumbnail) append_picture(table, resize(image, side, side, spec.resample), 0, 0, side, side, out.values);
+  if (thumbnail)
+    append_picture(table, resize(image, side, side, spec.resample, spec.backend), 0, 0, side, side, out.values);
   return out;
 }
 
 }  // namespace
 
-Pixels process_pixels(const ImageSpec& spec, const Image& image) {
+Pixels process_pixels(const ImageSpec& spec, const Image& given) {
+  const bool turn = spec.exif_transpose && given.orientation != 1;
+  const Image turned = turn ? upright(given) : Image{};
+  const Image& image = turn ? turned : given;
   switch (spec.fit) {
     case ImageSpec::Fit::ShortestEdgeCrop:
     case ImageSpec::Fit::PadToSquare:

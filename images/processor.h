@@ -15,7 +15,8 @@ struct Pixels {
   std::vector<std::array<int64_t, 2>> grids;  // [pictures]: rows and columns of patches of the image, or of each tile
 };
 
-/// The image under the rules of `spec.fit`. Equal bit for bit to the reference of each family:
+/// The image under the rules of `spec.fit`. Equal bit for bit to the reference of each family (of transformers' here
+/// those on Pillow; with ImageBackend::Torchvision those of transformers 5.24 on torchvision):
 /// - ShortestEdgeCrop, PadToSquare: process_image, one picture;
 /// - SmartResize: transformers' Qwen2VLImageProcessor (4.57, the slow one) for one image: rows of patches in the order
 ///   (rows / merge, columns / merge, merge, merge), each laid out (3, temporal, patch, patch), the frame repeated;

@@ -10,7 +10,14 @@ namespace yopo {
 namespace {
 
 // Pillow's fixed point: 8 bits of value, 2 bits for sums that overshoot, the rest of 32 for the fraction.
-constexpr int kPrecision = 32 - 8 - 2;
+constexpr int kPillowPrecision = 32 - 8 - 2;
+
+/// The fraction's bits in torchvision: as many as leave the largest weight in 16 bits, sign included, and at most 22.
+int torchvision_precision(double largest) {
+  int precision = 0;
+  while (precision < 22 && int(0.5 + largest * double(1 << (precision + 1))) < (1 << 15)) ++precision;
+  return precision;
+}
 
 double bilinear(double x) {
   x = std::abs(x);
@@ -34,54 +41,61 @@ struct Tap {
 struct Taps {
   std::vector<Tap> taps;         // [out]
   std::vector<int32_t> weights;  // fixed point, the taps' one behind the other
+  int precision = 0;             // bits of their fraction
+
+  int32_t half() const { return precision == 0 ? 0 : 1 << (precision - 1); }
+  uint8_t clip(int32_t sum) const { return uint8_t(std::clamp(sum >> precision, 0, 255)); }
 };
 
 /// Weights of a one-dimensional resize, computed in double in the order of Pillow's precompute_coeffs, so that they
 /// round to the same integers. The kernel widens with the scale when shrinking (antialiasing) and never narrows.
-Taps make_taps(int64_t in, int64_t out, int filter) {
+Taps make_taps(int64_t in, int64_t out, int filter, ImageBackend backend) {
   const double scale = double(in) / double(out);
   const double kernel_scale = std::max(scale, 1.0);
   const double support = (filter == 2 ? 1.0 : 2.0) * kernel_scale;
   const double inverse = 1.0 / kernel_scale;
   Taps result;
   result.taps.reserve(size_t(out));
-  std::vector<double> weights;
+  std::vector<double> weights;  // of all taps
+  double largest = 0;
   for (int64_t i = 0; i < out; ++i) {
     const double center = (double(i) + 0.5) * scale;
     const int64_t first = std::max<int64_t>(int64_t(std::trunc(center - support + 0.5)), 0);
     const int64_t last = std::min<int64_t>(int64_t(std::trunc(center + support + 0.5)), in);
-    weights.clear();
+    const size_t start = weights.size();
     double total = 0;
     for (int64_t j = first; j < last; ++j) {
       const double at = (double(j - first) + double(first) - center + 0.5) * inverse;
       weights.push_back(filter == 2 ? bilinear(at) : bicubic(at));
       total += weights.back();
     }
-    result.taps.push_back({first, last - first, result.weights.size()});
-    for (double weight : weights) {
-      if (total != 0.0) weight /= total;
-      const double fixed = weight * double(1 << kPrecision);
-      result.weights.push_back(int32_t(fixed < 0 ? fixed - 0.5 : fixed + 0.5));  // half away from zero
+    result.taps.push_back({first, last - first, start});
+    for (size_t j = start; j < weights.size(); ++j) {
+      if (total != 0.0) weights[j] /= total;
+      largest = std::max(largest, weights[j]);
     }
+  }
+  result.precision = backend == ImageBackend::Pil ? kPillowPrecision : torchvision_precision(largest);
+  result.weights.reserve(weights.size());
+  for (const double weight : weights) {
+    const double fixed = weight * double(1 << result.precision);
+    result.weights.push_back(int32_t(fixed < 0 ? fixed - 0.5 : fixed + 0.5));  // half away from zero
   }
   return result;
 }
 
-uint8_t clip(int32_t sum) { return uint8_t(std::clamp(sum >> kPrecision, 0, 255)); }
-
-/// Rows [first_row, first_row + rows) of `image`, resized to `width` columns.
-Image resize_columns(const Image& image, int64_t width, int filter, int64_t first_row, int64_t rows) {
-  const Taps taps = make_taps(image.width, width, filter);
-  Image out{width, rows, {}};
+/// Rows [first_row, first_row + rows) of `image`, resized to taps.size() columns.
+Image resize_columns(const Image& image, const Taps& taps, int64_t first_row, int64_t rows) {
+  Image out{int64_t(taps.taps.size()), rows, {}};
   out.rgb.resize(size_t(out.width) * size_t(rows) * 3);
   for (int64_t y = 0; y < rows; ++y) {
     const uint8_t* row = image.rgb.data() + size_t(first_row + y) * size_t(image.width) * 3;
     uint8_t* to = out.rgb.data() + size_t(y) * size_t(out.width) * 3;
     for (const Tap& tap : taps.taps) {
-      int32_t sum[3] = {1 << (kPrecision - 1), 1 << (kPrecision - 1), 1 << (kPrecision - 1)};
+      int32_t sum[3] = {taps.half(), taps.half(), taps.half()};
       for (int64_t i = 0; i < tap.count; ++i)
         for (int c = 0; c < 3; ++c) sum[c] += row[(tap.first + i) * 3 + c] * taps.weights[tap.weight + size_t(i)];
-      for (int c = 0; c < 3; ++c) *to++ = clip(sum[c]);
+      for (int c = 0; c < 3; ++c) *to++ = taps.clip(sum[c]);
     }
   }
   return out;
@@ -95,13 +109,14 @@ Image resize_rows(const Image& image, const Taps& taps, int64_t first_row) {
   std::vector<int32_t> sums(row_bytes);
   for (size_t y = 0; y < taps.taps.size(); ++y) {
     const Tap& tap = taps.taps[y];
-    std::fill(sums.begin(), sums.end(), 1 << (kPrecision - 1));
+    std::fill(sums.begin(), sums.end(), taps.half());
     for (int64_t i = 0; i < tap.count; ++i) {
       const uint8_t* row = image.rgb.data() + size_t(tap.first - first_row + i) * row_bytes;
       const int32_t weight = taps.weights[tap.weight + size_t(i)];
       for (size_t x = 0; x < row_bytes; ++x) sums[x] += row[x] * weight;
     }
-    std::transform(sums.begin(), sums.end(), out.rgb.begin() + std::ptrdiff_t(y * row_bytes), clip);
+    std::transform(sums.begin(), sums.end(), out.rgb.begin() + std::ptrdiff_t(y * row_bytes),
+                   [&](int32_t sum) { return taps.clip(sum); });
   }
   return out;
 }
@@ -122,35 +137,35 @@ void check_pixels(const Image& image) {
   ensure(image.rgb.size() == size_t(image.width) * size_t(image.height) * 3, "an image's size and pixels differ");
 }
 
-Image resize(const Image& image, int64_t width, int64_t height, int filter) {
+Image resize(const Image& image, int64_t width, int64_t height, int filter, ImageBackend backend) {
   check_pixels(image);
   check_size(width, height, image);
   ensure(filter == 2 || filter == 3, "resize knows filters 2 and 3");
-  if (height == image.height) return width == image.width ? image : resize_columns(image, width, filter, 0, height);
-  const Taps vertical = make_taps(image.height, height, filter);
+  if (width == image.width && height == image.height) return image;
+  const Taps horizontal = make_taps(image.width, width, filter, backend);
+  if (height == image.height) return resize_columns(image, horizontal, 0, height);
+  const Taps vertical = make_taps(image.height, height, filter, backend);
   if (width == image.width) return resize_rows(image, vertical, 0);
   // Rounding between the passes makes their order matter. Pillow 13 takes rows first where the height loses more than
-  // twice the pixels that the width loses; Pillow up to 12 takes columns first always.
-  if (image.height > height && image.height - height > 2 * (image.width - width)) {
+  // twice the pixels that the width loses; Pillow up to 12 and torchvision take columns first always.
+  if (backend == ImageBackend::Pil && image.height > height && image.height - height > 2 * (image.width - width)) {
     check_size(image.width, height, image);
-    return resize_columns(resize_rows(image, vertical, 0), width, filter, 0, height);
+    return resize_columns(resize_rows(image, vertical, 0), horizontal, 0, height);
   }
   // Only the rows that the second pass reads.
   const int64_t first_row = vertical.taps.front().first;
   const int64_t end_row = vertical.taps.back().first + vertical.taps.back().count;
   check_size(width, end_row - first_row, image);
-  return resize_rows(resize_columns(image, width, filter, first_row, end_row - first_row), vertical, first_row);
+  return resize_rows(resize_columns(image, horizontal, first_row, end_row - first_row), vertical, first_row);
 }
 
-Image pad_to_square(const Image& image, const std::array<float, 3>& mean) {
+Image pad_to_square(const Image& image, const std::array<uint8_t, 3>& color) {
   check_pixels(image);
   if (image.width == image.height) return image;
   const int64_t side = std::max(image.width, image.height);
   check_size(side, side, image);
   Image out{side, side, {}};
   out.rgb.resize(size_t(side) * size_t(side) * 3);
-  uint8_t color[3];
-  for (int c = 0; c < 3; ++c) color[c] = uint8_t(std::clamp(int(double(mean[size_t(c)]) * 255), 0, 255));
   for (size_t i = 0; i < out.rgb.size(); ++i) out.rgb[i] = color[i % 3];
   const int64_t left = (side - image.width) / 2, top = (side - image.height) / 2;
   for (int64_t y = 0; y < image.height; ++y)
@@ -159,12 +174,14 @@ Image pad_to_square(const Image& image, const std::array<float, 3>& mean) {
   return out;
 }
 
-Image center_crop(const Image& image, int64_t height, int64_t width) {
+Image center_crop(const Image& image, int64_t height, int64_t width, ImageBackend backend) {
   check_pixels(image);
   check_size(width, height, image);
-  // Where the image is smaller, the reference pads first, the odd row and column in front, and crops the padded image:
-  // both steps together move the image by ceil((crop - size) / 2), which is -floor((size - crop) / 2).
-  const int64_t top = floor_half(image.height - height), left = floor_half(image.width - width);
+  // Where the image is smaller, Pillow's reference pads first, the odd row and column in front, and crops the padded
+  // image: both steps together move the image by ceil((crop - size) / 2), which is -floor((size - crop) / 2).
+  // Torchvision's pads floor((crop - size) / 2) in front.
+  const auto start = [&](int64_t room) { return backend == ImageBackend::Pil ? floor_half(room) : room / 2; };
+  const int64_t top = start(image.height - height), left = start(image.width - width);
   Image out{width, height, {}};
   out.rgb.resize(size_t(width) * size_t(height) * 3, 0);
   const int64_t first = std::max<int64_t>(left, 0), last = std::min(left + width, image.width);

@@ -9,6 +9,9 @@
 
 namespace yopo {
 
+/// Whose arithmetic resizes and normalises: Pillow's and NumPy's, or torchvision's, which differ by a level at most.
+enum class ImageBackend { Pil, Torchvision };
+
 /// How an image becomes pixel_values. See images/processor.h.
 struct ImageSpec {
   enum class Fit { ShortestEdgeCrop, PadToSquare, SmartResize, Tiles } fit = Fit::ShortestEdgeCrop;
@@ -21,11 +24,14 @@ struct ImageSpec {
   int64_t tile_size = 0;                    // Tiles: pixels a side
   int64_t min_tiles = 1, max_tiles = 1;     // Tiles: without the thumbnail
   bool thumbnail = false;                   // Tiles: the whole image as one more tile, where there are several
-  bool pad_first = false;                   // Tiles: pad to a square of the mean first
+  bool pad_first = false;                   // Tiles: pad to a square of pad_color first
   bool do_resize = true, do_center_crop = true, do_rescale = true, do_normalize = true;
-  int resample = 3;  // PIL: 2 bilinear, 3 bicubic
+  bool exif_transpose = false;  // turn an image as its Exif block says; no family's processor does
+  int resample = 3;             // PIL: 2 bilinear, 3 bicubic
   double rescale_factor = 1.0 / 255.0;
   std::array<float, 3> mean{}, std{};
+  std::array<uint8_t, 3> pad_color{};  // int(mean * 255): around an image that is made square
+  ImageBackend backend = ImageBackend::Pil;
 };
 
 }  // namespace yopo

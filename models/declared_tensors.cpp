@@ -20,6 +20,7 @@ Shape keys(S s) { return {key_rows(s), s.text.hidden_size}; }
 Shape query_bias(S s) { return {query_rows(s)}; }
 Shape key_bias(S s) { return {key_rows(s)}; }
 bool attention_bias(S s) { return s.text.attention_bias; }
+bool output_bias(S s) { return s.text.output_bias; }
 
 Shape width(S s) { return {s.vision.hidden_size}; }
 Shape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
@@ -67,6 +68,7 @@ constexpr DeclaredTensor kDeclared[] = {
        return {s.text.hidden_size, query_rows(s)};
      },
      nullptr, kFixed, kHeads},
+    {Role::OBias, TensorPlace::DecoderLayer, Fill::Bias, hidden, output_bias},
     {Role::PostNorm, TensorPlace::DecoderLayer, Fill::One, hidden},
     {Role::Gate, TensorPlace::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},
     {Role::Up, TensorPlace::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},

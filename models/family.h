@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/known_keys.h"
 #include "images/spec.h"
 #include "models/prompt_template.h"
 #include "models/spec.h"
@@ -40,6 +41,8 @@ struct Family {
   ImageSpec (*read_images)(const Json& rules, const std::string& where, const VisionSpec& vision);
   /// The template, one of `templates`, that a checkpoint folder asks for. UserError for one that is not known.
   const PromptTemplate& (*choose_template)(const fs::path& folder, const ModelSpec& spec);
+  /// What its readers make of the keys of their objects, for the documentation.
+  std::vector<const KeyReader*> readers = {};
 };
 
 /// All records: those of models/families/, then those registered.

@@ -16,6 +16,7 @@ struct LayerTensors {
   Matrix q{}, k{}, v{};                 // [H * D, C], [KV * D, C] twice
   Vector q_bias{}, k_bias{}, v_bias{};  // [H * D], [KV * D] twice
   Matrix o{};                           // [C, H * D]
+  Vector o_bias{};                      // [C]
   Matrix gate{}, up{};                  // [F, C]
   Matrix down{};                        // [C, F]
 
@@ -28,8 +29,8 @@ struct LayerTensors {
   }
   static constexpr auto vectors() {
     return std::array{std::pair{Role::InputNorm, &Self::input_norm}, std::pair{Role::PostNorm, &Self::post_norm},
-                      std::pair{Role::QBias, &Self::q_bias}, std::pair{Role::KBias, &Self::k_bias},
-                      std::pair{Role::VBias, &Self::v_bias}};
+                      std::pair{Role::QBias, &Self::q_bias},         std::pair{Role::KBias, &Self::k_bias},
+                      std::pair{Role::VBias, &Self::v_bias},         std::pair{Role::OBias, &Self::o_bias}};
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "core/error.h"
 
@@ -17,6 +18,40 @@ std::vector<float> inverse_frequencies(float theta, int64_t size, const std::vec
   return inverse;
 }
 
+/// YaRN: from the last frequency that turns beta_fast times within the trained length to the first that turns beta_slow
+/// times, the divided frequencies fade in.
+void fade_yarn(const RopeSpec& rope, int64_t size, std::vector<float>& inverse) {
+  const auto frequency_turning = [&](double turns) {
+    return double(size) * std::log(double(rope.original_positions) / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.theta));
+  };
+  double low = frequency_turning(rope.beta_fast), high = frequency_turning(rope.beta_slow);
+  if (rope.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, double(size - 1));
+  if (low == high) high += 0.001;
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    const float ramp = std::clamp(float((float(i) - float(low)) / float(high - low)), 0.0f, 1.0f), kept = 1 - ramp;
+    const float divided = 1.0f / (float(rope.factor) * std::pow(float(rope.theta), float(2 * i) / float(size)));
+    inverse[i] = divided * (1 - kept) + inverse[i] * kept;
+  }
+}
+
+/// LLaMA 3: waves longer than the trained length over low_freq_factor are divided, those shorter than it over
+/// high_freq_factor are not, and those between are mixed.
+void stretch_llama3(const RopeSpec& rope, std::vector<float>& inverse) {
+  const float length = float(rope.original_positions), factor = float(rope.factor);
+  const float low = float(rope.low_freq_factor), high = float(rope.high_freq_factor);
+  for (float& frequency : inverse) {
+    const float wave = float(2 * std::numbers::pi) / frequency;
+    if (wave > length / low) {
+      frequency /= factor;
+    } else if (!(wave < length / high)) {
+      const float smooth = (length / wave - low) / (high - low);
+      frequency = (1 - smooth) * frequency / factor + smooth * frequency;
+    }
+  }
+}
+
 std::vector<float> frequencies(const DecoderSpec& spec, std::span<const int64_t> positions, int64_t kv_length) {
   const RopeSpec& rope = spec.rope;
   double theta = rope.theta;
@@ -24,6 +59,16 @@ std::vector<float> frequencies(const DecoderSpec& spec, std::span<const int64_t>
   switch (rope.scaling) {
     case RopeSpec::Scaling::None:
       break;
+    case RopeSpec::Scaling::Linear:
+    case RopeSpec::Scaling::Yarn:
+    case RopeSpec::Scaling::Llama3: {
+      std::vector<float> inverse = inverse_frequencies(float(theta), spec.head_dim);
+      if (rope.scaling == RopeSpec::Scaling::Linear)
+        for (float& frequency : inverse) frequency /= float(rope.factor);
+      if (rope.scaling == RopeSpec::Scaling::Yarn) fade_yarn(rope, spec.head_dim, inverse);
+      if (rope.scaling == RopeSpec::Scaling::Llama3) stretch_llama3(rope, inverse);
+      return inverse;
+    }
     case RopeSpec::Scaling::DynamicNtk:
       if (kv_length > rope.original_positions) {
         const double size = double(spec.head_dim);
@@ -69,8 +114,9 @@ RopeTable rope_table(const DecoderSpec& spec, std::span<const int64_t> positions
 
 bool same_rotation(const DecoderSpec& spec, std::span<const int64_t> a_positions, int64_t a_length,
                    std::span<const int64_t> b_positions, int64_t b_length) {
-  return spec.rope.scaling == RopeSpec::Scaling::None ||
-         frequencies(spec, a_positions, a_length) == frequencies(spec, b_positions, b_length);
+  const bool by_length =
+      spec.rope.scaling == RopeSpec::Scaling::DynamicNtk || spec.rope.scaling == RopeSpec::Scaling::LongRope;
+  return !by_length || frequencies(spec, a_positions, a_length) == frequencies(spec, b_positions, b_length);
 }
 
 RopeTable rope_table_2d(int64_t head_dim, std::span<const int32_t> places) {

@@ -1,6 +1,6 @@
-// Rotary position embedding, half-split layout (Su et al., arXiv 2104.09864; LLaMA's rotate_half), with the scalings of
-// the families: dynamic NTK (InternLM2), LongRoPE (Phi-3; Ding et al., arXiv 2402.13753) and M-RoPE (Qwen2-VL; arXiv
-// 2409.12191).
+// Rotary position embedding, half-split layout (Su et al., arXiv 2104.09864; LLaMA's rotate_half), with the scalings
+// that checkpoints ask for: linear (Chen et al., arXiv 2306.15595), dynamic NTK, YaRN (Peng et al., arXiv 2309.00071),
+// LLaMA 3's, LongRoPE (Phi-3; Ding et al., arXiv 2402.13753) and M-RoPE (Qwen2-VL; arXiv 2409.12191).
 #pragma once
 
 #include <cstdint>

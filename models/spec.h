@@ -19,13 +19,19 @@ struct RopeSpec {
   double theta = 10000.0;
   enum class Scaling {
     None,
+    Linear,      // factor divides every frequency
     DynamicNtk,  // the base grows once the keys outnumber original_positions (InternLM2)
+    Yarn,        // factor divides the low frequencies, with a ramp in between
+    Llama3,      // factor divides the long waves, with a ramp in between
     LongRope,    // short_factor or long_factor divide the frequencies (Phi-3's "su", later named longrope)
   } scaling = Scaling::None;
-  int64_t original_positions = 0;                // length the model was trained at, in tokens; unused without scaling
-  double factor = 1.0;                           // DynamicNtk
-  std::vector<float> short_factor, long_factor;  // LongRope: [head_dim / 2] each
-  double attention_factor = 1.0;                 // cos and sin are multiplied by it
+  int64_t original_positions = 0;        // length the model was trained at, in tokens; unused without scaling
+  double factor = 1.0;                   // Linear, DynamicNtk, Yarn, Llama3
+  double beta_fast = 32, beta_slow = 1;  // Yarn: turns within original_positions where the ramp ends and begins
+  bool truncate = true;                  // Yarn: the ramp's ends are whole frequencies
+  double low_freq_factor = 1, high_freq_factor = 4;  // Llama3: waves in original_positions where the ramp begins, ends
+  std::vector<float> short_factor, long_factor;      // LongRope: [head_dim / 2] each
+  double attention_factor = 1.0;                     // cos and sin are multiplied by it
   /// M-RoPE: how many of the head_dim / 2 frequencies turn with time, row and column; empty: one position a token.
   std::vector<int64_t> sections;
 };
@@ -42,6 +48,7 @@ struct DecoderSpec {
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-5;
   bool attention_bias = false;  // q, k, v carry a bias
+  bool output_bias = false;     // so does o
   bool tie_word_embeddings = false;
   RopeSpec rope;
   /// Query heads that share one KV head.

@@ -25,6 +25,7 @@ enum class Role {
   KBias,
   VBias,
   O,
+  OBias,
   Gate,
   Up,
   Down,

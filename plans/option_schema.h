@@ -66,9 +66,9 @@ Json plan_options_json(const PlanOptions& options);
 /// In double quotes: no word can then be taken for a number, a null or a tag.
 std::string yaml_quoted(const std::string& text);
 
-/// The table of all options in Markdown, with the lines that mark where it begins and ends.
+/// The table of all options in Markdown.
 std::string option_table();
-/// `text` with what is between those lines replaced by the table. UserError naming `where` if it has no such lines.
+/// `text` with the table between the lines that mark its place. UserError naming `where` if it has no such lines.
 std::string with_option_table(const std::string& text, const std::string& where);
 
 }  // namespace yopo

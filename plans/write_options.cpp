@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/section.h"
 #include "plans/option_schema.h"
 
 namespace yopo {
@@ -10,8 +11,8 @@ namespace {
 using Kind = PlanOption::Kind;
 
 constexpr std::string_view table_begin =
-    "<!-- plan options: written by `yopo options --write docs/formats.md` from plans/option_schema.cpp -->\n";
-constexpr std::string_view table_end = "<!-- /plan options -->\n";
+    "<!-- plan options: written by `yopo options --write docs/formats.md` from plans/option_schema.cpp -->";
+constexpr std::string_view table_end = "<!-- /plan options -->";
 
 /// Shortest text that reads back as the same number, always with a decimal point or exponent.
 std::string decimal(double value) {
@@ -120,23 +121,18 @@ Json plan_options_json(const PlanOptions& options) {
 }
 
 std::string option_table() {
-  std::string text =
-      std::string(table_begin) + "| key | flag of `yopo plan` | default | meaning |\n|---|---|---|---|\n";
+  std::string text = "| key | flag of `yopo plan` | default | meaning |\n|---|---|---|---|\n";
   for (const PlanOption& option : plan_option_schema()) {
     std::string with;
     for (const std::string& other : option.beside) with += (with.empty() ? "with `" : " or `") + other + "`";
     text += fmt::format("| `plan.{}` | `{}` | {} | {}{}{} |\n", option.key, option.flag, option.fallback,
                         choices(option), with.empty() ? "" : with + ": ", option.help);
   }
-  return text + std::string(table_end);
+  return text;
 }
 
 std::string with_option_table(const std::string& text, const std::string& where) {
-  const size_t begin = text.find(table_begin), end = text.find(table_end);
-  require(begin != std::string::npos && end != std::string::npos && begin < end,
-          "{}: expected the lines '{}' and '{}' around the table of options", where,
-          table_begin.substr(0, table_begin.size() - 1), table_end.substr(0, table_end.size() - 1));
-  return text.substr(0, begin) + option_table() + text.substr(end + table_end.size());
+  return with_section(text, table_begin, table_end, option_table(), where);
 }
 
 }  // namespace yopo

@@ -65,7 +65,7 @@ at::Tensor self_attention(int64_t layer, const DecoderSpec& spec, const LayerWei
       values.push_back(v);
     }
   }
-  return at::linear(attend(layer, rule, q, k, v, visual, pass), w.o);
+  return at::linear(attend(layer, rule, q, k, v, visual, pass), w.o, w.o_bias);
 }
 
 }  // namespace

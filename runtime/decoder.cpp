@@ -204,6 +204,10 @@ void Decoder::attention() {
   };
   for (const Run& run : updated) add(run, 0, rows());
   for (const Run& run : other) add(run, text, text_rows_);
+  // A living layer adds it to visual rows also where no head is updated.
+  const int64_t first = slices_->plan.alive ? 0 : text;
+  if (w_->o_bias && rows() > first)
+    s_.ops->add_bias(x() + first * spec_.hidden_size, w_->o_bias, rows() - first, spec_.hidden_size);
 }
 
 std::vector<DecodeRequest> Decoder::decode_requests() const {

@@ -171,6 +171,13 @@ install_python_tests() {
     pip install -q --no-deps -r "$list"
     cp "$list" "$stamp"
   fi
+  list=scripts/python_tests_5.txt stamp=.venv/.python-tests-5
+  if ! cmp -s "$list" "$stamp"; then
+    say "fetching transformers 5 and torchvision into .venv/transformers5 (about 30 MB)"
+    rm -rf .venv/transformers5
+    pip install -q --no-deps --target .venv/transformers5 -r "$list"
+    cp "$list" "$stamp"
+  fi
   local library missing
   library=$(torch_library libtorch_cuda.so)
   [[ -n $library && ! -e .venv/stand_ins/.done ]] || return 0

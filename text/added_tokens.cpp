@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "text/tokenizer_keys.h"
 
 namespace yopo {
 
@@ -70,6 +71,7 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string&
   const fs::path file = folder / "tokenizer_config.json";
   const std::string where = file.string();
   const Json json = read_object(file);
+  check_keys(json, tokenizer_config_reader(), where);
   config.legacy = get_bool_or(json, "legacy", where, true);
   config.add_bos_token = get_bool_or(json, "add_bos_token", where, true);
   config.add_eos_token = get_bool_or(json, "add_eos_token", where, false);
@@ -107,16 +109,25 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string&
       add_special(config, special_of(*name->second, key));
     }
   }
-  if (const auto [value, place] = source("additional_special_tokens"); value != nullptr) {
-    require(value->is_array(), "{}: expected a list of tokens", place);
-    for (const Json& token : *value) {
+  const auto add_list = [&](const Json& list, const std::string& place) {
+    require(list.is_array(), "{}: expected a list of tokens", place);
+    for (const Json& token : list) {
       add_special(config, special_of(token, place));
       config.additional.push_back(special_of(token, place).content);
     }
+  };
+  if (const auto [value, place] = source("additional_special_tokens"); value != nullptr) add_list(*value, place);
+  // transformers 4 writes tokens by name here, and transformers 5 what used to be additional_special_tokens.
+  if (has(json, "extra_special_tokens")) {
+    const Json& extra = json["extra_special_tokens"];
+    const std::string place = where + ": extra_special_tokens";
+    if (!extra.is_object()) {
+      add_list(extra, place);
+    } else {
+      for (const auto& [name, token] : extra.items())
+        add_special(config, special_of(token, place + ": " + printable(name)));
+    }
   }
-  if (has(json, "extra_special_tokens") && json["extra_special_tokens"].is_object())
-    for (const auto& [name, token] : json["extra_special_tokens"].items())
-      add_special(config, special_of(token, where + ": extra_special_tokens: " + name));
 
   std::map<int64_t, AddedToken> by_id;
   std::map<std::string, int64_t> by_content;

@@ -7,6 +7,7 @@
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/pre_tokenizer.h"
+#include "text/tokenizer_keys.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
 
@@ -219,6 +220,7 @@ std::unique_ptr<Tokenizer> open_bpe_tokenizer(const fs::path& folder) {
   const std::string where = file.string();
   const Json json = read_json(file);
   require(json.is_object(), "{}: expected an object", where);
+  check_keys(json, tokenizer_reader(), where);
   return std::make_unique<BpeTokenizer>(BpeModel::parse(get_object(json, "model", where), where + ": model"), json,
                                         where, folder, read_tokenizer_config(folder, ""));
 }

@@ -1,9 +1,9 @@
 // InternVL2 (Chen et al., arXiv 2404.16821): InternViT and pixel shuffle in front of InternLM2 or Phi-3; pictures are
 // cut into tiles.
 #include <algorithm>
-#include <cmath>
 
 #include "images/image.h"
+#include "models/families/common_keys.h"
 #include "models/families/parts.h"
 #include "text/added_tokens.h"
 
@@ -48,6 +48,64 @@ std::vector<TensorName> with_vision(std::vector<TensorName> names) {
   return names;
 }
 
+constexpr const char* kTraining = "for training";
+constexpr const char* kExperts = "of a mixture of experts, which use_moe leaves out";
+
+const KeyReader& root_reader() {
+  static const KeyReader reader = {
+      "InternVL2's config.json",
+      joined({config_keys(),
+              root_keys(),
+              read_keys({"llm_config", "vision_config", "select_layer", "downsample_ratio", "ps_version",
+                         "force_image_size", "dynamic_image_size", "min_dynamic_patch", "max_dynamic_patch",
+                         "use_thumbnail", "pad2square", "template", "bos_token_id", "eos_token_id", "pad_token_id",
+                         "yopo", "quantization_config"}),
+              idle_keys("llm_config says it", {"hidden_size", "vocab_size"}),
+              {refused_key("use_backbone_lora", "[0, false]", "LoRA weights have to be merged first"),
+               refused_key("use_llm_lora", "[0, false]", "LoRA weights have to be merged first"),
+               refused_key("image_fold", "[]", "it is not supported"),
+               told_key("system_message", "[\"\"]", "the template's own system turn is written")}})};
+  return reader;
+}
+
+const KeyReader& internlm2_reader() {
+  static const KeyReader reader = {
+      "InternLM2's llm_config", joined({config_keys(),
+                                        decoder_keys(),
+                                        read_keys({"architectures"}),
+                                        idle_keys("splits products of the same result", {"pretraining_tp"}),
+                                        {refused_key("bias", "[false]", "InternLM2 with biases is not supported")}})};
+  return reader;
+}
+
+const KeyReader& phi3_reader() {
+  static const KeyReader reader = {
+      "Phi-3's llm_config", joined({config_keys(),
+                                    decoder_keys(),
+                                    read_keys({"architectures", "sliding_window"}),
+                                    idle_keys(kTraining, {"resid_pdrop", "embd_pdrop"}),
+                                    {refused_key("attention_bias", "[false]", "Phi-3 with biases is not supported")}})};
+  return reader;
+}
+
+const KeyReader& vision_reader() {
+  static const KeyReader reader = {
+      "InternViT's vision_config",
+      joined(
+          {config_keys(),
+           read_keys({"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size",
+                      "patch_size", "layer_norm_eps", "hidden_act", "norm_type", "qkv_bias", "qk_normalization"}),
+           idle_keys(kTraining, {"dropout", "drop_path_rate"}),
+           idle_keys("the tower makes no text", {"bos_token_id", "eos_token_id", "pad_token_id"}),
+           idle_keys(kExperts, {"num_experts", "num_routed_experts", "num_shared_experts", "ep_size", "capacity_factor",
+                                "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size",
+                                "moe_output_scale", "noisy_gate_policy", "shared_expert_intermediate_size",
+                                "use_residual", "use_rts", "use_weighted_residual"}),
+           {refused_key("num_channels", "[3]", "images are RGB"),
+            refused_key("use_moe", "[false]", "a mixture of experts is not supported")}})};
+  return reader;
+}
+
 DecoderSpec internlm2_spec(const Json& config, const std::string& where) {
   DecoderSpec defaults;  // the published InternLM2Config
   defaults.num_hidden_layers = 32;
@@ -57,34 +115,9 @@ DecoderSpec internlm2_spec(const Json& config, const std::string& where) {
   defaults.vocab_size = 103168;
   defaults.max_position_embeddings = 2048;
   defaults.rms_norm_eps = 1e-6;
-  DecoderSpec text = read_decoder(config, where, defaults);
-  require(!get_bool_or(config, "bias", where, true), "{}: bias: InternLM2 with biases is not supported", where);
-  if (!has(config, "rope_scaling")) return text;
-  const Json& scaling = get_object(config, "rope_scaling", where);
-  const std::string scaling_where = where + ": rope_scaling";
-  const std::string type = get_string(scaling, "type", scaling_where);
-  require(type == "dynamic", "{}: type: expected dynamic, found {}", scaling_where, type);
-  text.rope.scaling = RopeSpec::Scaling::DynamicNtk;
-  text.rope.factor = get_number(scaling, "factor", scaling_where);
-  require(text.rope.factor >= 1 && text.rope.factor <= 1e6, "{}: factor: expected 1 or more, found {}", scaling_where,
-          text.rope.factor);
-  text.rope.original_positions = text.max_position_embeddings;
-  require(text.head_dim > 2, "{}: head_dim {} is too small for a dynamic base", where, text.head_dim);
-  return text;
-}
-
-std::vector<float> factors_of(const Json& scaling, const char* key, const std::string& where, int64_t count) {
-  const Json& list = get_array(scaling, key, where);
-  require(int64_t(list.size()) == count, "{}: {}: expected {} numbers (half of head_dim), found {}", where, key, count,
-          list.size());
-  std::vector<float> factors;
-  for (const Json& value : list) {
-    require(value.is_number(), "{}: {}: expected numbers, found {}", where, key, value.dump());
-    factors.push_back(value.get<float>());
-    require(factors.back() > 0 && factors.back() < 1e6f, "{}: {}: {} is no divisor of a frequency", where, key,
-            factors.back());
-  }
-  return factors;
+  check_keys(config, internlm2_reader(), where);
+  require(has(config, "bias"), "{}: bias: expected false, found nothing; the class's default is true", where);
+  return read_decoder(config, where, defaults);
 }
 
 DecoderSpec phi3_spec(const Json& config, const std::string& where) {
@@ -94,27 +127,13 @@ DecoderSpec phi3_spec(const Json& config, const std::string& where) {
   defaults.num_attention_heads = 32;
   defaults.intermediate_size = 8192;
   defaults.vocab_size = 32064;
-  defaults.max_position_embeddings = 4096;
+  defaults.max_position_embeddings = defaults.rope.original_positions = 4096;
+  check_keys(config, phi3_reader(), where);
   DecoderSpec text = read_decoder(config, where, defaults);
-  require(!get_bool_or(config, "attention_bias", where, false), "{}: attention_bias is not supported for Phi-3", where);
-  require(get_number_or(config, "partial_rotary_factor", where, 1.0) == 1.0,
-          "{}: partial_rotary_factor is not supported", where);
   const int64_t sliding = get_int_or(config, "sliding_window", where, 1, int64_t(1) << 40, int64_t(1) << 40);
   require(sliding >= text.max_position_embeddings,
           "{}: sliding_window {} within max_position_embeddings {} is not supported", where, sliding,
           text.max_position_embeddings);
-  if (!has(config, "rope_scaling")) return text;
-  const Json& scaling = get_object(config, "rope_scaling", where);
-  const std::string scaling_where = where + ": rope_scaling";
-  const std::string type = get_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", scaling_where, "");
-  require(type == "su" || type == "longrope", "{}: type: expected su or longrope, found '{}'", scaling_where, type);
-  RopeSpec& rope = text.rope;
-  rope.scaling = RopeSpec::Scaling::LongRope;
-  rope.original_positions = get_int_or(config, "original_max_position_embeddings", where, 2, int64_t(1) << 40, 4096);
-  rope.short_factor = factors_of(scaling, "short_factor", scaling_where, text.head_dim / 2);
-  rope.long_factor = factors_of(scaling, "long_factor", scaling_where, text.head_dim / 2);
-  const double stretch = double(text.max_position_embeddings) / double(rope.original_positions);
-  if (stretch > 1) rope.attention_factor = std::sqrt(1 + std::log(stretch) / std::log(double(rope.original_positions)));
   return text;
 }
 
@@ -184,6 +203,7 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t sel
   defaults.patch_size = 14;
   defaults.layer_norm_eps = 1e-6;
   defaults.hidden_act = Activation::Gelu;
+  check_keys(config, vision_reader(), where);
   VisionSpec vision = read_square_vision(config, where, defaults);
   const std::string norm = get_string_or(config, "norm_type", where, "rms_norm");
   require(norm == "rms_norm" || norm == "layer_norm", "{}: norm_type: expected rms_norm or layer_norm, found {}{}",
@@ -208,6 +228,7 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
   ImageSpec image;
   image.fit = ImageSpec::Fit::Tiles;
   image.mean = kImageNetMean;
+  image.pad_color = {123, 116, 103};  // int(mean * 255)
   image.std = kImageNetStd;
   image.tile_size = 448;
   image.patch_size = 14;
@@ -239,6 +260,7 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
 
 ModelSpec read_config(const Json& config, const std::string& where) {
   ModelSpec spec;
+  check_keys(config, root_reader(), where);
   const std::string text_where = where + ": llm_config", vision_where = where + ": vision_config";
   const Json& llm = get_object(config, "llm_config", where);
   const Language& language = language_of(llm, text_where);
@@ -332,6 +354,7 @@ const Family& internvl2_family() {
       .locate = locate,
       .read_images = read_images,
       .choose_template = choose_template,
+      .readers = {&root_reader(), &internlm2_reader(), &phi3_reader(), &vision_reader()},
   };
   return family;
 }

@@ -2,6 +2,8 @@
 // a separate CLIP tower.
 #include <algorithm>
 
+#include "core/remarks.h"
+#include "models/families/common_keys.h"
 #include "models/families/parts.h"
 
 namespace yopo {
@@ -9,6 +11,10 @@ namespace yopo {
 const Family& llava_family();
 
 namespace {
+
+constexpr const char* kOriginal = "llava-original";
+constexpr const char* kDefaults = "CLIP's rules at the tower's size";
+constexpr const char* kPublished = "a setting of YOPO's published code; here a plan says what is pruned";
 
 std::vector<TensorName> tensor_names(const char* project1, const char* project1_bias, const char* project2,
                                      const char* project2_bias) {
@@ -42,6 +48,82 @@ std::vector<TensorName> tensor_names(const char* project1, const char* project1_
   return names;
 }
 
+const char* const kIds = "the root of config.json or text_config says it";
+const char* const kTraining = "for training";
+
+const KeyReader& root_reader() {
+  static const KeyReader reader = {
+      "LLaVA's config.json",
+      joined({config_keys(), root_keys(),
+              read_keys({"tie_word_embeddings", "text_config", "vision_config", "image_token_index", "image_token_id",
+                         "image_seq_length", "projector_hidden_act", "vision_feature_layer",
+                         "vision_feature_select_strategy", "multimodal_projector_bias", "bos_token_id", "eos_token_id",
+                         "pad_token_id", "yopo", "quantization_config"}),
+              idle_keys(kTraining, {"ignore_index"}), idle_keys("text_config says it", {"vocab_size"})})};
+  return reader;
+}
+
+const KnownKeys& llama_keys() {
+  static const KnownKeys keys =
+      joined({decoder_keys(),
+              read_keys({"attention_bias", "tie_word_embeddings"}),
+              idle_keys("splits products of the same result", {"pretraining_tp"}),
+              {refused_key("mlp_bias", "[false]", "a LLaMA FFN with biases is not supported")}});
+  return keys;
+}
+
+const KeyReader& text_reader() {
+  static const KeyReader reader = {"LLaVA's text_config",
+                                   joined({config_keys(), llama_keys(), read_keys({"model_type"})})};
+  return reader;
+}
+
+const KeyReader& original_reader() {
+  static const KeyReader reader = {
+      "the config.json of the original LLaVA",
+      joined({config_keys(),
+              root_keys(),
+              llama_keys(),
+              read_keys({"mm_vision_tower", "mm_vision_select_layer", "mm_vision_select_feature", "mm_hidden_size",
+                         "mm_projector_type", "image_aspect_ratio", "yopo", "quantization_config"}),
+              idle_keys(kTraining, {"freeze_mm_mlp_adapter", "tune_mm_mlp_adapter", "mm_projector_lr",
+                                    "freeze_mm_vision_resampler", "tune_mm_vision_resampler",
+                                    "unfreeze_mm_vision_tower", "mm_vision_tower_lr", "tokenizer_model_max_length",
+                                    "tokenizer_padding_side", "mm_tunable_parts", "group_by_modality_length"}),
+              idle_keys("of image_aspect_ratio anyres",
+                        {"image_grid_pinpoints", "image_crop_resolution", "image_split_resolution"}),
+              {refused_key("mm_use_im_start_end", "[false]", "marks around an image are not supported"),
+               refused_key("mm_use_im_patch_token", "[false]", "a token for each patch is not supported"),
+               refused_key("use_mm_proj", "[true]", "a model without a projector is not supported"),
+               refused_key("mm_resampler_type", "[]", "resamplers are not supported"),
+               refused_key("mm_patch_merge_type", "[\"flat\"]", "another way to join patches is not supported"),
+               told_key("attncut_w", "[]", kPublished), told_key("layercut_num", "[]", kPublished),
+               told_key("headcut_num", "[]", kPublished), told_key("mlpcut_ratio", "[]", kPublished),
+               told_key("sprompt_len", "[]", kPublished)}})};
+  return reader;
+}
+
+const KeyReader& clip_reader() {
+  static const KeyReader reader = {
+      "CLIP's vision_config",
+      joined({config_keys(),
+              read_keys({"model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                         "image_size", "patch_size", "layer_norm_eps", "hidden_act"}),
+              idle_keys("of the text that CLIP compares with", {"projection_dim", "vocab_size"}),
+              idle_keys(kTraining, {"dropout"}),
+              idle_keys(kIds, {"bos_token_id", "eos_token_id", "pad_token_id"}),
+              {refused_key("num_channels", "[3]", "images are RGB")}})};
+  return reader;
+}
+
+const KeyReader& image_reader() {
+  static const KeyReader reader = {"CLIP's and LLaVA's image processor",
+                                   joined({image_processor_keys(),
+                                           read_keys({"do_center_crop", "crop_size", "do_pad"}),
+                                           {refused_key("default_to_square", "[false]", "it is not supported")}})};
+  return reader;
+}
+
 /// A LLaMA config; defaults are those of transformers' LlamaConfig.
 DecoderSpec llama_spec(const Json& config, const std::string& where) {
   DecoderSpec defaults;
@@ -53,16 +135,13 @@ DecoderSpec llama_spec(const Json& config, const std::string& where) {
   defaults.max_position_embeddings = 2048;
   defaults.rms_norm_eps = 1e-6;
   DecoderSpec text = read_decoder(config, where, defaults);
-  text.attention_bias = get_bool_or(config, "attention_bias", where, false);
-  require(!get_bool_or(config, "mlp_bias", where, false), "{}: mlp_bias: a LLaMA FFN with biases is not supported",
-          where);
-  require(!has(config, "rope_scaling"), "{}: rope_scaling {} is not supported for LLaMA", where,
-          has(config, "rope_scaling") ? config["rope_scaling"].dump() : "");
+  text.attention_bias = text.output_bias = get_bool_or(config, "attention_bias", where, false);
   return text;
 }
 
 /// A CLIP vision config; defaults are those of transformers' CLIPVisionConfig (hidden_act quick_gelu, eps 1e-5).
 VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer) {
+  check_keys(config, clip_reader(), where);
   VisionSpec defaults;
   defaults.hidden_size = 768;
   defaults.intermediate_size = 3072;
@@ -81,6 +160,8 @@ VisionSpec clip_spec(const Json& config, const std::string& where, int64_t featu
 ModelSpec hf_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.layout = "llava-hf";
+  check_keys(config, root_reader(), where);
+  check_keys(get_object(config, "text_config", where), text_reader(), where + ": text_config");
   spec.text = llama_spec(get_object(config, "text_config", where), where + ": text_config");
   const std::string text_type = get_string_or(config["text_config"], "model_type", where, "llama");
   require(text_type == "llama", "{}: text_config.model_type: expected llama, found {}", where, text_type);
@@ -106,19 +187,24 @@ ModelSpec hf_spec(const Json& config, const std::string& where) {
       activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
   spec.projector.inner_size = spec.text.hidden_size;
   spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
-  const std::string id_key = has(config, "image_token_index") ? "image_token_index" : "image_token_id";
-  spec.image_token_id = read_image_token(config, id_key, where, spec.text.vocab_size, 32000);
+  const bool older = has(config, "image_token_index");
+  require(!older || !has(config, "image_token_id") || config["image_token_index"] == config["image_token_id"],
+          "{}: image_token_index and image_token_id say different things; remove one of them", where);
+  spec.image_token_id =
+      read_image_token(config, older ? "image_token_index" : "image_token_id", where, spec.text.vocab_size, 32000);
   if (has(config, "image_seq_length")) {
     const int64_t declared = get_int(config, "image_seq_length", where, 1, kMaxSize);
-    require(declared == spec.image_tokens(), "{}: image_seq_length {} contradicts the tower's {} visual tokens", where,
-            declared, spec.image_tokens());
+    if (declared != spec.image_tokens())
+      remark(fmt::format("{}: image_seq_length {} contradicts the tower's {} visual tokens, which are taken", where,
+                         declared, spec.image_tokens()));
   }
   return spec;
 }
 
 ModelSpec original_spec(const Json& config, const std::string& where) {
   ModelSpec spec;
-  spec.layout = "llava-original";
+  spec.layout = kOriginal;
+  check_keys(config, original_reader(), where);
   spec.text = llama_spec(config, where);
   spec.image_token_id = -200;  // IMAGE_TOKEN_INDEX of the original code
   spec.expanded_placeholders = false;
@@ -129,8 +215,6 @@ ModelSpec original_spec(const Json& config, const std::string& where) {
   const std::string feature = get_string_or(config, "mm_vision_select_feature", where, "patch");
   require(feature == "patch", "{}: mm_vision_select_feature: expected patch, found {}{}", where, feature,
           did_you_mean(feature, {"patch"}));
-  for (const char* key : {"mm_use_im_start_end", "mm_use_im_patch_token"})
-    require(!get_bool_or(config, key, where, false), "{}: {} is not supported", where, key);
   // CLIP-ViT-L/14-336, the tower of LLaVA-1.5, until the tower's own config is read (dry runs and bench have only this
   // one).
   spec.vision = clip_spec(Json{{"hidden_size", get_int_or(config, "mm_hidden_size", where, 1, kMaxSize, 1024)},
@@ -143,31 +227,47 @@ ModelSpec original_spec(const Json& config, const std::string& where) {
   return spec;
 }
 
-/// transformers' CLIPImageProcessor; its defaults where a key or the file is absent. The crop must have the tower's
-/// size.
+constexpr std::array<uint8_t, 3> kClipPad = {122, 116, 104};  // int(mean * 255)
+
+/// Only shapes that the tower takes make sense; both spellings of transformers ({"shortest_edge": n} and n) are read.
+int64_t edge_of(const Json& config, const char* key, const char* part, const std::string& where, int64_t fallback) {
+  if (!has(config, key)) return fallback;
+  if (!config[key].is_object()) return get_int(config, key, where, 1, kLargestSide);
+  require(has(config[key], part), "{}: {}: expected {}, found {}", where, key, part, printable(config[key].dump()));
+  return get_int(config[key], part, where + ": " + key, 1, kLargestSide);
+}
+
+void check_parts(const Json& config, const char* key, const std::vector<std::string>& parts, const std::string& where) {
+  if (!has(config, key) || !config[key].is_object()) return;
+  for (const auto& [part, value] : config[key].items())
+    require(value.is_null() || std::find(parts.begin(), parts.end(), part) != parts.end(),
+            "{}: {}: expected {}, found '{}'", where, key, fmt::join(parts, " and "), printable(part));
+}
+
+/// transformers' CLIPImageProcessor and LlavaImageProcessor; their defaults where a key or the file is absent. The crop
+/// must have the tower's size.
 ImageSpec read_images(const Json& config, const std::string& where, const VisionSpec& vision) {
   const int64_t side = vision.image_size;
   ImageSpec image;
   image.resize = image.crop_height = image.crop_width = side;
   image.mean = kClipMean;
   image.std = kClipStd;
+  image.pad_color = kClipPad;
   image.patch_size = vision.patch_size;
   if (config.is_null()) return image;
   require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
-  // Only the shape the tower takes makes sense; both spellings of transformers ({"shortest_edge": n} and n) are read.
-  const auto edge = [&](const char* key, const char* part, int64_t fallback) {
-    if (!has(config, key)) return fallback;
-    if (config[key].is_object()) return get_int_or(config[key], part, where + ": " + key, 1, kLargestSide, fallback);
-    return get_int(config, key, where, 1, kLargestSide);
-  };
-  if (has(config, "size") && config["size"].is_object())
-    require(has(config["size"], "shortest_edge"), "{}: size: expected shortest_edge, found {}", where,
-            config["size"].dump());
-  image.resize = edge("size", "shortest_edge", side);
-  image.crop_height = edge("crop_size", "height", side);
-  image.crop_width = edge("crop_size", "width", side);
+  check_keys(config, image_reader(), where);
+  check_parts(config, "size", {"shortest_edge"}, where);
+  check_parts(config, "crop_size", {"height", "width"}, where);
+  image.resize = edge_of(config, "size", "shortest_edge", where, side);
+  image.crop_height = edge_of(config, "crop_size", "height", where, side);
+  image.crop_width = edge_of(config, "crop_size", "width", where, side);
   image.do_center_crop = get_bool_or(config, "do_center_crop", where, true);
   read_image_steps(config, where, image);
+  // CLIP's own processor pads to the largest image of a batch, which changes nothing for one.
+  const bool pads = get_bool_or(config, "do_pad", where, false);
+  if (pads && get_string_or(config, "image_processor_type", where, "").starts_with("LlavaImageProcessor"))
+    image.fit = ImageSpec::Fit::PadToSquare;
   require(image.crop_height == side && image.crop_width == side,
           "{}: crop_size {} x {} contradicts the vision tower's image_size {}", where, image.crop_height,
           image.crop_width, side);
@@ -202,7 +302,7 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
   const Json& config = checkpoint.config();
   const int64_t layer = get_int_or(config, "mm_vision_select_layer", where, -4096, 4096, -2);
   const bool embedded = checkpoint.contains(layout_of(spec).vision + "embeddings.class_embedding");
-  fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
+  std::vector<fs::path> image_folders = {checkpoint.folder()};
   const std::string tower_name = get_string_or(config, "mm_vision_tower", where, "");
   if (!embedded || !tower_name.empty()) {
     try {
@@ -212,7 +312,7 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
       const bool nested = has(tower, "vision_config");  // a whole CLIP checkpoint keeps both towers' sizes
       spec.vision = clip_spec(nested ? tower["vision_config"] : tower, tower_where, layer);
       if (!embedded) spec.vision_folder = folder;
-      if (!fs::exists(preprocessor)) preprocessor = folder / "preprocessor_config.json";
+      image_folders.push_back(folder);
     } catch (const UserError&) {
       if (!embedded) throw;
     }
@@ -222,17 +322,31 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
     require(declared == spec.vision.hidden_size, "{}: mm_hidden_size {} contradicts the vision tower's hidden_size {}",
             where, declared, spec.vision.hidden_size);
   }
-  spec.image = read_images(image_rules(preprocessor), preprocessor.string(), spec.vision);
+  const ImageRules rules = find_image_rules(image_folders, kDefaults);
+  spec.image = read_images(rules.values, rules.where, spec.vision);
+  spec.image.backend = rules.backend;
   const std::string aspect = get_string_or(config, "image_aspect_ratio", where, "square");
   require(aspect == "pad" || aspect == "square", "{}: image_aspect_ratio: expected pad or square, found {}{}", where,
           aspect, did_you_mean(aspect, {"pad", "square"}));
   if (aspect == "pad") spec.image.fit = ImageSpec::Fit::PadToSquare;
 }
 
+/// Decoder and tower each go by two names: the first layout that has both, else the first that has the decoder.
+std::string hf_layout(const Checkpoint& checkpoint) {
+  std::string decoder_only;
+  for (const TensorLayout& layout : llava_family().layouts) {
+    if (layout.name == kOriginal || !checkpoint.contains(layout.decoder + "embed_tokens.weight")) continue;
+    if (checkpoint.contains(layout.vision + "embeddings.class_embedding")) return layout.name;
+    if (decoder_only.empty()) decoder_only = layout.name;
+  }
+  return decoder_only.empty() ? "llava-hf" : decoder_only;
+}
+
 void locate_hf(const Checkpoint& checkpoint, ModelSpec& spec) {
-  if (checkpoint.contains("model.language_model.embed_tokens.weight")) spec.layout = "llava-hf-4.52";
-  const fs::path file = checkpoint.folder() / "preprocessor_config.json";
-  spec.image = read_images(image_rules(file), file.string(), spec.vision);
+  spec.layout = hf_layout(checkpoint);
+  const ImageRules rules = find_image_rules({checkpoint.folder()}, kDefaults);
+  spec.image = read_images(rules.values, rules.where, spec.vision);
+  spec.image.backend = rules.backend;
 }
 
 ModelSpec read_config(const Json& config, const std::string& where) {
@@ -241,7 +355,7 @@ ModelSpec read_config(const Json& config, const std::string& where) {
 }
 
 void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
-  if (spec.layout == "llava-original")
+  if (spec.layout == kOriginal)
     locate_original(checkpoint, spec);
   else
     locate_hf(checkpoint, spec);
@@ -304,7 +418,12 @@ const Family& llava_family() {
                    "multi_modal_projector."},
                   {"llava-hf-4.52", hf, "model.language_model.", "", "model.vision_tower.vision_model.",
                    "model.multi_modal_projector."},
-                  {"llava-original", tensor_names("0.weight", "0.bias", "2.weight", "2.bias"), "model.", "",
+                  // A model that transformers 5 made anew: towers without vision_model.
+                  {"llava-hf-5", hf, "language_model.model.", "language_model.", "vision_tower.",
+                   "multi_modal_projector."},
+                  {"llava-hf-5-model", hf, "model.language_model.", "", "model.vision_tower.",
+                   "model.multi_modal_projector."},
+                  {kOriginal, tensor_names("0.weight", "0.bias", "2.weight", "2.bias"), "model.", "",
                    "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.", "mm_vision_tower",
                    "vision_model.", "mm_projector.bin"}},
       .templates = prompt_templates(),
@@ -312,6 +431,7 @@ const Family& llava_family() {
       .locate = locate,
       .read_images = read_images,
       .choose_template = choose_template,
+      .readers = {&root_reader(), &text_reader(), &original_reader(), &clip_reader(), &image_reader()},
   };
   return family;
 }

@@ -1,6 +1,6 @@
 #include "models/families/parts.h"
 
-#include <cmath>
+#include "models/families/common_keys.h"
 
 namespace yopo {
 
@@ -22,6 +22,7 @@ std::vector<TensorName> llama_names() {
           {Role::KBias, "layers.{}.self_attn.k_proj.bias"},
           {Role::VBias, "layers.{}.self_attn.v_proj.bias"},
           {Role::O, "layers.{}.self_attn.o_proj.weight"},
+          {Role::OBias, "layers.{}.self_attn.o_proj.bias"},
           {Role::PostNorm, "layers.{}.post_attention_layernorm.weight"},
           {Role::Gate, "layers.{}.mlp.gate_proj.weight"},
           {Role::Up, "layers.{}.mlp.up_proj.weight"},
@@ -30,7 +31,7 @@ std::vector<TensorName> llama_names() {
           {Role::LmHead, "lm_head.weight"}};
 }
 
-DecoderSpec read_decoder(const Json& config, const std::string& where, const DecoderSpec& defaults) {
+DecoderSpec read_decoder(const Json& config, const std::string& where, const DecoderSpec& defaults, RopeAxes axes) {
   DecoderSpec text = defaults;
   text.num_hidden_layers = get_int_or(config, "num_hidden_layers", where, 1, 4096, defaults.num_hidden_layers);
   text.hidden_size = get_int_or(config, "hidden_size", where, 1, kMaxSize, defaults.hidden_size);
@@ -53,8 +54,7 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
   require(text.rms_norm_eps > 0 && text.rms_norm_eps < 1, "{}: rms_norm_eps {} lies outside (0, 1)", where,
           text.rms_norm_eps);
   text.tie_word_embeddings = get_bool_or(config, "tie_word_embeddings", where, defaults.tie_word_embeddings);
-  text.rope.theta = get_number_or(config, "rope_theta", where, defaults.rope.theta);
-  require(text.rope.theta > 1, "{}: rope_theta {} must be above 1", where, text.rope.theta);
+  read_rope(config, where, axes, text);
   const std::string act = get_string_or(config, "hidden_act", where, "silu");
   require(activation_of(act, where) == Activation::Silu, "{}: hidden_act: expected silu, found {}", where, act);
   return text;
@@ -100,33 +100,6 @@ void check_vision(const VisionSpec& vision, const std::string& where) {
           vision.layer_norm_eps);
 }
 
-void read_image_steps(const Json& config, const std::string& where, ImageSpec& image) {
-  image.do_resize = get_bool_or(config, "do_resize", where, true);
-  image.do_rescale = get_bool_or(config, "do_rescale", where, true);
-  image.do_normalize = get_bool_or(config, "do_normalize", where, true);
-  image.resample = int(get_int_or(config, "resample", where, 0, 5, 3));
-  require(image.resample == 2 || image.resample == 3, "{}: resample: expected 2 (bilinear) or 3 (bicubic), found {}",
-          where, image.resample);
-  image.rescale_factor = get_number_or(config, "rescale_factor", where, 1.0 / 255.0);
-  require(std::abs(image.rescale_factor) <= 1e6, "{}: rescale_factor: expected at most 1e6, found {}", where,
-          image.rescale_factor);
-  for (const char* key : {"image_mean", "image_std"}) {
-    if (!has(config, key)) continue;
-    const Json& values = get_array(config, key, where);
-    require(values.size() == 3, "{}: {}: expected 3 numbers, found {}", where, key, values.size());
-    for (size_t c = 0; c < 3; ++c) {
-      require(values[c].is_number(), "{}: {}: expected numbers, found {}", where, key, values[c].dump());
-      require(std::abs(values[c].get<double>()) <= 1e6, "{}: {}: expected numbers up to 1e6, found {}", where, key,
-              values[c].dump());
-      (std::string(key) == "image_mean" ? image.mean : image.std)[c] = values[c].get<float>();
-    }
-  }
-  for (float deviation : image.std)
-    require(deviation > 0, "{}: image_std: must be above 0, found {}", where, deviation);
-}
-
-Json image_rules(const fs::path& file) { return fs::exists(file) ? read_json(file) : Json(); }
-
 void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec) {
   const std::string& text_key = family_of(spec).text_key;
   const auto ids_of = [&](const Json& config, const std::string& where, const char* key,
@@ -145,6 +118,7 @@ void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec) {
   const Json text = has(config, text_key) ? config[text_key] : Json::object();
   const fs::path generation = checkpoint.folder() / "generation_config.json";
   const Json generate = fs::exists(generation) ? read_json(generation) : Json::object();
+  check_keys(generate, generation_reader(), generation.string());
   spec.eos_token_ids = ids_of(text, where, "eos_token_id", {2});
   spec.eos_token_ids = ids_of(config, where, "eos_token_id", spec.eos_token_ids);
   spec.eos_token_ids = ids_of(generate, generation.string(), "eos_token_id", spec.eos_token_ids);

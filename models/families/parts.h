@@ -1,8 +1,8 @@
 // What the readers of the families' config.json share.
 #pragma once
 
-#include <array>
-
+#include "models/families/image_rules.h"
+#include "models/families/rope_config.h"
 #include "models/family.h"
 
 namespace yopo {
@@ -17,7 +17,8 @@ std::vector<TensorName> llama_names();
 
 /// The sizes that all families write under the same keys; `defaults` are those of the family's class in transformers.
 /// UserError for absurd or contradictory ones, and for another activation than silu.
-DecoderSpec read_decoder(const Json& config, const std::string& where, const DecoderSpec& defaults);
+DecoderSpec read_decoder(const Json& config, const std::string& where, const DecoderSpec& defaults,
+                         RopeAxes axes = RopeAxes::One);
 
 /// The sizes of a tower over square pictures, under the keys that CLIP and InternViT share; `defaults` as above.
 VisionSpec read_square_vision(const Json& config, const std::string& where, const VisionSpec& defaults);
@@ -35,15 +36,5 @@ void check_vision(const VisionSpec& vision, const std::string& where);
 
 /// eos, bos and pad from generation_config.json, config.json and its object Family::text_key, in this order.
 void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec);
-
-constexpr int64_t kLargestSide = 16384;                                             // of an image, in pixels
-constexpr std::array<float, 3> kClipMean = {0.48145466f, 0.4578275f, 0.40821073f};  // OPENAI_CLIP_MEAN
-constexpr std::array<float, 3> kClipStd = {0.26862954f, 0.26130258f, 0.27577711f};
-
-/// What every preprocessor_config.json says the same way: the steps, the filter and the normalisation.
-void read_image_steps(const Json& rules, const std::string& where, ImageSpec& image);
-
-/// A file of image rules; null where there is none.
-Json image_rules(const fs::path& file);
 
 }  // namespace yopo

@@ -1,6 +1,5 @@
 // Qwen2-VL (Wang et al., arXiv 2409.12191): Qwen2 with M-RoPE, a ViT with rotary embedding and pictures of any size.
-#include <numeric>
-
+#include "models/families/common_keys.h"
 #include "models/families/parts.h"
 
 namespace yopo {
@@ -38,6 +37,70 @@ std::vector<TensorName> tensor_names() {
   return all;
 }
 
+constexpr const char* kPrompt = "prompts name these tokens by their text";
+
+KnownKeys text_keys() {
+  return joined({decoder_keys(),
+                 read_keys({"layer_types"}),
+                 idle_keys("use_sliding_window is false", {"sliding_window", "max_window_layers"}),
+                 {refused_key("use_sliding_window", "[false]", "sliding windows are not supported")}});
+}
+
+/// Older files have the decoder's sizes at the root.
+const KeyReader& root_reader() {
+  static const KeyReader reader = {
+      "Qwen2-VL's config.json",
+      joined({config_keys(), root_keys(), text_keys(),
+              read_keys({"tie_word_embeddings", "text_config", "vision_config", "image_token_id", "yopo",
+                         "quantization_config"}),
+              idle_keys(kPrompt, {"vision_start_token_id", "vision_end_token_id", "vision_token_id"}),
+              idle_keys("of videos", {"video_token_id"})})};
+  return reader;
+}
+
+const KeyReader& text_reader() {
+  static const KeyReader reader = {
+      "Qwen2-VL's text_config",
+      joined({config_keys(), text_keys(), read_keys({"tie_word_embeddings"}),
+              idle_keys("the root of config.json says it", {"image_token_id", "video_token_id", "vision_start_token_id",
+                                                            "vision_end_token_id", "vision_token_id"})})};
+  return reader;
+}
+
+const KeyReader& vision_reader() {
+  static const KeyReader reader = {
+      "Qwen2-VL's vision_config",
+      joined(
+          {config_keys(),
+           read_keys({"depth", "embed_dim", "hidden_size", "hidden_act", "mlp_ratio", "num_heads", "patch_size",
+                      "spatial_merge_size", "temporal_patch_size", "rope_parameters"}),
+           idle_keys("patch_size says it", {"spatial_patch_size"}),
+           idle_keys("the tower makes no text", {"bos_token_id", "eos_token_id", "pad_token_id"}),
+           {refused_key("in_channels", "[3]", "images are RGB"), refused_key("in_chans", "[3]", "images are RGB")}})};
+  return reader;
+}
+
+/// The object with which transformers 5 says the tower's rotary embedding.
+const KeyReader& vision_rope_reader() {
+  static const KeyReader reader = {
+      "the rotary embedding of Qwen2-VL's tower",
+      {refused_key("rope_theta", "[10000]", "the tower turns by another base"),
+       refused_key("rope_type", "[\"axial\", \"default\"]", "the tower turns by row and column"),
+       refused_key("type", "[\"axial\", \"default\"]", "the tower turns by row and column")}};
+  return reader;
+}
+
+const KeyReader& image_reader() {
+  static const KeyReader reader = {
+      "Qwen2-VL's image processor",
+      joined({image_processor_keys(),
+              read_keys({"min_pixels", "max_pixels", "patch_size", "merge_size", "temporal_patch_size"}),
+              idle_keys("of videos", {"do_sample_frames", "fps", "min_frames", "max_frames", "num_frames"}),
+              idle_keys("an image is one frame of any size",
+                        {"do_pad", "do_center_crop", "crop_size", "default_to_square"})})};
+  return reader;
+}
+
 DecoderSpec text_spec(const Json& config, const std::string& where) {
   DecoderSpec defaults;  // transformers' Qwen2VLTextConfig
   defaults.num_hidden_layers = 80;
@@ -47,28 +110,12 @@ DecoderSpec text_spec(const Json& config, const std::string& where) {
   defaults.vocab_size = 152064;
   defaults.max_position_embeddings = 32768;
   defaults.rope.theta = 1e6;
-  DecoderSpec text = read_decoder(config, where, defaults);
+  DecoderSpec text = read_decoder(config, where, defaults, RopeAxes::Three);
   text.attention_bias = true;  // of q, k and v in every Qwen2
-  require(!get_bool_or(config, "use_sliding_window", where, false), "{}: use_sliding_window is not supported", where);
-
-  const char* key = has(config, "rope_parameters") ? "rope_parameters" : "rope_scaling";
-  const Json& scaling = get_object(config, key, where);
-  const std::string scaling_where = where + ": " + key;
-  text.rope.theta = get_number_or(scaling, "rope_theta", scaling_where, text.rope.theta);
-  const std::string type =
-      get_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", scaling_where, "mrope");
-  require(type == "mrope" || type == "default", "{}: type: expected mrope, found {}", scaling_where, type);
-  const Json& sections = get_array(scaling, "mrope_section", scaling_where);
-  require(sections.size() == 3, "{}: mrope_section: expected 3 numbers (time, row, column), found {}", scaling_where,
-          sections.size());
-  for (const Json& section : sections) {
-    require(section.is_number_integer() && section.get<int64_t>() >= 0 && section.get<int64_t>() <= kMaxSize,
-            "{}: mrope_section: expected counts, found {}", scaling_where, section.dump());
-    text.rope.sections.push_back(section.get<int64_t>());
-  }
-  const int64_t sum = std::accumulate(text.rope.sections.begin(), text.rope.sections.end(), int64_t(0));
-  require(sum == text.head_dim / 2, "{}: mrope_section: the sections sum to {}, half of head_dim is {}", scaling_where,
-          sum, text.head_dim / 2);
+  if (has(config, "layer_types"))
+    for (const Json& type : get_array(config, "layer_types", where))
+      require(type == "full_attention", "{}: layer_types: expected full_attention, found {}", where,
+              printable(type.dump()));
   return text;
 }
 
@@ -76,6 +123,9 @@ DecoderSpec text_spec(const Json& config, const std::string& where) {
 /// decoder's.
 VisionSpec vision_spec(const Json& config, const std::string& where, int64_t hidden_size) {
   VisionSpec vision;
+  check_keys(config, vision_reader(), where);
+  if (has(config, "rope_parameters"))
+    check_keys(get_object(config, "rope_parameters", where), vision_rope_reader(), where + ": rope_parameters");
   vision.hidden_size = get_int_or(config, "embed_dim", where, 1, kMaxSize, 1280);
   vision.num_hidden_layers = get_int_or(config, "depth", where, 1, 4096, 32);
   vision.taps = {{vision.num_hidden_layers}};
@@ -90,10 +140,6 @@ VisionSpec vision_spec(const Json& config, const std::string& where, int64_t hid
   vision.hidden_act = activation_of(get_string_or(config, "hidden_act", where, "quick_gelu"), where);
   vision.class_token = vision.position_table = vision.pre_norm = false;
   vision.rotary = true;
-  for (const char* key : {"in_channels", "in_chans"}) {
-    const int64_t channels = get_int_or(config, key, where, 1, kMaxSize, 3);
-    require(channels == 3, "{}: {}: expected 3, found {}", where, key, channels);
-  }
   const int64_t out = get_int_or(config, "hidden_size", where, 1, kMaxSize, 3584);
   require(out == hidden_size, "{}: hidden_size {} contradicts the language model's hidden_size {}", where, out,
           hidden_size);
@@ -128,6 +174,7 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
     return image;
   }
   require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
+  check_keys(config, image_reader(), where);
   image.max_pixels = int64_t{28} * 28 * 1280;
   if (has(config, "size")) {
     const Json& size = get_object(config, "size", where);
@@ -155,7 +202,9 @@ ImageSpec read_images(const Json& config, const std::string& where, const Vision
 ModelSpec read_config(const Json& config, const std::string& where) {
   ModelSpec spec;
   spec.layout = "qwen2-vl";
+  check_keys(config, root_reader(), where);
   const bool nested = has(config, "text_config");
+  if (nested) check_keys(get_object(config, "text_config", where), text_reader(), where + ": text_config");
   const std::string text_where = nested ? where + ": text_config" : where;
   spec.text = text_spec(nested ? get_object(config, "text_config", where) : config, text_where);
   spec.text.tie_word_embeddings = get_bool_or(config, "tie_word_embeddings", where, spec.text.tie_word_embeddings);
@@ -171,13 +220,14 @@ ModelSpec read_config(const Json& config, const std::string& where) {
 void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
   if (checkpoint.contains("model.language_model.embed_tokens.weight")) spec.layout = "qwen2-vl-4.52";
   spec.dtype = checkpoint.at(layout_of(spec).decoder + "embed_tokens.weight").dtype;
-  const fs::path preprocessor = checkpoint.folder() / "preprocessor_config.json";
-  spec.image = read_images(image_rules(preprocessor), preprocessor.string(), spec.vision);
+  const ImageRules rules = find_image_rules({checkpoint.folder()}, "the rules published with Qwen2-VL");
+  spec.image = read_images(rules.values, rules.where, spec.vision);
+  spec.image.backend = rules.backend;
   require(spec.image.patch_size == spec.vision.patch_size && spec.image.merge_size == spec.vision.merge_size &&
               spec.image.temporal_patch_size == spec.vision.temporal_patch_size,
-          "{}: patches of {} pixels, {} frames, merged {} by {}, contradict config.json's: {}, {}, {}",
-          preprocessor.string(), spec.image.patch_size, spec.image.temporal_patch_size, spec.image.merge_size,
-          spec.image.merge_size, spec.vision.patch_size, spec.vision.temporal_patch_size, spec.vision.merge_size);
+          "{}: patches of {} pixels, {} frames, merged {} by {}, contradict config.json's: {}, {}, {}", rules.where,
+          spec.image.patch_size, spec.image.temporal_patch_size, spec.image.merge_size, spec.image.merge_size,
+          spec.vision.patch_size, spec.vision.temporal_patch_size, spec.vision.merge_size);
   read_special_ids(checkpoint, spec);
 }
 
@@ -227,6 +277,7 @@ const Family& qwen2_vl_family() {
       .locate = locate,
       .read_images = read_images,
       .choose_template = choose_template,
+      .readers = {&root_reader(), &text_reader(), &vision_reader(), &vision_rope_reader(), &image_reader()},
   };
   return family;
 }

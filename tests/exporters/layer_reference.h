@@ -78,7 +78,7 @@ inline Doubles layer_output(const OpenModel& model, int64_t layer, const Doubles
           mixed[t * width + head * dim + i] += weights[s] / total * v[s * kv_width + kv * dim + i];
     }
   }
-  Doubles y = linear(mixed, rows, get(Role::O));
+  Doubles y = linear(mixed, rows, get(Role::O), get(Role::OBias));
   for (size_t i = 0; i < y.size(); ++i) y[i] += x[i];
   const Doubles gate = linear(y, rows, get(Role::Gate)), up = linear(y, rows, get(Role::Up));
   const size_t count = gate.size() / rows;

@@ -49,8 +49,8 @@ ModelSpec read_config(const Json& config, const std::string& where) {
 
 void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
   spec.dtype = checkpoint.at("language.embed_tokens.weight").dtype;
-  const fs::path file = checkpoint.folder() / "preprocessor_config.json";
-  spec.image = small_vlm().read_images(image_rules(file), file.string(), spec.vision);
+  const ImageRules rules = find_image_rules({checkpoint.folder()}, "the rules of small pictures");
+  spec.image = small_vlm().read_images(rules.values, rules.where, spec.vision);
   read_special_ids(checkpoint, spec);
 }
 

@@ -28,6 +28,7 @@ ImageSpec qwen2_vl() {
   spec.min_pixels = 56 * 56;
   spec.max_pixels = 12'845'056;
   spec.mean = {0.48145466f, 0.4578275f, 0.40821073f};
+  spec.pad_color = {122, 116, 104};
   spec.std = {0.26862954f, 0.26130258f, 0.27577711f};
   return spec;
 }
@@ -40,6 +41,7 @@ ImageSpec internvl(int64_t side, int64_t patch, int64_t tiles) {
   spec.max_tiles = tiles;
   spec.thumbnail = true;
   spec.mean = {0.485f, 0.456f, 0.406f};
+  spec.pad_color = {123, 116, 103};
   spec.std = {0.229f, 0.224f, 0.225f};
   return spec;
 }

@@ -32,6 +32,7 @@ ImageSpec clip(int64_t side) {
   ImageSpec spec;
   spec.resize = spec.crop_height = spec.crop_width = side;
   spec.mean = {0.48145466f, 0.4578275f, 0.40821073f};
+  spec.pad_color = {122, 116, 104};
   spec.std = {0.26862954f, 0.26130258f, 0.27577711f};
   return spec;
 }
@@ -98,16 +99,15 @@ TEST(Resize, KeepsAPlainColor) {
 }
 
 TEST(PadToSquare, CentresOnTheMean) {
-  const std::array<float, 3> mean = {0.48145466f, 0.4578275f, 0.40821073f};
-  const Image wide = pad_to_square(plain_image(4, 1, 9), mean);
+  const std::array<uint8_t, 3> color = {122, 116, 104};
+  const Image wide = pad_to_square(plain_image(4, 1, 9), color);
   EXPECT_EQ(wide.width, 4);
   EXPECT_EQ(wide.height, 4);
-  // (4 - 1) / 2 = 1 row above; 255 times the mean, cut off.
-  const std::vector<uint8_t> color = {122, 116, 104};
+  // (4 - 1) / 2 = 1 row above.
   for (size_t i = 0; i < wide.rgb.size(); ++i) EXPECT_EQ(wide.rgb[i], i / 12 == 1 ? 9 : color[i % 3]) << i;
-  const Image tall = pad_to_square(plain_image(1, 4, 9), mean);
+  const Image tall = pad_to_square(plain_image(1, 4, 9), color);
   for (size_t i = 0; i < tall.rgb.size(); ++i) EXPECT_EQ(tall.rgb[i], i / 3 % 4 == 1 ? 9 : color[i % 3]) << i;
-  EXPECT_EQ(pad_to_square(plain_image(5, 5, 9), mean).rgb, plain_image(5, 5, 9).rgb);
+  EXPECT_EQ(pad_to_square(plain_image(5, 5, 9), color).rgb, plain_image(5, 5, 9).rgb);
 }
 
 TEST(CenterCrop, CutsAndPads) {

@@ -86,8 +86,22 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   config["vision_feature_layer"] = -9;
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "feature layer -9");
   config = config_of("llava_hf/model");
-  config["image_seq_length"] = 37;
-  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "36");
+  config["image_token_id"] = 5;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "image_token_index and image_token_id say different");
+  config = config_of("llava_hf/model");
+  config["text_config"]["rope_scaling"] = {{"type", "ntk"}, {"factor", 2}};
+  EXPECT_USER_ERROR(
+      spec_from_config(config, "config.json"),
+      "config.json: text_config: rope_scaling: rope_type 'ntk' is not supported; expected one of default, "
+      "linear, dynamic, yarn, llama3, longrope");
+  config["text_config"]["rope_scaling"] = {{"type", "linear"}};
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "rope_scaling: 'factor' is missing");
+  config["text_config"]["rope_scaling"] = {{"type", "linear"}, {"factor", 2}};
+  config["text_config"]["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 3}};
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "rope_parameters and rope_scaling say different things");
+  config["text_config"].erase("rope_scaling");
+  config["text_config"]["rope_parameters"]["rope_theta"] = 20000.0;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "rope_theta 20000 contradicts the rope_theta 10000");
   config = config_of("llava_orig/model");
   config["mm_projector_type"] = "linear";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mlp2x_gelu");
@@ -103,7 +117,7 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(qwen, {{"rope_scaling", {{"mrope_section", {2, 3, 4}}}}}, "the sections sum to 9, half of head_dim is 8");
   refused(qwen, {{"rope_scaling", {{"mrope_section", {2, 6}}}}}, "mrope_section: expected 3 numbers");
   refused(qwen, {{"rope_scaling", nullptr}}, "rope_scaling");
-  refused(qwen, {{"rope_scaling", {{"type", "yarn"}}}}, "expected mrope, found yarn");
+  refused(qwen, {{"rope_scaling", {{"type", "yarn"}}}}, "'factor' is missing");
   refused(qwen, {{"use_sliding_window", true}}, "use_sliding_window");
   refused(qwen, {{"vision_config", {{"hidden_size", 65}}}}, "65 contradicts");
   refused(qwen, {{"vision_config", {{"in_channels", 1}}}}, "in_channels: expected 3");
@@ -112,7 +126,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}},
           "did you mean 'InternLM2ForCausalLM'");
   refused(intern, {{"llm_config", {{"bias", true}}}}, "bias");
-  refused(intern, {{"llm_config", {{"rope_scaling", {{"type", "linear"}}}}}}, "expected dynamic, found linear");
+  refused(qwen, {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}}}, "not supported with positions along three");
+  refused(intern, {{"llm_config", {{"rope_scaling", {{"type", "quadratic"}}}}}}, "rope_type 'quadratic'");
   refused(intern, {{"llm_config", {{"rope_scaling", {{"factor", 0.5}}}}}}, "factor");
   refused(intern, {{"ps_version", "v1"}}, "ps_version: expected v2");
   refused(intern, {{"downsample_ratio", 0.25}}, "downsample_ratio");
@@ -123,7 +138,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(phi, {{"llm_config", {{"rope_scaling", {{"short_factor", {1.0, 2.0}}}}}}},
           "short_factor: expected 8 numbers");
   refused(phi, {{"llm_config", {{"rope_scaling", {{"long_factor", {0, 1, 1, 1, 1, 1, 1, 1}}}}}}}, "long_factor");
-  refused(phi, {{"llm_config", {{"rope_scaling", {{"type", "yarn"}}}}}}, "su or longrope");
+  refused(phi, {{"llm_config", {{"rope_scaling", {{"type", "llama3"}}}}}}, "'factor' is missing");
+  refused(phi, {{"llm_config", {{"attention_bias", true}}}}, "attention_bias: expected false, found true");
 }
 
 TEST(Spec, TowerStaysInsideTheFolder) {

@@ -107,7 +107,7 @@ class RefusalTest(BadInput):
         self.check_configs("qwen2-vl", [
             ({"rope_scaling.mrope_section": [2, 3, 4]}, ["rope_scaling: mrope_section", "sum to 9", "half of head_dim is 8"]),
             ({"rope_scaling.mrope_section": [4, 4]}, ["mrope_section", "expected 3 numbers"]),
-            ({"use_sliding_window": True}, ["config.json", "use_sliding_window is not supported"])])
+            ({"use_sliding_window": True}, ["config.json", "use_sliding_window: expected false, found true", "sliding windows are not supported"])])
         self.check_configs("internvl2-8b", [
             ({"ps_version": "v1"}, ["config.json: ps_version", "expected v2", "found v1"]),
             ({"ps_version": None}, ["config.json: ps_version", "found v1"]),  # v1 is the class's default

@@ -16,9 +16,10 @@ import warnings
 
 import torch_cpu  # noqa: F401  (transformers imports torch)
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.numpy import load_file
 from support import ROOT, Case
+from versions_of import python
 from transformers import CLIPImageProcessor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor, smart_resize
 
@@ -262,6 +263,66 @@ class ImageProcessorTest(Case):
         for path, (found, _) in zip(paths, self.ours("internvl", config, paths), strict=True):
             with self.subTest(image=path.name), Image.open(path) as image:
                 self.assert_same_bits(found, internvl_reference(config, image))
+
+    def test_orientations(self):
+        """Left alone as the processors leave them, and turned as PIL turns them."""
+        picture, paths = Image.fromarray(noise(self.rng, 33, 47)), []
+        for orientation in range(10):
+            for order in ("<", ">"):
+                block = Image.Exif()
+                block.endian = order
+                block[0x10F] = "a camera"  # another tag in front
+                block[0x112] = orientation
+                paths += [self.folder / f"{orientation}{'big' if order == '>' else 'little'}.{kind}" for kind in ("jpg", "png")]
+                for path in paths[-2:]:
+                    picture.save(path, exif=block)
+        config = self.clip_config()
+        for flags in ([], ["--upright"]):
+            rules, output = self.folder / "rules.json", self.folder / "out.safetensors"
+            rules.write_text(json.dumps(config))
+            subprocess.run([PROGRAM, *flags, "clip", rules, output, *paths], check=True, timeout=120)
+            found = load_file(output)
+            for k, path in enumerate(paths):
+                with self.subTest(image=path.name, flags=flags), Image.open(path) as image:
+                    expected = clip_reference(config, ImageOps.exif_transpose(image) if flags else image)
+                    self.assert_same_bits(found[f"pixels.{k}"], expected)
+
+    def check_torchvision(self, requests):
+        """(family, class, config) of transformers 5, whose processors resize with torchvision, and its Pillow ones."""
+        paths = [str(path) for path in self.images]
+        asked = [{"class": name + suffix, "config": config, "images": paths}
+                 for _, name, config in requests for suffix in ("", "Pil")]
+        file, output = self.folder / "requests.json", self.folder / "expected.safetensors"
+        file.write_text(json.dumps(asked))
+        python("5.24", "image_pixels.py", file, output)
+        expected = load_file(output)
+        for r, (family, name, config) in enumerate(requests):
+            for s, backend in enumerate(("torchvision", "pil")):
+                own = {**config, "backend": backend, "image_processor_type": name}
+                for k, (found, grids) in enumerate(self.ours(family, own, self.images)):
+                    with self.subTest(processor=name + backend, config=config, image=self.images[k].name):
+                        wanted = expected[f"{2 * r + s}.{k}"]
+                        self.assert_same_bits(found.reshape(wanted.shape), wanted)
+                        if f"{2 * r + s}.{k}.grid" in expected:
+                            self.assertEqual(grids, [expected[f"{2 * r + s}.{k}.grid"][0, 1:].tolist()])
+
+    def test_backends_of_transformers_5(self):
+        clip = self.clip_config
+        self.check_torchvision([
+            ("clip", "CLIPImageProcessor", clip()),
+            ("clip", "CLIPImageProcessor", clip(size={"shortest_edge": 31}, resample=2)),
+            ("clip", "CLIPImageProcessor", clip(do_resize=False)),
+            ("clip", "CLIPImageProcessor", clip(do_normalize=False)),
+            ("clip", "CLIPImageProcessor", clip(do_rescale=False)),
+            ("clip", "CLIPImageProcessor", clip(rescale_factor=0.01, image_mean=[0.5, 0.4, 0.3], image_std=[0.1, 0.2, 0.7])),
+            ("clip", "LlavaImageProcessor", clip(do_pad=True)),
+            ("clip", "LlavaImageProcessor", clip(do_pad=True, image_mean=[0.2, 0.6, 0.011764705882352941])),
+            ("qwen2_vl", "Qwen2VLImageProcessor", {}),
+            ("qwen2_vl", "Qwen2VLImageProcessor", {"size": {"shortest_edge": 3136, "longest_edge": 28 * 28 * 20}}),
+            ("qwen2_vl", "Qwen2VLImageProcessor", {"size": {"shortest_edge": 40_000, "longest_edge": 50_000}, "resample": 2}),
+            ("qwen2_vl", "Qwen2VLImageProcessor", {"size": {"shortest_edge": 1, "longest_edge": 5000}, "patch_size": 6, "merge_size": 3,
+                                                   "temporal_patch_size": 1}),
+        ])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ModelSpec small_spec() {
   DecoderSpec& s = spec.text;
   s.num_hidden_layers = 3, s.hidden_size = 44, s.num_attention_heads = 6, s.num_key_value_heads = 2,
   s.head_dim = odd_head_dim();
-  s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = true;
+  s.intermediate_size = 37, s.vocab_size = 53, s.max_position_embeddings = 512, s.attention_bias = s.output_bias = true;
   spec.family = "llava", spec.layout = "llava-hf";
   spec.vision.image_size = 28, spec.vision.patch_size = 14;  // the tensor table covers a tower, though none is drawn
   return spec;
