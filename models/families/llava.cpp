@@ -2,6 +2,7 @@
 // a separate CLIP tower.
 #include <algorithm>
 
+#include "core/progress.h"
 #include "models/families/parts.h"
 
 namespace yopo {
@@ -110,8 +111,11 @@ ModelSpec hf_spec(const Json& config, const std::string& where) {
   spec.image_token_id = read_image_token(config, id_key, where, spec.text.vocab_size, 32000);
   if (has(config, "image_seq_length")) {
     const int64_t declared = get_int(config, "image_seq_length", where, 1, kMaxSize);
-    require(declared == spec.image_tokens(), "{}: image_seq_length {} contradicts the tower's {} visual tokens", where,
-            declared, spec.image_tokens());
+    if (declared != spec.image_tokens())
+      warn_once(
+          fmt::format("{}: image_seq_length {} contradicts the tower, which makes {} visual tokens of an image: "
+                      "these count",
+                      where, declared, spec.image_tokens()));
   }
   return spec;
 }
