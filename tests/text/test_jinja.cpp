@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "tests/support/close.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
