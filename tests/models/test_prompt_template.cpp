@@ -74,8 +74,10 @@ TEST(PromptTemplate, RunsTheTextOfQwen2Vl) {
   write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text("{# remark #}")}}.dump());
   EXPECT_EQ(render(prompt_template(folder.path(), spec_of("qwen2_vl")), "What?", images),
             render(known, "What?", images));
-  // Another family's placeholder is not in it.
-  EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("llava")), "it writes 0 <image> for 1 images");
+  // It has another family's placeholder for the parts of a message, but takes a message as one text too.
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("llava")), "What?", 1),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n"
+            "<|im_start|>assistant\n");
   write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text("\n")}}.dump());
   EXPECT_EQ(render(prompt_template(folder.path(), spec_of("qwen2_vl")), "What?", 1),
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
