@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "images/image.h"
+#include "models/context.h"
 #include "models/prompt.h"
 
 namespace yopo {
@@ -26,9 +27,10 @@ using Clock = std::chrono::steady_clock;
 constexpr std::array<std::string_view, 3> identity_names{"checkpoint", "dataset", "options"};
 
 std::string identity_of(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& chosen) {
-  return fmt::format("checkpoint {}; dataset {}; options queries {}, {}", model.checkpoint.fingerprint(),
+  return fmt::format("checkpoint {}; dataset {}; options queries {}, {}{}", model.checkpoint.fingerprint(),
                      dataset_fingerprint(chosen), name_of(run.options.queries),
-                     short_name(torch_dtype(model.spec, run.dtype)));
+                     short_name(torch_dtype(model.spec, run.dtype)),
+                     run.chat_template.empty() ? "" : ", template " + run.chat_template);
 }
 
 // "options queries prefill, fp32": the part of an identity that begins with `name`; "" if there is none.
@@ -182,11 +184,12 @@ void remove_leftovers(const fs::path& path) {
 
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {
+  const Processor processor(model, run.chat_template);  // before the weights: its mistakes show at once
+  ContextWatch context(model.spec);
   std::function<void(double)> passing;  // of the samples that are in the engine
   const TorchEngine engine(model, {run.dtype, run.threads, run.memory, [&](double share) {
                                      if (passing) passing(share);
                                    }});
-  const Processor processor(model);
   if (sums.column_norm.empty()) sums.column_norm = engine.down_column_norms();
   check_numbers(sums.column_norm, sums.intermediate_size, "norm of the down-projection's column", samples.front());
   // A damaged image is found before the first sample is run, not after an hour of them: mending it makes the samples
@@ -204,6 +207,7 @@ void observe_samples(const OpenModel& model, const CalibrationRun& run, const st
       std::vector<ModelInput> inputs;
       for (size_t i = sums.ids.size(); i < samples.size(); ++i) {
         inputs.push_back(processor.prepare(samples[i].text, samples[i].images, samples[i].where));
+        context.look(inputs.back().length(), decode ? 2 : 1, samples[i].where);  // the row behind the prompt is read
         largest = std::min(largest, engine.samples_at_once(inputs.back(), decode));
         if (int64_t(inputs.size()) >= largest) break;
       }

@@ -10,7 +10,7 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", output;
+  std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", form, output;
   std::vector<std::string> overrides;
   DatasetFlags dataset;
   uint64_t seed = 0;
@@ -27,7 +27,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
   Statistics statistics;
   fs::path output = flags.output;
   if (!flags.recipe.empty()) {
-    const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+    const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
     const OutputFolder folder(recipe);
     if (output.empty()) output = folder.files().statistics;
     statistics = calibrate_stage(recipe, open_model(recipe.model), context.settings(), output);
@@ -39,6 +39,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
     run.threads = context.threads;
     run.memory = context.settings().memory;
     run.seed = flags.seed;
+    run.chat_template = flags.form;
     run.options.queries = parse_queries(flags.queries, "--queries");
     run.options.dataset = dataset_of(flags.dataset);
     const Shard part = parse_part(flags.part);
@@ -78,6 +79,7 @@ void add_calibrate(CLI::App& app, Context& context) {
                       "K/N: this process takes the K-th of N shares of the samples; merge the files afterwards");
   command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
   command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
+  add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "Statistics file to write");
   command->callback(
       [flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/values.h"
+#include "plans/option_schema.h"
 
 namespace yopo::cli {
 
@@ -45,6 +46,15 @@ DatasetOptions dataset_of(const DatasetFlags& flags) {
   options.annotations = flags.annotations;
   options.samples = flags.samples;
   return options;
+}
+
+void add_template_flag(CLI::App* command, std::string& name) {
+  command->add_option("--template", name, "Chat template by name, instead of the checkpoint's own");
+}
+
+std::vector<std::string> with_template(std::vector<std::string> overrides, const std::string& name) {
+  if (!name.empty()) overrides.push_back("model.template=" + yaml_quoted(name));
+  return overrides;
 }
 
 void need(bool given, const std::string& command, const std::string& what) {

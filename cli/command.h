@@ -56,6 +56,11 @@ struct DatasetFlags {
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required);
 DatasetOptions dataset_of(const DatasetFlags& flags);
 
+/// --template, wherever prompts are made.
+void add_template_flag(CLI::App* command, std::string& name);
+/// `overrides` with what --template says, if anything.
+std::vector<std::string> with_template(std::vector<std::string> overrides, const std::string& name);
+
 /// A flag's value, or UserError saying that one of the two ways to call the command must be chosen.
 void need(bool given, const std::string& command, const std::string& what);
 

@@ -17,7 +17,7 @@ namespace {
 
 struct Flags {
   std::string recipe, model, benchmark = default_benchmark(), answers, output, plan, dtype = "auto", device = "auto",
-                             protocol, rule;
+                             form, protocol, rule;
   std::string submission, lmms, date, compare, reference, shard;
   std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
@@ -128,7 +128,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
-    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model,
+    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model, flags.form,
                                engine_options(context.settings(), flags.dtype, flags.device), into, shard);
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
   } else {
@@ -174,7 +174,7 @@ int eval_command(const Flags& flags, const Context& context) {
     need(flags.submission.empty() && flags.lmms.empty() && flags.date.empty() && flags.compare.empty() &&
              flags.merge.empty() && flags.reference.empty() && flags.shard.empty(),
          "eval", "--submission, --lmms, --compare, --merge, --reference and --shard go with flags, not with a recipe");
-    const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+    const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context.settings(), folder.files());
   } else {
@@ -236,6 +236,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
   command->add_option("--device", flags->device, "cpu, cuda or auto");
+  add_template_flag(command, flags->form);
   command->add_option("--answers", flags->answers,
                       "Score these answers (JSON lines question_id, text) without a model");
   command->add_option("--output", flags->output, "Folder for eval.json and answers/; with --merge the merged file");

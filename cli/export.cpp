@@ -40,11 +40,17 @@ void add_export(CLI::App& app, Context& context) {
              "give a recipe, or --model, --plan and --output");
         options.shard_size = parse_size(flags->shard_size, "--shard-size");
       }
-      export_checkpoint(open_model(model), read_plan(plan), output, options);
-      if (context.json)
-        print_json({{"output", output.string()}});
-      else
+      const Companions companions = export_checkpoint(open_model(model), read_plan(plan), output, options);
+      if (context.json) {
+        Json left_out = Json::array();
+        for (const LeftOut& one : companions.left_out) left_out.push_back({{"path", one.path}, {"why", one.why}});
+        print_json({{"output", output.string()},
+                    {"copied", companions.copied},
+                    {"derived", companions.derived},
+                    {"not_copied", left_out}});
+      } else {
         std::printf("%s\n", output.c_str());
+      }
       return 0;
     };
   });

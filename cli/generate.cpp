@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "models/context.h"
 #include "pipeline/stages.h"
 #include "text/text_stream.h"
 
@@ -21,7 +22,7 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned")->required();
   command->add_option("--image", flags->images, "Image file; may be given more than once");
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
-  command->add_option("--template", flags->form, "Chat template by name, where the checkpoint's own is not known");
+  add_template_flag(command, flags->form);
   command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   runtime::Sampling& sampling = flags->options.sampling;
@@ -37,10 +38,11 @@ void add_generate(CLI::App& app, Context& context) {
     context.run = [flags, &context] {
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
-      const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
-      const Processor processor(model, flags->form);
+      const Processor processor(model, flags->form);  // before the weights: its mistakes show at once
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");
+      ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "--prompt");
+      const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       runtime::GenerateOptions options = flags->options;
       TextStream stream(processor.tokenizer());
       const auto show = [](const std::string& part) {

@@ -10,7 +10,7 @@ namespace yopo::cli {
 
 void add_verify(CLI::App& app, Context& context) {
   struct Flags {
-    std::string recipe, model, original, output;
+    std::string recipe, model, original, form, output;
     std::vector<std::string> overrides;
     DatasetFlags dataset;
     uint64_t seed = 0;
@@ -32,12 +32,13 @@ void add_verify(CLI::App& app, Context& context) {
   command->add_option("--seed", flags->seed, "Chooses the samples");
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
       ->check(CLI::PositiveNumber);
+  add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "verify.json to write");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       VerifyResult result;
       if (!flags->recipe.empty()) {
-        const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));
         const OutputFolder folder(recipe);
         result = verify_stage(recipe, context.settings(), folder.files(), Reuse::No);
       } else {
@@ -49,6 +50,7 @@ void add_verify(CLI::App& app, Context& context) {
         options.threads = run.threads;
         options.memory = run.memory;
         options.max_new_tokens = flags->max_new_tokens;
+        options.chat_template = flags->form;
         options.samples = choose_samples(read_samples(dataset_of(flags->dataset)), flags->dataset.samples, flags->seed);
         result = verify(open_model(flags->model), options);
         if (!flags->output.empty()) write_json(flags->output, verify_to_json(result));

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/lfs.h"
 
 namespace yopo {
 
@@ -50,6 +51,13 @@ int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = n
          S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
   }
   size = uint64_t(status.st_size);
+  if (holds_lfs_pointer(descriptor, size)) {
+    ::close(descriptor);
+    fail(
+        "cannot read {}: it is a Git LFS pointer, not the file itself; fetch the content with `git lfs pull` in the "
+        "clone, or download the file again",
+        path.string());
+  }
   if (identity) *identity = status;
   return descriptor;
 }

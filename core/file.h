@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 /// A read-only mapping of a whole file. Shared so that views into it may outlive the reader. For any threads at once.
 class MappedFile {
  public:
-  /// UserError when the file is absent, no regular file or unreadable. An empty file maps to an empty span.
+  /// UserError for a file that is absent, not regular, unreadable or a Git LFS pointer. An empty file: an empty span.
   static std::shared_ptr<const MappedFile> open(const fs::path& path);
   /// A copy of `bytes` in memory, aligned for every element type; `path` is kept for messages only.
   static std::shared_ptr<const MappedFile> copy_of(std::span<const std::byte> bytes, const fs::path& path);

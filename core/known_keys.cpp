@@ -97,25 +97,26 @@ std::string key_table(const std::vector<const KeyReader*>& readers) {
     return fmt::format("{}", fmt::join(quoted, ", "));
   };
   for (const KeyReader* reader : readers) {
-    text += "\n**" + reader->name + "**\n\n";
-    std::vector<std::string> read;
-    for (const KnownKey& known : reader->keys)
-      if (known.use == KeyUse::Read) read.push_back(known.key);
-    text += "- read: " + names(read) + "\n";
-    std::vector<std::string> reasons;
-    for (const KnownKey& known : reader->keys)
-      if (known.use == KeyUse::Idle && std::find(reasons.begin(), reasons.end(), known.about) == reasons.end())
-        reasons.push_back(known.about);
-    for (const std::string& reason : reasons) {
-      std::vector<std::string> keys;
-      for (const KnownKey& known : reader->keys)
-        if (known.use == KeyUse::Idle && known.about == reason) keys.push_back(known.key);
-      text += "- changes nothing (" + reason + "): " + names(keys) + "\n";
+    KnownKeys own;
+    for (const KnownKey& known : reader->keys) {
+      const auto same = [&](const KnownKey& other) { return other.key == known.key && other.about == known.about; };
+      const KnownKeys& common = readers.front()->keys;
+      if (reader == readers.front() || known.use == KeyUse::Read || std::none_of(common.begin(), common.end(), same))
+        own.push_back(known);
     }
-    for (const KnownKey& known : reader->keys)
-      if (known.use == KeyUse::Told || known.use == KeyUse::Refused)
-        text += fmt::format("- {} if not {}: `{}` ({})\n", known.use == KeyUse::Told ? "named in a warning" : "refused",
-                            expected(known), known.key, known.about);
+    // Keys of the same use and reason share a line.
+    std::vector<std::pair<std::string, std::vector<std::string>>> lines;
+    for (const KnownKey& known : own) {
+      const std::string about = known.about.empty() ? "" : " (" + known.about + ")";
+      const std::string line = known.use == KeyUse::Read   ? "read"
+                               : known.use == KeyUse::Idle ? "changes nothing" + about
+                               : known.use == KeyUse::Told ? "named in a warning if not " + expected(known) + about
+                                                           : "refused if not " + expected(known) + about;
+      const auto there = std::find_if(lines.begin(), lines.end(), [&](const auto& one) { return one.first == line; });
+      (there == lines.end() ? lines.insert(lines.end(), {line, {}}) : there)->second.push_back(known.key);
+    }
+    text += "\n**" + reader->name + "**\n\n";
+    for (const auto& [line, keys] : lines) text += "- " + line + ": " + names(keys) + "\n";
   }
   return text;
 }

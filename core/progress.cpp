@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cmath>
 #include <mutex>
+#include <set>
 
 #include "core/error.h"
 
@@ -98,6 +99,16 @@ void warn(const std::string& line) {
     write_line("warning: " + line);
   else if (g_sink->warning)
     g_sink->warning(line);
+}
+
+void warn_once(const std::string& line) {
+  static std::mutex guard;
+  static std::set<std::string> told;
+  {
+    const std::lock_guard lock(guard);
+    if (!told.insert(line).second) return;
+  }
+  warn(line);
 }
 
 Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)

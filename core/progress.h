@@ -38,6 +38,8 @@ bool quiet();
 /// One line to the sink unless quiet; on stderr a live progress line is cleared first. From any thread.
 void note(const std::string& line);
 void warn(const std::string& line);
+/// As warn, but a line that this process has warned of before is left out: what is read more than once is told once.
+void warn_once(const std::string& line);
 
 /// Counts towards `total` units and reports them; stderr shows rate and ETA. tick() also throws Interrupted once the
 /// user has asked to stop, so loops need only tick. For one thread.

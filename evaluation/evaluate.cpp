@@ -10,6 +10,7 @@
 #include "evaluation/by_images.h"
 #include "evaluation/journal.h"
 #include "evaluation/prepare_ahead.h"
+#include "models/context.h"
 
 namespace yopo {
 
@@ -84,6 +85,7 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   for (const Sample* sample : by_images(mine))  // of all, so that a continued run asks in the same order
     if (!journal.answers().contains(question_key(*sample))) open.push_back(sample);
 
+  ContextWatch context(engine.spec());
   EvaluationResult times;
   const int64_t batch_size = std::max<int64_t>(1, run.options.batch_size);
   const Clock::time_point start = Clock::now();
@@ -93,7 +95,10 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
   for (size_t first = 0; first < open.size(); first += size_t(batch_size)) {
     const size_t last = std::min(open.size(), first + size_t(batch_size));
     std::vector<ModelInput> batch;
-    for (size_t i = first; i < last; ++i) batch.push_back(inputs.next());
+    for (size_t i = first; i < last; ++i) {
+      batch.push_back(inputs.next());
+      context.look(batch.back().length(), benchmark.max_new_tokens, open[i]->where);
+    }
     const Clock::time_point asked = Clock::now();
     const std::vector<runtime::Generated> generated = ask(engine, batch, benchmark.max_new_tokens);
     const Clock::time_point answered = Clock::now();

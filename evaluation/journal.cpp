@@ -130,7 +130,8 @@ void AnswerJournal::flush(bool sync) {
   const auto now = std::chrono::steady_clock::now();
   if (!sync && now - synced_ < kSyncEvery) return;
   synced_ = now;
-  require(::fsync(descriptor_) == 0, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
+  const bool synced = ::fsync(descriptor_) == 0;  // before the message is made
+  require(synced, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
 }
 
 void AnswerJournal::arrange(const std::vector<const Sample*>& order) {

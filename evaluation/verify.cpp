@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "core/progress.h"
+#include "models/context.h"
 #include "models/tensors.h"
 #include "plans/cost.h"
 #include "plans/pruned_config.h"
@@ -144,9 +145,13 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     if (passing) passing(share);
   };
   const bool keep = memory == 0;
-  const Processor processor(pruned);
+  const Processor processor(pruned, options.chat_template);
+  ContextWatch context(pruned.spec);
   std::vector<ModelInput> inputs;
-  for (const Sample& sample : options.samples) inputs.push_back(processor.prepare(sample));
+  for (const Sample& sample : options.samples) {
+    inputs.push_back(processor.prepare(sample));
+    context.look(inputs.back().length(), options.max_new_tokens, sample.where);
+  }
 
   std::optional<OpenModel> original;
   if (!options.original.empty()) original.emplace(open_model(options.original));

@@ -8,6 +8,7 @@
 #include "core/progress.h"
 #include "core/version.h"
 #include "exporters/background_writer.h"
+#include "exporters/companions.h"
 #include "exporters/permute.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"
@@ -21,33 +22,6 @@ namespace {
 
 // Where an export keeps a separate vision tower, and what its config.json says.
 constexpr std::string_view tower_name = "vision_tower";
-
-// What belongs to a model beside its weights and config.json. Licences and readmes describe the original, not this one.
-bool is_companion(const std::string& name) {
-  static const std::vector<std::string> names{"special_tokens_map.json",
-                                              "added_tokens.json",
-                                              "preprocessor_config.json",
-                                              "processor_config.json",
-                                              "generation_config.json",
-                                              "vocab.json",
-                                              "vocab.txt",
-                                              "merges.txt"};
-  return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".model") ||
-         name.ends_with(".py") ||  // some published checkpoints bring their modelling code along
-         std::find(names.begin(), names.end(), name) != names.end();
-}
-
-// Names come from listing the folder, so none can lead out of it; links (as download caches make them) are read
-// through.
-void copy_companions(const fs::path& from, const fs::path& to) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    if (is_companion(name) && entry.is_regular_file()) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) copy_bytes(from / name, to / name);
-}
 
 // The source's keys in their order, then "yopo" with a layer a line.
 std::string config_text(const OpenModel& model, const Json& yopo) {
@@ -74,8 +48,11 @@ Json provenance_of(const OpenModel& model, const Plan& plan, const ExportOptions
 bool already_done(const fs::path& output, const Json& provenance) {
   std::error_code code;
   if (!fs::exists(fs::symlink_status(output, code))) return false;
-  require(fs::is_directory(output, code), "{}: exists and is no folder", output.string());
-  if (fs::is_empty(output, code) && !code) return false;
+  const bool folder = fs::is_directory(output, code);
+  require(folder, "{}: exists and is no folder{}", output.string(), code ? ": " + code.message() : "");
+  const bool empty = fs::is_empty(output, code);
+  if (code) fail("cannot read {}: {}", output.string(), code.message());
+  if (empty) return false;
   const std::string advice = "remove it or choose another name";
   require(fs::exists(output / "config.json", code), "{}: exists and is no exported checkpoint; {}", output.string(),
           advice);
@@ -188,9 +165,18 @@ void write_shards(const Checkpoint& checkpoint, const std::vector<OutputShard>& 
   if (shards.size() > 1) write_text(folder / "model.safetensors.index.json", index_text(shards));
 }
 
+// What is written anew.
+std::vector<fs::path> weight_files(const Checkpoint& checkpoint) {
+  std::vector<fs::path> files;
+  for (const Checkpoint::Shard& shard : checkpoint.shards()) files.push_back(checkpoint.folder() / shard.file);
+  for (const char* index : {"model.safetensors.index.json", "pytorch_model.bin.index.json"})
+    files.push_back(checkpoint.folder() / index);
+  return files;
+}
+
 // The separate tower as it is: all its shards, index, config and processor files. One of torch.save becomes
 // safetensors, as everything else here.
-void copy_tower(const fs::path& from, const fs::path& to) {
+Companions copy_tower(const fs::path& from, const fs::path& to) {
   const Checkpoint tower = Checkpoint::open(from);
   const std::string index = "model.safetensors.index.json";
   const auto is_torch = [](const Checkpoint::Shard& shard) { return shard.file.ends_with(".bin"); };
@@ -203,12 +189,25 @@ void copy_tower(const fs::path& from, const fs::path& to) {
     if (!fs::exists(to / "model.safetensors")) copy_bytes(from / index, to / index);
   }
   copy_bytes(from / "config.json", to / "config.json");
-  copy_companions(from, to);
+  return copy_companions(from, to, weight_files(tower));
+}
+
+// What was copied beside the weights, and what was not.
+void tell(const Companions& companions) {
+  std::string line = fmt::format("copied beside the weights: {} files", companions.copied.size());
+  for (const std::string& name : companions.derived) line += fmt::format("; {} made from processor_config.json", name);
+  note(line);
+  constexpr size_t kShown = 30;
+  for (size_t i = 0; i < std::min(kShown, companions.left_out.size()); ++i)
+    note(fmt::format("not copied: {} ({})", printable(companions.left_out[i].path), companions.left_out[i].why));
+  if (companions.left_out.size() > kShown)
+    note(fmt::format("not copied: {} more", companions.left_out.size() - kShown));
 }
 
 }  // namespace
 
-void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
+Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
+                             const ExportOptions& options) {
   const Checkpoint& checkpoint = model.checkpoint;
   require(!has(checkpoint.config(), "yopo"),
           "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
@@ -224,7 +223,7 @@ void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path&
   reordered.provenance = provenance_of(model, plan, options);
   if (already_done(output, reordered.provenance)) {
     note(fmt::format("{}: already exported from the same inputs", output.string()));
-    return;
+    return {};
   }
 
   const std::vector<OutputShard> shards = plan_shards(checkpoint, options.shard_size);
@@ -242,11 +241,20 @@ void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path&
 
   StagingFolder staging(output);
   write_shards(checkpoint, shards, by_name, staging.path(), count);
-  if (!model.spec.vision_folder.empty()) copy_tower(model.spec.vision_folder, staging.path() / tower_name);
-  copy_companions(checkpoint.folder(), staging.path());
+  Companions tower;
+  if (!model.spec.vision_folder.empty()) tower = copy_tower(model.spec.vision_folder, staging.path() / tower_name);
+  std::vector<fs::path> except = weight_files(checkpoint);
+  except.insert(except.end(), {model.spec.vision_folder, output, staging.path()});
+  Companions companions = copy_companions(checkpoint.folder(), staging.path(), except);
+  for (const std::string& file : tower.copied) companions.copied.push_back((fs::path(tower_name) / file).string());
+  for (const LeftOut& one : tower.left_out)
+    companions.left_out.push_back({(fs::path(tower_name) / one.path).string(), one.why});
+  if (derive_preprocessor(staging.path())) companions.derived.push_back("preprocessor_config.json");
   write_text(staging.path() / "config.json", config_text(model, pruned_config(reordered, model.spec.text)));
   staging.publish();
   progress.finish();
+  tell(companions);
+  return companions;
 }
 
 }  // namespace yopo

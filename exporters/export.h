@@ -2,6 +2,7 @@
 // checkpoint.
 #pragma once
 
+#include "exporters/companions.h"
 #include "models/spec.h"
 #include "plans/plan.h"
 
@@ -11,13 +12,14 @@ struct ExportOptions {
   uint64_t shard_size = 5'000'000'000;  // bytes of tensors in one shard; 0: the source's own shards
 };
 /// Writes `output` (a new folder): safetensors shards filled in the source's tensor order (index file if there are
-/// several), config.json with the source's keys and the "yopo" object behind them, and tokenizer, processor and
-/// generation files as they are. A separate vision tower (original layout) is copied to `output`/vision_tower and
-/// config.json refers to that, so that the folder is complete in itself. Streams one tensor at a time; the folder
-/// appears complete or not at all (written beside as `output`.partial-PID, renamed). The same inputs give the same
-/// bytes. If `output` already is an export of the same inputs, nothing is done. UserError if `output` holds anything
-/// else, for a source that is an export itself, for NaN or Inf in weights, for a plan that does not fit or is not
-/// `skip`, for a full disk.
-void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options);
+/// several), config.json with the source's keys and the "yopo" object behind them, and every other file that is not
+/// weights as it is (exporters/companions.h; what was not copied is noted, and returned). A separate vision tower
+/// (original layout) is copied to `output`/vision_tower and config.json refers to that, so that the folder is complete
+/// in itself. Streams one tensor at a time; the folder appears complete or not at all (written beside as
+/// `output`.partial-PID, renamed). The same inputs give the same bytes. If `output` already is an export of the same
+/// inputs, nothing is done or returned. UserError if `output` holds anything else, for a source that is an export
+/// itself, for NaN or Inf in weights, for a plan that does not fit or is not `skip`, for a full disk.
+Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
+                             const ExportOptions& options);
 
 }  // namespace yopo

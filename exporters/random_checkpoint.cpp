@@ -157,8 +157,11 @@ void write_shard(const Shard& shard, const Generator& generator, DType dtype, in
 void check_output(const fs::path& output) {
   std::error_code code;
   if (!fs::exists(fs::symlink_status(output, code))) return;
-  require(fs::is_directory(output, code), "{}: exists and is no folder", output.string());
-  require(fs::is_empty(output, code) && !code, "{}: is not empty; remove it or choose another name", output.string());
+  const bool folder = fs::is_directory(output, code);
+  require(folder, "{}: exists and is no folder{}", output.string(), code ? ": " + code.message() : "");
+  const bool empty = fs::is_empty(output, code);
+  if (code) fail("cannot read {}: {}", output.string(), code.message());
+  require(empty, "{}: is not empty; remove it or choose another name", output.string());
 }
 
 void check_room(const fs::path& output, uint64_t bytes) {
@@ -179,8 +182,7 @@ RandomCheckpoint write_random_checkpoint(const fs::path& config_path, const fs::
   const std::string where = file.string();
   Json config = read_json(file);
   ModelSpec spec = spec_from_config(config, where);
-  for (const char* key : {"yopo", "quantization_config"})
-    require(!has(config, key), "{}: has '{}': expected the config.json of a plain dense checkpoint", where, key);
+  require(!has(config, "yopo"), "{}: has 'yopo': expected the config.json of a plain dense checkpoint", where);
   require(options.layers >= 0, "--layers: expected 0 (all) or more, found {}", options.layers);
   if (options.layers > 0) {
     require(options.layers <= spec.text.num_hidden_layers, "--layers {}: {} has {} decoder layers", options.layers,

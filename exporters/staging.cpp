@@ -37,7 +37,9 @@ StagingFolder::StagingFolder(const fs::path& output) : output_(clean(output)), p
   fs::create_directories(parent_of(output_), code);
   if (code) fail("cannot make folder {}: {}", parent_of(output_).string(), code.message());
   fs::remove_all(path_, code);  // what an earlier process of the same number left when it was killed
-  require(fs::create_directory(path_, code) && !code, "cannot make folder {}: {}", path_.string(), code.message());
+  // Not within one expression: a message made before the call would tell of success.
+  const bool made = fs::create_directory(path_, code);
+  require(made && !code, "cannot make folder {}: {}", path_.string(), code ? code.message() : "it is there already");
 }
 
 StagingFolder::~StagingFolder() {

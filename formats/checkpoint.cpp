@@ -95,7 +95,9 @@ int64_t first_not_finite(const Bits* from, size_t count, Bits exponent) {
 
 Checkpoint Checkpoint::open(const fs::path& folder) {
   std::error_code code;
-  require(fs::exists(folder, code), "{}: no such folder", folder.string());
+  const bool there = fs::exists(folder, code);
+  if (code) fail("cannot open {}: {}", folder.string(), code.message());
+  require(there, "{}: no such folder", folder.string());
   require(fs::is_directory(folder, code), "{}: expected a checkpoint folder, found a file", folder.string());
   require(fs::exists(folder / "config.json", code), "{}: no config.json: not a checkpoint folder", folder.string());
   Checkpoint checkpoint;

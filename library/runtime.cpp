@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "library/boundary.h"
+#include "models/context.h"
 #include "models/prompt.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
@@ -84,10 +85,13 @@ class Listening {
 
 struct Model::State {
   State(const OpenModel& model, const ModelOptions& options)
-      : processor(model, options.chat_template), engine(model, plan_to_run(model, options), engine_options(options)) {}
+      : processor(model, options.chat_template),
+        engine(model, plan_to_run(model, options), engine_options(options)),
+        context(model.spec) {}
   std::mutex mutex;  // an engine is for one thread at a time
   Processor processor;
   runtime::Engine engine;
+  ContextWatch context;
 };
 
 Model::Model(const std::filesystem::path& folder, const ModelOptions& options)
@@ -106,6 +110,7 @@ Answer Model::generate(const std::vector<std::filesystem::path>& images, const s
     const std::lock_guard lock(state_->mutex);
     const runtime::Engine& engine = state_->engine;
     const ModelInput input = state_->processor.prepare(prompt, images, "Model::generate");
+    state_->context.look(input.length(), options.max_new_tokens, "Model::generate");
     Listening listening(state_->processor.tokenizer(), options, on_token);
     runtime::GenerateOptions generate;
     generate.max_new_tokens = options.max_new_tokens;

@@ -39,8 +39,9 @@ struct Family {
   void (*locate)(const Checkpoint& checkpoint, ModelSpec& spec);
   /// Image rules from the object that says them (null: there is no such file) for a tower of these sizes.
   ImageSpec (*read_images)(const Json& rules, const std::string& where, const VisionSpec& vision);
-  /// The template, one of `templates`, that a checkpoint folder asks for. UserError for one that is not known.
-  const PromptTemplate& (*choose_template)(const fs::path& folder, const ModelSpec& spec);
+  /// The template that a checkpoint folder asks for: one of `templates`, or its own. UserError for one that is not
+  /// known or cannot be run.
+  PromptTemplate (*choose_template)(const fs::path& folder, const ModelSpec& spec);
   /// What its readers make of the keys of their objects, for the documentation.
   std::vector<const KeyReader*> readers = {};
 };

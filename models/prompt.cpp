@@ -35,6 +35,8 @@ std::vector<int64_t> encode_chunks(const Tokenizer& tokenizer, std::string_view 
 Processor::Processor(const OpenModel& model, const std::string& template_name)
     : spec_(model.spec),
       template_(prompt_template(model.checkpoint.folder(), model.spec, template_name)),
+      tokenizer_file_(tokenizer_file(model.checkpoint.folder())),
+      bos_(tokenizer_config(model.checkpoint.folder()).bos_token),
       tokenizer_(open_tokenizer(model.checkpoint.folder())),
       recent_(std::make_unique<RecentPixels>()) {
   if (!spec_.expanded_placeholders) return;
@@ -43,6 +45,23 @@ Processor::Processor(const OpenModel& model, const std::string& template_name)
   if (spec_.image_token_id < 0) spec_.image_token_id = id;
   require(id >= 0 && id == spec_.image_token_id, "{}: the image token is {}, but the tokenizer has {} for {}", where,
           spec_.image_token_id, id < 0 ? "none" : std::to_string(id), template_.placeholder);
+}
+
+std::vector<int64_t> Processor::tokens_of(const std::string& text, int64_t visual_tokens,
+                                          const std::string& where) const {
+  if (!spec_.expanded_placeholders) return encode_chunks(*tokenizer_, text, template_.placeholder, spec_);
+  // As transformers: a template that writes the first token itself gets no second one.
+  const bool own_bos = !bos_.empty() && text.starts_with(bos_);
+  std::vector<int64_t> ids = tokenizer_->encode(text, !own_bos);
+  const int64_t found = std::count(ids.begin(), ids.end(), spec_.image_token_id);
+  require(
+      found == visual_tokens,
+      "{}: {}: {} stands {} times in the prompt, once a visual token, and is found as a token {} times: as the "
+      "tokenizer describes it, it is not recognised wherever it stands; mark it there (in tokenizer.json: "
+      "added_tokens; in tokenizer_config.json: added_tokens_decoder) with \"special\": true, \"normalized\": false, "
+      "\"single_word\": false",
+      where, tokenizer_file_.string(), template_.placeholder, visual_tokens, found);
+  return ids;
 }
 
 ModelInput Processor::prepare(const std::string& question, const std::vector<fs::path>& images,
@@ -61,21 +80,23 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
   std::vector<float> pixels;
   std::vector<PatchGrid> grids;
   std::vector<int64_t> placeholders;  // of each image
+  int64_t visual_tokens = 0;
   const int64_t side = spec_.vision.grid(), merged = spec_.vision.merge_size * spec_.vision.merge_size;
-  const auto naming = [&](const fs::path& path, const auto& act) {
+  const auto naming = [](const std::string& place, const auto& act) {
     try {
       return act();
     } catch (const UserError& error) {
-      fail("{}: {}: {}", where, path.string(), error.what());
+      fail("{}: {}", place, error.what());
     }
   };
   // `read` names the question and the file itself.
   const auto add = [&](const std::string& image, const fs::path& path, const auto& read) {
+    const std::string place = where + ": " + path.string();
     const std::shared_ptr<const Pixels> one = recent_->get(image, [&] {
       const Image decoded = read();
-      return naming(path, [&] { return process_pixels(spec_.image, decoded); });
+      return naming(place, [&] { return process_pixels(spec_.image, decoded); });
     });
-    const int64_t tokens = naming(path, [&] {
+    const int64_t tokens = naming(place, [&] {
       int64_t count = 0;
       for (const PatchGrid& grid : one->grids) {
         require(side == 0 || (grid[0] == side && grid[1] == side),
@@ -88,14 +109,13 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
     pixels.insert(pixels.end(), one->values.begin(), one->values.end());
     grids.insert(grids.end(), one->grids.begin(), one->grids.end());
     placeholders.push_back(spec_.expanded_placeholders ? tokens : 1);
+    visual_tokens += tokens;
   };
   for (const fs::path& path : images) add(path.string(), path, [&] { return read_image(path, where); });
   for (const EncodedImage& image : encoded)
     add(Fingerprint().add(image.text()).hex(), image.file->path(), [&] { return read_image(image, where); });
-  const std::string text = render(template_, question, placeholders);
-  std::vector<int64_t> ids = spec_.expanded_placeholders
-                                 ? tokenizer_->encode(text, true)
-                                 : encode_chunks(*tokenizer_, text, template_.placeholder, spec_);
+  const std::string text = naming(where, [&] { return render(template_, question, placeholders); });
+  std::vector<int64_t> ids = tokens_of(text, visual_tokens, where);
   ModelInput input = make_input(spec_, std::move(ids), std::move(pixels), grids, where);
   require(input.length() <= spec_.context_length(),
           "{}: a prompt of {} tokens, {} of them from {} pictures; the model's context is {}", where, input.length(),

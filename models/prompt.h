@@ -16,10 +16,12 @@ struct Sample;
 /// called from several threads at once.
 class Processor {
  public:
+  /// `template_name`: a template of the family instead of the checkpoint's own.
   explicit Processor(const OpenModel& model, const std::string& template_name = "");
   /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; where they are not
   /// expanded: in chunks around them, one a picture). UserError naming `where` for what is wrong with an
-  /// image or the question, and for a prompt longer than the model's context.
+  /// image or the question, for a prompt longer than the model's context, and where the tokenizer does not find each
+  /// placeholder.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images, const std::string& where) const;
   /// As above, with images that lie inside a file behind those of their own.
   ModelInput prepare(const std::string& question, const std::vector<fs::path>& images,
@@ -29,8 +31,12 @@ class Processor {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
+  std::vector<int64_t> tokens_of(const std::string& text, int64_t visual_tokens, const std::string& where) const;
+
   ModelSpec spec_;
   PromptTemplate template_;
+  fs::path tokenizer_file_;
+  std::string bos_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<RecentPixels> recent_;
 };

@@ -6,6 +6,16 @@
 
 namespace yopo {
 
+namespace {
+
+std::string repeated(const std::string& text, int64_t count) {
+  std::string out;
+  for (int64_t i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+}  // namespace
+
 const PromptTemplate& template_named(const std::vector<PromptTemplate>& templates, const std::string& name,
                                      const std::string& why) {
   std::vector<std::string> names;
@@ -13,17 +23,23 @@ const PromptTemplate& template_named(const std::vector<PromptTemplate>& template
     if (form.name == name) return form;
     names.push_back(form.name);
   }
-  fail("{}; the templates that can be picked are {}{}", why, fmt::join(names, ", "), did_you_mean(name, names));
+  fail("{}; the templates that can be picked (--template NAME, in a recipe model.template) are {}{}", why,
+       fmt::join(names, ", "), did_you_mean(name, names));
 }
 
-const PromptTemplate& recognised_template(const std::vector<PromptTemplate>& templates, const fs::path& folder,
-                                          const std::string& otherwise) {
+PromptTemplate own_template(const std::vector<PromptTemplate>& templates, const fs::path& folder,
+                            const std::string& otherwise) {
+  PromptTemplate form = template_named(templates, otherwise, "a family names its own templates");
   const std::optional<ChatTemplate> found = find_chat_template(folder);
-  if (!found) return template_named(templates, otherwise, "a family names its own templates");
-  for (const PromptTemplate& form : templates)
-    for (const std::string& text : form.jinja)
-      if (same_chat_template(found->text, text)) return form;
-  return template_named(templates, "", found->where + ": this chat template is not one that is recognised");
+  if (!found) return form;
+  try {
+    form.own = std::make_shared<const ChatWriter>(
+        *found, folder, form.placeholder, form.image_start + form.placeholder + form.image_end + form.image_join);
+  } catch (const UserError& error) {
+    template_named(templates, "", fmt::format("this chat template cannot be used: {}", error.what()));
+  }
+  form.name = found->where;
+  return form;
 }
 
 PromptTemplate prompt_template(const fs::path& folder, const ModelSpec& spec, const std::string& name) {
@@ -38,14 +54,22 @@ std::string render(const PromptTemplate& form, const std::string& question, int6
 }
 
 std::string render(const PromptTemplate& form, const std::string& question, const std::vector<int64_t>& visual_tokens) {
-  std::string text = form.system + form.user;
-  for (const int64_t count : visual_tokens) {
-    ensure(count > 0, "an image without visual tokens");
-    text += form.image_start;
-    for (int64_t i = 0; i < count; ++i) text += form.placeholder;
-    text += form.image_end + form.image_join;
+  for (const int64_t count : visual_tokens) ensure(count > 0, "an image without visual tokens");
+  if (!form.own) {
+    std::string text = form.system + form.user;
+    for (const int64_t count : visual_tokens)
+      text += form.image_start + repeated(form.placeholder, count) + form.image_end + form.image_join;
+    return text + question + form.assistant;
   }
-  return text + question + form.assistant;
+  const std::string written = form.own->write(question, visual_tokens.size());
+  std::string text;
+  size_t done = 0;
+  for (const int64_t count : visual_tokens) {
+    const size_t at = written.find(form.placeholder, done);
+    text += written.substr(done, at - done) + repeated(form.placeholder, count);
+    done = at + form.placeholder.size();
+  }
+  return text + written.substr(done);
 }
 
 }  // namespace yopo

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 
 namespace yopo {
 
+class ChatWriter;
 struct ModelSpec;
 
 /// How a conversation of one question is written down.
@@ -22,28 +24,29 @@ struct PromptTemplate {
   std::string image_end;    // behind them
   std::string image_join;   // between an image and what follows: "\n"
   std::string stop;         // the token that ends the assistant's turn: "</s>"
-  /// Jinja texts that write a user's turn with its images in the same way; never run.
-  std::vector<std::string> jinja = {};
+  /// The checkpoint's own template, which then writes everything; the fields above only say what an image is.
+  std::shared_ptr<const ChatWriter> own = nullptr;
 };
 
 /// The template a checkpoint folder asks for by the rule of its family, or the one of that `name`, which must be one of
-/// the family's. UserError for a Jinja text that is none of the known ones unless `name` picks a template, and for a
-/// name that is not known.
+/// the family's. UserError for a Jinja text that cannot be run unless `name` picks a template, and for a name that is
+/// not known.
 PromptTemplate prompt_template(const fs::path& folder, const ModelSpec& spec, const std::string& name = "");
 
 /// The template of that name; a UserError that begins with `why` and names those there are if there is none.
 const PromptTemplate& template_named(const std::vector<PromptTemplate>& templates, const std::string& name,
                                      const std::string& why);
 
-/// The template that the Jinja text of a checkpoint folder is, or the one named `otherwise` where it has no such text.
-/// UserError for a text that is none of them.
-const PromptTemplate& recognised_template(const std::vector<PromptTemplate>& templates, const fs::path& folder,
-                                          const std::string& otherwise);
+/// The one named `otherwise`, written by the Jinja text of the checkpoint folder where it has one. UserError for a text
+/// that cannot be run, naming the templates that can be picked instead.
+PromptTemplate own_template(const std::vector<PromptTemplate>& templates, const fs::path& folder,
+                            const std::string& otherwise);
 
 /// The prompt's text with one placeholder per image, the images in front of the question.
 std::string render(const PromptTemplate& form, const std::string& question, int64_t images);
 
-/// The prompt's text with `visual_tokens[i]` placeholders for image i.
+/// The prompt's text with `visual_tokens[i]` placeholders for image i. UserError where the checkpoint's own template
+/// refuses the question.
 std::string render(const PromptTemplate& form, const std::string& question, const std::vector<int64_t>& visual_tokens);
 
 }  // namespace yopo

@@ -5,9 +5,39 @@
 
 namespace yopo {
 
+namespace {
+
+/// The method that a config.json says its weights are quantised by; "" for none. Parts (a decoder, a tower) may say it
+/// for themselves, and early files of compressed-tensors have a key of their own.
+std::string quantised_by(const Json& config) {
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    if (!has(config, key)) continue;
+    const Json& entry = config[key];
+    if (!entry.is_object()) return key;
+    if (has(entry, "quant_method") && entry["quant_method"].is_string())
+      return printable(entry["quant_method"].get<std::string>());
+    for (const char* flag : {"load_in_4bit", "load_in_8bit"})  // before the method had a name
+      if (has(entry, flag)) return "bitsandbytes";
+    return std::string(key) == "compression_config" ? "compressed-tensors" : "a method it does not name";
+  }
+  for (const auto& [key, part] : config.items()) {
+    if (!part.is_object()) continue;
+    for (const char* inner : {"quantization_config", "compression_config"})
+      if (has(part, inner)) return quantised_by(part);
+  }
+  return "";
+}
+
+}  // namespace
+
 ModelSpec spec_from_config(const Json& config, const std::string& where) {
   require(config.is_object(), "{}: expected a JSON object, found {}", where, config.type_name());
   const Family& family = family_of_config(config, where);
+  const std::string method = quantised_by(config);
+  require(method.empty(),
+          "{}: the weights are quantised ({}): quantised checkpoints are not supported; give the original in float32, "
+          "float16 or bfloat16",
+          where, method);
   ModelSpec spec = family.read_config(config, where);
   spec.family = family.name;
   spec.architecture = config["architectures"][0].get<std::string>();

@@ -5,6 +5,7 @@
 #include "compress/make_plan.h"
 #include "core/error.h"
 #include "exporters/edit_config.h"
+#include "models/prompt_template.h"
 #include "models/tensors.h"
 #include "pipeline/memory_needed.h"
 #include "pipeline/samples.h"
@@ -13,8 +14,8 @@ namespace yopo {
 
 namespace {
 
-/// What the readers of the recipe's questions complain of.
-Json problems_of(const Recipe& recipe) {
+/// What the readers of the recipe's questions and of its chat template complain of.
+Json problems_of(const Recipe& recipe, const ModelSpec& spec) {
   Json problems = Json::array();
   const auto check = [&](const auto& read) {
     try {
@@ -24,6 +25,7 @@ Json problems_of(const Recipe& recipe) {
       if (std::find(problems.begin(), problems.end(), text) == problems.end()) problems.push_back(text);
     }
   };
+  check([&] { (void)prompt_template(recipe.model, spec, recipe.chat_template); });
   if (recipe.calibration) check([&] { (void)read_samples(recipe.calibration->dataset); });
   for (const EvaluateOptions& options : recipe.evaluate) check([&] { (void)open_benchmark(options, true); });
   return problems;
@@ -79,7 +81,7 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
             {"calibrate_streams", memory.calibrate_streams},
             {"verify_streams", memory.verify_streams}}},
           {"disk_bytes", {{"statistics", statistics}, {"pruned", parameters * int64_t(size_of(spec.dtype))}}},
-          {"problems", problems_of(recipe)}};
+          {"problems", problems_of(recipe, spec)}};
 }
 
 std::string dry_run_text(const Json& dry_run) {

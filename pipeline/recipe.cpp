@@ -91,13 +91,14 @@ void expand_model(YamlNode& root) {
 }
 
 void read_model(const YamlNode& node, Recipe& recipe) {
-  check_keys(node, "model", {"path", "dtype"});
+  check_keys(node, "model", {"path", "dtype", "template"});
   recipe.model = yaml_string(need(node, "path", "model"), "path");
   if (const auto* dtype = node.find("dtype")) {
     const std::string name =
         choice(*dtype, "dtype", {"auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"});
     recipe.dtype = name == "auto" ? name : std::string(short_name(dtype_from_name(name)));
   }
+  if (const auto* form = node.find("template")) recipe.chat_template = yaml_string(*form, "template");
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct Recipe {
   fs::path model;
   std::string dtype = "auto";   // auto | fp32 | bf16 | fp16
   std::string device = "auto";  // auto | cpu | cuda
+  std::string chat_template;    // by name; "": the checkpoint's own
   uint64_t seed = 0;
   fs::path output;
   std::optional<CalibrationOptions> calibration;

@@ -14,8 +14,9 @@ std::string path_field(std::string_view name, const fs::path& path) {
 }  // namespace
 
 std::string Recipe::resolved() const {
-  std::string out = fmt::format("model: {{path: {}, dtype: {}}}\ndevice: {}\nseed: {}\noutput: {}\n",
-                                yaml_quoted(model), dtype, device, seed, yaml_quoted(output));
+  std::string out = fmt::format(
+      "model: {{path: {}, dtype: {}{}}}\ndevice: {}\nseed: {}\noutput: {}\n", yaml_quoted(model), dtype,
+      chat_template.empty() ? "" : ", template: " + yaml_quoted(chat_template), device, seed, yaml_quoted(output));
   if (calibration) {
     const DatasetOptions& dataset = calibration->dataset;
     out += fmt::format("calibration:\n  dataset: {{format: {}, questions: {}{}, samples: {}}}\n  queries: {}\n",

@@ -112,6 +112,7 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
   run.threads = settings.threads;
   run.memory = settings.memory;
   run.seed = recipe.seed;
+  run.chat_template = recipe.chat_template;
   run.options = *recipe.calibration;
   return calibrate(model, run, output);
 }
@@ -138,6 +139,7 @@ std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options)
   key.add(pruned.checkpoint.fingerprint()).add(open_model(options.original).checkpoint.fingerprint());
   key.add(dataset_fingerprint(options.samples));
   key.add(fmt::format("{} {} {}", options.device, options.max_new_tokens, tool_version));
+  if (!options.chat_template.empty()) key.add(options.chat_template);
   return key.hex();
 }
 
@@ -161,6 +163,7 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   options.threads = run.threads;
   options.memory = run.memory;
   options.device = run.device;
+  options.chat_template = recipe.chat_template;
   std::vector<Sample> samples;
   if (recipe.calibration)
     samples = read_samples(recipe.calibration->dataset);
@@ -190,8 +193,8 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 }
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
-                              const Shard& shard) {
+                              const std::string& name, const std::string& chat_template, const runtime::Options& run,
+                              const fs::path& answers_folder, const Shard& shard) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   EvaluationRun evaluation;
@@ -203,6 +206,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(dataset_fingerprint(*benchmark.samples));
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens,
                       short_name(runtime::computing_type(run, model.spec.dtype))));
+  if (!chat_template.empty()) key.add(chat_template);
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
@@ -211,8 +215,9 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                      evaluation.answers.string()));
     return *std::move(finished);
   }
+  const Processor processor(model, chat_template);
   const runtime::Engine engine(model, plan, run);
-  return evaluate(engine, Processor(model), benchmark, evaluation);
+  return evaluate(engine, processor, benchmark, evaluation);
 }
 
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
@@ -228,9 +233,9 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
     const EvaluateOptions& options = recipe.evaluate[i];
     // The same benchmark may be asked more than once (other questions): each entry keeps its own answers.
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
-    results.push_back(
-        evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(), run, folder));
-    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), run, folder));
+    results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(),
+                                   recipe.chat_template, run, folder));
+    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.chat_template, run, folder));
   }
   for (size_t i = 0; i < results.size(); ++i) take_times(results[i], before, i);
   write_json(files.eval, evaluation_to_json(results));

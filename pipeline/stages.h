@@ -61,10 +61,11 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
 fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned,
                       const Shard& shard = {});
 
-/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`.
+/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `chat_template`: by name; "":
+/// the checkpoint's own.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const runtime::Options& run, const fs::path& answers_folder,
-                              const Shard& shard = {});
+                              const std::string& name, const std::string& chat_template, const runtime::Options& run,
+                              const fs::path& answers_folder, const Shard& shard = {});
 
 /// The config.json of a checkpoint folder, or the file itself where `model` is one.
 fs::path config_file(const fs::path& model);

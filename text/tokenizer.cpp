@@ -6,6 +6,17 @@
 
 namespace yopo {
 
+fs::path tokenizer_file(const fs::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"})
+    if (fs::exists(folder / name)) return folder / name;
+  return folder;
+}
+
+TokenizerConfig tokenizer_config(const fs::path& folder) {
+  const bool pieces = tokenizer_file(folder).filename() == "tokenizer.model";
+  return read_tokenizer_config(folder, pieces ? "LlamaTokenizer" : "");
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& folder) {
   if (fs::exists(folder / "tokenizer.json")) return open_bpe_tokenizer(folder);
   if (fs::exists(folder / "tokenizer.model")) return open_sentencepiece_tokenizer(folder);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "text/added_tokens.h"
 
 namespace yopo {
 
@@ -28,5 +29,11 @@ class Tokenizer {
 /// tokenizer.model (sentencepiece), else vocab.json with merges.txt (Qwen2's older form), each with added_tokens.json /
 /// tokenizer_config.json. UserError if the folder has none of them.
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& folder);
+
+/// The file that open_tokenizer begins with; the folder itself where it has none.
+fs::path tokenizer_file(const fs::path& folder);
+
+/// What tokenizer_config.json and its like say, with the special tokens of the class where they name none.
+TokenizerConfig tokenizer_config(const fs::path& folder);
 
 }  // namespace yopo

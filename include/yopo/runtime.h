@@ -33,7 +33,7 @@ struct ModelOptions {
   std::int64_t memory = 0;      // bytes for weights, KV caches and activations; layers beyond are streamed; 0: no limit
   bool dense = false;           // a pruned checkpoint runs whole
   std::filesystem::path plan;   // a plan.json to run under instead of the checkpoint's own
-  std::string chat_template;    // by name, where the checkpoint's own is not known
+  std::string chat_template;    // by name, instead of the checkpoint's own
 };
 
 /// How tokens are drawn, in this order: logits are divided by the temperature, the top_k largest stay, of these the

@@ -20,6 +20,7 @@ struct CalibrateSettings {
   std::uint64_t seed = 0;           // chooses them
   std::string queries = "prefill";  // whose attention rows are summed: prefill, text, decode
   std::string dtype = "auto";       // fp32, bf16, auto: as stored
+  std::string chat_template;        // by name, instead of the checkpoint's own
   int threads = 0;                  // 0: all
   std::int64_t memory = 0;          // bytes; 0: what the machine has
 };

@@ -61,6 +61,11 @@ const KnownKeys& config_keys() {
   return keys;
 }
 
+const KeyReader& common_reader() {
+  static const KeyReader reader = {"every object of config.json", config_keys()};
+  return reader;
+}
+
 KnownKeys root_keys() { return read_keys({"architectures", "model_type"}); }
 
 const KnownKeys& decoder_keys() {

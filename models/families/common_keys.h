@@ -8,6 +8,8 @@ namespace yopo {
 /// Of PretrainedConfig, at the root of config.json and in its objects. An object that says more by one of them than
 /// here lists it again behind these.
 const KnownKeys& config_keys();
+/// The same as a reader, for the table.
+const KeyReader& common_reader();
 /// Those that the root of config.json is found by.
 KnownKeys root_keys();
 /// Of a decoder: sizes, rope, ids (models/families/parts.h read_decoder, read_rope, read_special_ids).

@@ -308,7 +308,7 @@ void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
 }
 
 /// What config.json's "template" names.
-const PromptTemplate& choose_template(const fs::path& folder, const ModelSpec&) {
+PromptTemplate choose_template(const fs::path& folder, const ModelSpec&) {
   const fs::path file = folder / "config.json";
   const std::string asked = get_string(read_json(file), "template", file.string());
   return template_named(internvl2_family().templates, asked,
@@ -328,6 +328,14 @@ std::vector<PromptTemplate> prompt_templates() {
       form("internlm2-chat", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
       form("phi3-chat", "<|end|>", "<|system|>\n", "<|user|>\n", "<|assistant|>\n"),
       form("Hermes-2", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
+      // Of InternVL2.5, whose 8B and 26B have the same classes.
+      {"internvl2_5",
+       "<|im_start|>"
+       "system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模"
+       "型。"
+       "<|im_end|>\n",
+       "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<IMG_CONTEXT>", "<img>", "</img>", "\n",
+       "<|im_end|>"},
   };
 }
 

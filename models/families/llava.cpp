@@ -363,43 +363,47 @@ void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
   read_special_ids(checkpoint, spec);
 }
 
-const PromptTemplate& choose_template(const fs::path& folder, const ModelSpec& spec) {
+PromptTemplate choose_template(const fs::path& folder, const ModelSpec& spec) {
   const std::vector<PromptTemplate>& templates = llava_family().templates;
   if (!spec.expanded_placeholders) return template_named(templates, "vicuna_v1", "the original code's template");
-  return recognised_template(templates, folder, "llava-hf");
+  return own_template(templates, folder, "llava-hf");
 }
 
+/// A form with its images in front of the question, a line each.
+PromptTemplate form(const char* name, std::string system, const char* user, const char* assistant, const char* stop) {
+  return {name, std::move(system), user, assistant, "<image>", "", "", "\n", stop};
+}
+
+/// Besides those of the original code and of transformers, the forms that models trained on other language models take.
+/// A bos token is the tokenizer's affair.
 std::vector<PromptTemplate> prompt_templates() {
+  const std::string vicuna =
+      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+      "and polite answers to the user's questions. ";
+  const std::string llama2 =
+      "[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to understand the visual content "
+      "that the user provides, and assist the user with a variety of tasks using natural language.\n<</SYS>>\n\n";
+  const std::string mpt =
+      "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant gives helpful "
+      "and "
+      "honest answers.<|im_end|>";
   return {
-      // vicuna_v1 of the original code: sentences and roles joined by one space.
-      {"vicuna_v1",
-       "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-       "and polite answers to the user's questions. ",
-       "USER: ", " ASSISTANT:", "<image>", "", "", "\n", "</s>"},
+      form("vicuna_v1", vicuna, "USER: ", " ASSISTANT:", "</s>"),  // sentences and roles joined by one space
       // The chat template of the llava-hf/llava-1.5 checkpoints, which leave the system text out.
-      {"llava-hf",
-       "",
-       "USER: ",
-       " ASSISTANT:",
-       "<image>",
-       "",
-       "",
-       "\n",
-       "</s>",
-       {// llava-hf/llava-1.5-7b-hf and -13b-hf
-        "{%for message in messages%}{%if message['role']!='system'%}{{message['role'].upper()+': '}}{%endif%}"
-        "{%for content in message['content']|selectattr('type','equalto','image')%}{{'<image>\n'}}{%endfor%}"
-        "{%if message['role']!='assistant'%}"
-        "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
-        "{%else%}"
-        "{%for content in message['content']|selectattr('type','equalto','text')%}{{content['text']+' '}}{%endfor%}"
-        "{%endif%}{%endfor%}{%if add_generation_prompt%}{{'ASSISTANT:'}}{%endif%}",
-        // The same conversation with the text written outside of expressions.
-        "{%for message in messages%}{%if message['role']=='user'%}USER: {%else%}ASSISTANT: {%endif%}"
-        "{%for content in message['content'] if content['type']=='image'%}<image>\n{%endfor%}"
-        "{%for content in message['content'] if content['type']=='text'%}{{content['text']}}{%endfor%}"
-        "{%if message['role']=='user'%} {%else%}</s>{%endif%}{%endfor%}{%if "
-        "add_generation_prompt%}ASSISTANT:{%endif%}"}},
+      form("llava-hf", "", "USER: ", " ASSISTANT:", "</s>"),
+      // More of the original code's, by their names there.
+      form("llava_llama_2", llama2, "", " [/INST]", "</s>"),
+      form("mistral_instruct", "", "[INST] ", " [/INST]", "</s>"),
+      form("mpt", mpt, "<|im_start|>user\n", "<|im_end|><|im_start|>assistant\n", "<|im_end|>"),
+      form("chatml_direct", "<|im_start|>system\nAnswer the questions.<|im_end|>", "<|im_start|>user\n",
+           "<|im_end|><|im_start|>assistant\n", "<|im_end|>"),
+      // Of trainers: what they put around a question where a checkpoint does not say it.
+      form("llama-2", "", "[INST] ", " [/INST]", "</s>"),
+      form("chatml", "", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"),
+      form("phi-3", "", "<|user|>\n", "<|end|>\n<|assistant|>\n", "<|end|>"),
+      form("llama-3", "", "<|start_header_id|>user<|end_header_id|>\n\n",
+           "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+      form("ms-swift", "", "USER: ", "\nASSISTANT:", "</s>"),  // its llava1_5_hf
   };
 }
 

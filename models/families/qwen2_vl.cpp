@@ -231,24 +231,9 @@ void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
   read_special_ids(checkpoint, spec);
 }
 
-const PromptTemplate& choose_template(const fs::path& folder, const ModelSpec&) {
-  return recognised_template(qwen2_vl_family().templates, folder, "qwen2-vl");
+PromptTemplate choose_template(const fs::path& folder, const ModelSpec&) {
+  return own_template(qwen2_vl_family().templates, folder, "qwen2-vl");
 }
-
-/// The images stand in front of the text, as the caller puts them; add_vision_id stays off.
-constexpr const char* kJinja =
-    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
-    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
-    "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
-    "{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-    "{% set image_count.value = image_count.value + 1 %}"
-    "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif content['type'] == 'video' or 'video' in content %}{% set video_count.value = video_count.value + 1 %}"
-    "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 }  // namespace
 
@@ -263,16 +248,11 @@ const Family& qwen2_vl_family() {
       .layouts = {{"qwen2-vl", names, "model.", "", "visual.", "visual.merger."},
                   // transformers 4.52 and later
                   {"qwen2-vl-4.52", names, "model.language_model.", "", "model.visual.", "model.visual.merger."}},
-      .templates = {{"qwen2-vl",
-                     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
-                     "<|im_start|>user\n",
-                     "<|im_end|>\n<|im_start|>assistant\n",
-                     "<|image_pad|>",
-                     "<|vision_start|>",
-                     "<|vision_end|>",
-                     "",
-                     "<|im_end|>",
-                     {kJinja}}},
+      .templates = {{"qwen2-vl", "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", "<|im_start|>user\n",
+                     "<|im_end|>\n<|im_start|>assistant\n", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "",
+                     "<|im_end|>"},
+                    {"chatml", "", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|image_pad|>",
+                     "<|vision_start|>", "<|vision_end|>", "", "<|im_end|>"}},
       .read_config = read_config,
       .locate = locate,
       .read_images = read_images,

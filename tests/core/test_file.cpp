@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/lfs.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -110,6 +111,25 @@ TEST(ReadText, LimitsAndErrors) {
   EXPECT_EQ(read_text(folder / "a"), std::string("a\0b", 3));
   EXPECT_USER_ERROR(read_text(folder / "a", 2), "has 3 bytes; expected at most 2");
   EXPECT_USER_ERROR(read_text(folder / "none"), "none");
+}
+
+TEST(ReadText, KnowsAGitLfsPointer) {
+  const TemporaryFolder folder;
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') + "\nsize 4976698672\n";
+  const fs::path path = folder / "model.safetensors";
+  write_file(path, pointer);
+  EXPECT_USER_ERROR(MappedFile::open(path), "cannot read " + path.string() + ": it is a Git LFS pointer");
+  EXPECT_USER_ERROR(read_text(path), "`git lfs pull`");
+  EXPECT_TRUE(is_lfs_pointer(path));
+  // A file that tells of them is none.
+  write_file(path, "# version https://git-lfs.github.com/spec/v1\n");
+  EXPECT_EQ(read_text(path).size(), 45u);
+  write_file(path, pointer + std::string(1024, 'x'));
+  EXPECT_EQ(read_text(path).size(), pointer.size() + 1024);
+  EXPECT_FALSE(is_lfs_pointer(path));
+  EXPECT_FALSE(is_lfs_pointer(folder.path()));
+  EXPECT_FALSE(is_lfs_pointer(folder / "absent"));
 }
 
 TEST(AtomicFile, AppearsOnlyWhenCommitted) {

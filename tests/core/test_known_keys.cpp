@@ -69,11 +69,12 @@ TEST(KnownKeys, TheLastListDecides) {
 }
 
 TEST(KnownKeys, StandInATable) {
-  const std::string table = key_table({&reader()});
+  const KeyReader second = {"another", joined({idle_keys("for training", {"dropout"}), read_keys({"width"})})};
+  const std::string table = key_table({&reader(), &second});
   for (const char* line :
        {"**a thing's file**", "- read: `width`, `height`", "- changes nothing (for training): `dropout`",
-        "- named in a warning if not 1: `beams` (there are none)",
-        "- refused if not 3 or null: `channels` (images are RGB)"})
+        "- named in a warning if not 1 (there are none): `beams`",
+        "- refused if not 3 or null (images are RGB): `channels`", "**another**\n\n- read: `width`\n"})
     EXPECT_NE(table.find(line), std::string::npos) << table;
 }
 

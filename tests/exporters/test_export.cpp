@@ -1,10 +1,13 @@
 #include "exporters/export.h"
 
+#include <sys/stat.h>
+
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "core/error.h"
+#include "exporters/staging.h"
 #include "plans/order.h"
 #include "plans/pruned_config.h"
 #include "tests/exporters/export_support.h"
@@ -201,32 +204,147 @@ TEST(Export, ShardsByOrFromTheSource) {
   EXPECT_FALSE(fs::exists(folder / "single" / "model.safetensors.index.json"));
 }
 
-TEST(Export, CopiesWhatBelongsToTheModelAndNothingElse) {
-  testing::TemporaryFolder folder;
-  const fs::path source = folder / "source";
-  fs::create_directories(source / "tokenizer_folder");
+/// A copy of a small checkpoint.
+fs::path small_source(const fs::path& source) {
+  fs::create_directories(source);
   for (const char* name : {"model.safetensors", "config.json", "preprocessor_config.json"})
     fs::copy_file(fixtures / "llava_hf" / "model" / name, source / name);
-  const std::vector<std::string> wanted{
-      "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-      "chat_template.json", "chat_template.jinja",   "processor_config.json",   "vocab.json",
-      "merges.txt",         "spiece.model"};
+  return source;
+}
+
+std::string left_out_text(const Companions& companions) {
+  std::string text;
+  for (const LeftOut& one : companions.left_out) text += one.path + ": " + one.why + "\n";
+  return text;
+}
+
+TEST(Export, CopiesAllThatIsNoWeights) {
+  testing::TemporaryFolder folder;
+  const fs::path source = small_source(folder / "source");
+  const std::vector<std::string> wanted{"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "chat_template.json",
+                                        "chat_template.jinja",
+                                        "additional_chat_templates/tool_use.jinja",
+                                        "processor_config.json",
+                                        "video_preprocessor_config.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "spiece.model",
+                                        "LICENSE",
+                                        "README.md",
+                                        "modeling.py",
+                                        "docs/more/picture.png",
+                                        "trainer_state.json"};
   // generation_config.json is read with the model, so it must be one.
   for (const std::string& name : wanted) testing::write_file(source / name, "{\"name\": \"" + name + "\"}");
   testing::write_file(source / "generation_config.json", "{\"eos_token_id\": 2}");
-  for (const char* name :
-       {"README.md", "LICENSE", "training_args.bin", "optimizer.pt", "tokenizer_folder/tokenizer.json"})
+  for (const char* name : {"training_args.bin", "optimizer.pt", "onnx/model.onnx", "pytorch_model.bin", ".git/HEAD",
+                           ".gitattributes", "checkpoint-5/config.json", "checkpoint-5/model.safetensors"})
     testing::write_file(source / name, "no");
-  testing::write_file(folder / "cache" / "blob", "linked");
-  fs::create_symlink(folder / "cache" / "blob", source / "tokenizer.model");
   const OpenModel model = open_model(source);
-  export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "out", {});
-  const auto files = testing::contents(folder / "out");
-  for (const std::string& name : wanted) EXPECT_EQ(files.at(name), testing::read_file(source / name));
-  EXPECT_EQ(files.at("tokenizer.model"), "linked");
-  EXPECT_FALSE(fs::is_symlink(folder / "out" / "tokenizer.model"));
-  EXPECT_EQ(files.size(), wanted.size() + 5)
-      << "those, the link, generation and preprocessor config, config and weights";
+  const Companions told = export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "out", {});
+  auto files = testing::contents(folder / "out");
+  for (const std::string& name : wanted) EXPECT_EQ(files.at(name), testing::read_file(source / name)) << name;
+  EXPECT_EQ(files.size(), wanted.size() + 4) << "those, generation and preprocessor config, config and weights";
+  EXPECT_EQ(told.copied.size(), wanted.size() + 2);
+  EXPECT_EQ(left_out_text(told),
+            ".git: hidden\n.gitattributes: hidden\ncheckpoint-5: a checkpoint of its own\nonnx/model.onnx: weights\n"
+            "optimizer.pt: weights\npytorch_model.bin: weights\ntraining_args.bin: weights\n");
+  EXPECT_TRUE(told.derived.empty());
+}
+
+TEST(Export, ReadsThroughLinksThatStayAtHome) {
+  testing::TemporaryFolder folder;
+  // As download caches keep them: every file is a link to one of a folder beside.
+  const fs::path plain = small_source(folder / "hub/blobs"), source = folder / "hub/snapshots/rev";
+  testing::write_file(plain / "LICENSE", "free");
+  testing::write_file(folder / "secret", "mine");
+  fs::create_directories(source / "folder");
+  for (const auto& entry : fs::directory_iterator(plain))
+    fs::create_symlink(fs::path("../../blobs") / entry.path().filename(), source / entry.path().filename());
+  fs::create_symlink(folder / "secret", source / "README.md");
+  fs::create_symlink("../../../../secret", source / "folder/NOTICE");
+  fs::create_symlink(folder / "secret", source / "tokenizer.model");  // what the model is run with is read anyway
+  fs::create_symlink("absent", source / "gone.txt");
+  fs::create_symlink(folder.path(), source / "everything");
+  fs::create_symlink("LICENSE", source / "COPYING");
+  ASSERT_EQ(::mkfifo((source / "pipe").c_str(), 0600), 0);
+  const OpenModel model = open_model(source);
+  const Companions told = export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "out", {});
+  EXPECT_EQ(told.copied,
+            (std::vector<std::string>{"COPYING", "LICENSE", "preprocessor_config.json", "tokenizer.model"}));
+  EXPECT_EQ(testing::read_file(folder / "out/LICENSE"), "free");
+  EXPECT_FALSE(fs::is_symlink(folder / "out/LICENSE"));
+  EXPECT_EQ(
+      left_out_text(told),
+      "README.md: a link out of the folder\neverything: a link to a folder\nfolder/NOTICE: a link out of the folder\n"
+      "gone.txt: a link to nothing\npipe: no file\n");
+}
+
+TEST(Export, DoesNotCopyItself) {
+  testing::TemporaryFolder folder;
+  const fs::path source = small_source(folder / "source");
+  testing::write_file(source / "runs/notes.txt", "kept");
+  const OpenModel model = open_model(source);
+  const Companions told = export_checkpoint(model, testing::half_plan(model.spec.text, 3), source / "runs/pruned", {});
+  EXPECT_EQ(told.copied, (std::vector<std::string>{"preprocessor_config.json", "runs/notes.txt"}));
+  EXPECT_FALSE(fs::exists(source / "runs/pruned/runs/pruned"));
+  // The next export sees the first as a checkpoint of its own.
+  const Companions again = export_checkpoint(model, testing::half_plan(model.spec.text, 3), folder / "again", {});
+  EXPECT_EQ(left_out_text(again), "runs/pruned: a checkpoint of its own\n");
+}
+
+TEST(Export, PassesOverPointersThatNoLoaderNeeds) {
+  testing::TemporaryFolder folder;
+  const fs::path source = small_source(folder / "source");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n";
+  testing::write_file(source / "images/one.png", pointer);
+  const OpenModel model = open_model(source);
+  const Plan plan = testing::half_plan(model.spec.text, 3);
+  EXPECT_EQ(left_out_text(export_checkpoint(model, plan, folder / "out", {})), "images/one.png: a Git LFS pointer\n");
+  testing::write_file(source / "tokenizer.json", pointer);
+  EXPECT_USER_ERROR(export_checkpoint(model, plan, folder / "other", {}), "tokenizer.json: it is a Git LFS pointer");
+}
+
+TEST(Export, WritesImageRulesForOlderLoaders) {
+  testing::TemporaryFolder folder;
+  const fs::path source = small_source(folder / "source");
+  Json rules = read_json(source / "preprocessor_config.json");
+  const OpenModel model = open_model(source);  // read before its rules are moved
+  const Plan plan = testing::half_plan(model.spec.text, 3);
+  fs::remove(source / "preprocessor_config.json");
+  for (const auto& [newer, older] : {std::pair{"CLIPImageProcessor", "CLIPImageProcessorFast"},
+                                     {"CLIPImageProcessorPil", "CLIPImageProcessor"},
+                                     {"CLIPImageProcessorFast", "CLIPImageProcessorFast"}}) {
+    rules["image_processor_type"] = newer;
+    write_json(source / "processor_config.json", {{"image_processor", rules}, {"processor_class", "LlavaProcessor"}});
+    const Companions told = export_checkpoint(model, plan, folder / newer, {});
+    EXPECT_EQ(told.derived, std::vector<std::string>{"preprocessor_config.json"});
+    Json expected = rules;
+    expected["image_processor_type"] = older;
+    expected["processor_class"] = "LlavaProcessor";
+    EXPECT_EQ(read_json(folder / newer / "preprocessor_config.json"), expected);
+    EXPECT_EQ(read_json(folder / newer / "processor_config.json"), read_json(source / "processor_config.json"));
+  }
+  // Rules of its own stay, and a processor without any gives none.
+  write_json(source / "processor_config.json", {{"processor_class", "LlavaProcessor"}});
+  EXPECT_TRUE(export_checkpoint(model, plan, folder / "none", {}).derived.empty());
+  EXPECT_FALSE(fs::exists(folder / "none/preprocessor_config.json"));
+}
+
+TEST(Staging, NamesTheReasonThatAFolderCannotBeMade) {
+  // Nobody can make one there, root neither.
+  EXPECT_USER_ERROR(StagingFolder("/proc/export"), "cannot make folder /proc/export.partial-");
+  try {
+    StagingFolder("/proc/export");
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what()).find("Success"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(std::generic_category().message(ENOENT)), std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(Export, KeepsTensorsItDoesNotKnow) {

@@ -232,7 +232,7 @@ TEST_F(Random, RefusesWhatItCannotMake) {
   EXPECT_USER_ERROR(make("out"), "'yopo'");
   config = good;
   config["quantization_config"] = {{"bits", 4}};
-  EXPECT_USER_ERROR(make("out"), "'quantization_config'");
+  EXPECT_USER_ERROR(make("out"), "quantised");
   config = good;
   config["torch_dtype"] = "bfloat61";
   EXPECT_USER_ERROR(make("out"), "did you mean 'bfloat16'");

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/json.h"
+#include "core/progress.h"
+#include "models/context.h"
 #include "tests/support/close.h"
 #include "tests/support/temporary.h"
 
@@ -63,24 +66,22 @@ TEST(PromptTemplate, WritesBothForms) {
   EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec(), "vicuna_v2"), "did you mean 'vicuna_v1'");
 }
 
-TEST(PromptTemplate, RecognisesWrittenTemplates) {
-  EXPECT_EQ(prompt_template(kDemo / "model", hf_spec()).name, "llava-hf");
-  const std::vector<std::string> same = {
-      kHub,
-      kHub + "\n",
-      replaced(kHub, "'<image>\\n'", "'<image>\n'"),
-      replaced(kHub, "{{ 'ASSISTANT:' }}", "{{\"ASSISTANT:\"}}"),
-      replaced(kHub, "{# Render all images first #}", "{#- another remark -#}"),
-      // As an editor would lay it out: blocks swallow the newline behind them and the blanks before them.
-      replaced(replaced(kHub, "{% endif %}{# Render", "{% endif %}\n  {# Render"), "{% endfor %}{% if add",
-               "{% endfor %}\n{% if add"),
-      replaced(kHub, "{% else %}", "\n\n  {%- else -%}  \n"),
-  };
-  for (const std::string& text : same) {
-    const TemporaryFolder folder;
-    write_file(folder / "chat_template.json", Json{{"chat_template", text}}.dump());
-    EXPECT_EQ(prompt_template(folder.path(), hf_spec()).name, "llava-hf") << text;
-  }
+const std::string kWritten = "USER: <image>\n<image>\nSame? ASSISTANT:";
+
+TEST(PromptTemplate, RunsTheCheckpointsOwn) {
+  EXPECT_EQ(render(prompt_template(kDemo / "model", hf_spec()), "Same?", 2), kWritten);
+  const TemporaryFolder folder;
+  write_file(folder / "chat_template.jinja", kHub);
+  EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", 2), kWritten);
+  EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", std::vector<int64_t>{3}),
+            "USER: <image><image><image>\nSame? ASSISTANT:");
+  // What a change of the text means follows from the text.
+  write_file(folder / "chat_template.jinja", replaced(kHub, "'ASSISTANT:'", "'ASSISTANT: '"));
+  EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", 2), kWritten + " ");
+  write_file(folder / "chat_template.jinja", "{{ bos_token }}{{ messages[0].content }}");
+  write_file(folder / "tokenizer_config.json", R"({"bos_token": "<b>"})");
+  EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", 1), "<b><image>\nSame?")
+      << "a message as one text";
 }
 
 TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {
@@ -88,6 +89,7 @@ TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {
   for (const auto& [file, content] : std::vector<std::pair<std::string, std::string>>{
            {"chat_template.jinja", "%"},
            {"chat_template.json", R"({"chat_template": "%"})"},
+           {"processor_config.json", R"({"chat_template": "%"})"},
            {"tokenizer_config.json", R"({"chat_template": "%"})"},
            {"tokenizer_config.json",
             R"({"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "%"}]})"}}) {
@@ -95,7 +97,7 @@ TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {
     const bool plain = file == "chat_template.jinja";
     const std::string quoted = Json(kHub).dump();
     write_file(folder / file, replaced(content, "%", plain ? kHub : quoted.substr(1, quoted.size() - 2)));
-    EXPECT_EQ(prompt_template(folder.path(), hf_spec()).name, "llava-hf") << file;
+    EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", 2), kWritten) << file;
     write_file(folder / file, replaced(content, "%", other));
     EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec()), file);
     EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec()), "vicuna_v1, llava-hf");
@@ -103,15 +105,22 @@ TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {
   }
 }
 
-TEST(PromptTemplate, DoesNotTakeAnotherTemplateForAKnownOne) {
-  for (const std::string& text :
-       {replaced(kHub, "'ASSISTANT:'", "'ASSISTANT: '"), replaced(kHub, "'<image>\\n'", "'<image>'"),
-        replaced(kHub, ".upper()", ""), replaced(kHub, "!= 'system'", "== 'system'"), "A chat. " + kHub, kHub + "\n ",
-        replaced(kHub, "{% else %}", " {% else %}"), replaced(kHub, "{% endif %}{% endfor %}", "{% endif %}"),
-        std::string("{%"), std::string("{{ 'a }}"), std::string()}) {
+TEST(PromptTemplate, RefusesATextThatDoesNotShowWhatIsAsked) {
+  for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+           {replaced(kHub, "'<image>\\n'", "'picture'"), "it writes 0 <image> for 1 images"},
+           {replaced(kHub, "'<image>\\n'", "'<image><image>'"), "it writes 2 <image> for 1 images"},
+           {"<image>" + kHub, "it writes 2 <image> for 1 images"},
+           {replaced(kHub, "{{ content['text'] + ' '}}", ""), "it does not write the question"},
+           {replaced(kHub, "{{ content['text'] + ' '}}", "{{ content['text'] * 2 }}"),
+            "expected a number, found string"},
+           {replaced(kHub, "{{ 'ASSISTANT:' }}", "{{ raise_exception('no') }}"), "refuses the conversation: no"},
+           {"{%", "a tag does not end"},
+           {"{{ 'a }}", "a string does not end"},
+           {"", "it does not write the question"}}) {
     const TemporaryFolder folder;
     write_file(folder / "chat_template.jinja", text);
-    EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec()), "not one that is recognised");
+    EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec()), why);
+    EXPECT_USER_ERROR(prompt_template(folder.path(), hf_spec()), "this chat template cannot be used: ");
   }
 }
 
@@ -187,6 +196,64 @@ TEST(Processor, RefusesWhatDoesNotFit) {
                     "the vision tower takes 10 x 10");
   model.spec.image_token_id = 431;
   EXPECT_USER_ERROR(Processor{model}, "the image token is 431, but the tokenizer has 430 for <image>");
+}
+
+/// The demo's folder with another description of <image> in tokenizer.json.
+void describe_image(const fs::path& folder, const Json& flags) {
+  fs::copy(kDemo / "model", folder);
+  Json json = read_json(folder / "tokenizer.json");
+  for (Json& token : json["added_tokens"])
+    if (token["content"] == "<image>") token.update(flags);
+  write_json(folder / "tokenizer.json", json);
+}
+
+TEST(Processor, CountsThePlaceholdersThatTheTokenizerFinds) {
+  const fs::path image = kDemo / "data/test/images/0000.png";
+  const std::vector<int64_t> expected =
+      Processor(open_model(kDemo / "model")).prepare("Is there a 6?", {image}, "q.jsonl:3").input_ids;
+  const TemporaryFolder folder;
+  // As ordinary words that stand as they are, placeholders are found all the same.
+  describe_image(folder / "plain", {{"special", false}});
+  EXPECT_EQ(Processor(open_model(folder / "plain")).prepare("Is there a 6?", {image}, "q").input_ids, expected);
+  // In the normalised text only the first is one: in front of it stands a blank.
+  describe_image(folder / "words", {{"special", false}, {"normalized", true}});
+  const Processor words(open_model(folder / "words"));
+  EXPECT_USER_ERROR(
+      words.prepare("Is there a 6?", {image}, "q.jsonl:3"),
+      "q.jsonl:3: " + (folder / "words/tokenizer.json").string() +
+          ": <image> stands 81 times in the prompt, once a visual token, and is found as a token 1 times");
+  EXPECT_USER_ERROR(words.prepare("Is there a 6?", {image}, "q"), "\"special\": true, \"normalized\": false");
+  EXPECT_EQ(words.prepare("Is there a 6?", {}, "q").images, 0) << "text alone needs none";
+  // No word character may touch it, and the next one's mark is none.
+  describe_image(folder / "single", {{"single_word", true}});
+  EXPECT_EQ(Processor(open_model(folder / "single")).prepare("Is there a 6?", {image}, "q").input_ids, expected);
+}
+
+TEST(Processor, AddsNoSecondBos) {
+  const TemporaryFolder folder;
+  fs::copy(kDemo / "model", folder / "model");
+  write_file(folder / "model/chat_template.jinja", "{{ bos_token + 'USER: ' + messages[0].content + ' ASSISTANT:' }}");
+  const Processor processor(open_model(folder / "model"));
+  EXPECT_EQ(processor.prepare("Hello", {}, "q").input_ids,
+            processor.tokenizer().encode("<s>USER: Hello ASSISTANT:", false));
+}
+
+TEST(ContextWatch, TellsOnce) {
+  std::vector<std::string> told;
+  set_progress_sink(
+      ProgressSink{.note = {}, .warning = [&](const std::string& line) { told.push_back(line); }, .progress = {}});
+  ModelSpec spec;
+  spec.text.max_position_embeddings = 512;
+  ContextWatch watch(spec);
+  watch.look(500, 13, "a");  // the last token is never read
+  EXPECT_TRUE(told.empty());
+  watch.look(500, 14, "q.jsonl:3");
+  watch.look(512, 128, "q.jsonl:4");
+  set_progress_sink(std::nullopt);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("q.jsonl:3: a prompt of 500 tokens with an answer of up to 14; the model's context"),
+            std::string::npos);
+  EXPECT_NE(told[0].find("is 512"), std::string::npos);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "models/chat_template.h"
 #include "models/spec.h"
 #include "tests/support/temporary.h"
 
@@ -68,17 +67,24 @@ TEST(PromptTemplate, WritesQwen2Vl) {
                 tail);
 }
 
-TEST(PromptTemplate, RecognisesQwen2Vl) {
-  EXPECT_TRUE(same_chat_template(qwen_text(), qwen_text("{# remark #}")));
-  EXPECT_FALSE(same_chat_template(qwen_text(), qwen_text(" ")));
+TEST(PromptTemplate, RunsTheTextOfQwen2Vl) {
   const TemporaryFolder folder;
-  write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text()}}.dump());
-  EXPECT_EQ(prompt_template(folder.path(), spec_of("qwen2_vl")).name, "qwen2-vl");
-  // Known, but another family's.
-  EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("llava")), "not one that is recognised");
+  const PromptTemplate known = prompt_template(folder.path(), spec_of("qwen2_vl"));
+  const std::vector<int64_t> images = {2, 1};
+  write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text("{# remark #}")}}.dump());
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("qwen2_vl")), "What?", images),
+            render(known, "What?", images));
+  // It has another family's placeholder for the parts of a message, but takes a message as one text too.
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("llava")), "What?", 1),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n"
+            "<|im_start|>assistant\n");
   write_file(folder / "chat_template.json", Json{{"chat_template", qwen_text("\n")}}.dump());
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("qwen2_vl")), "What?", 1),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+            "<|vision_start|><|image_pad|><|vision_end|>\nWhat?<|im_end|>\n<|im_start|>assistant\n");
+  write_file(folder / "chat_template.json", Json{{"chat_template", "{{ messages }}"}}.dump());
   EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("qwen2_vl")),
-                    "not one that is recognised; the templates that can be picked are qwen2-vl");
+                    "the templates that can be picked (--template NAME, in a recipe model.template) are qwen2-vl");
   EXPECT_EQ(prompt_template(folder.path(), spec_of("qwen2_vl"), "qwen2-vl").name, "qwen2-vl");
   EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("qwen2_vl"), "llava-hf"), "'llava-hf' is not known");
 }
@@ -102,10 +108,22 @@ TEST(PromptTemplate, WritesInternVl2) {
                                          "<|end|><|assistant|>\n");
 }
 
+TEST(PromptTemplate, WritesInternVl2_5) {
+  const PromptTemplate form = internvl(R"({"template": "internvl2_5"})");
+  EXPECT_EQ(form.stop, "<|im_end|>");
+  EXPECT_EQ(render(form, "What?", std::vector<int64_t>{2}),
+            "<|im_start|>"
+            "system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大"
+            "语言模型。<|im_end|>\n<|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nWhat?<|im_end|>\n"
+            "<|im_start|>assistant\n");
+}
+
 TEST(PromptTemplate, RefusesAnUnknownInternVlTemplate) {
-  EXPECT_USER_ERROR(internvl(R"({"template": "internlm2-chat-v3"})"),
-                    "config.json: template 'internlm2-chat-v3' is not known; the templates that can be picked are "
-                    "internlm2-chat, phi3-chat, Hermes-2; did you mean 'internlm2-chat'?");
+  EXPECT_USER_ERROR(
+      internvl(R"({"template": "internlm2-chat-v3"})"),
+      "config.json: template 'internlm2-chat-v3' is not known; the templates that can be picked (--template "
+      "NAME, in a recipe model.template) are internlm2-chat, phi3-chat, Hermes-2, internvl2_5; did you mean "
+      "'internlm2-chat'?");
   EXPECT_USER_ERROR(internvl(R"({"template": 3})"), "template");
   EXPECT_USER_ERROR(internvl("{}"), "template");
   EXPECT_EQ(internvl("{}", "phi3-chat").name, "phi3-chat");

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "core/progress.h"
 #include "models/input.h"
 #include "models/rope.h"
 #include "models/tensors.h"
@@ -102,9 +103,47 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   config["text_config"].erase("rope_scaling");
   config["text_config"]["rope_parameters"]["rope_theta"] = 20000.0;
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "rope_theta 20000 contradicts the rope_theta 10000");
+  config = config_of("llava_hf/model");
+  config["vision_config"]["image_size"] = 37;
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "37");
   config = config_of("llava_orig/model");
   config["mm_projector_type"] = "linear";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mlp2x_gelu");
+}
+
+TEST(Spec, TellsOnceOfAnIdleKeyThatContradictsTheTower) {
+  std::vector<std::string> told;
+  set_progress_sink(
+      ProgressSink{.note = {}, .warning = [&](const std::string& line) { told.push_back(line); }, .progress = {}});
+  Json config = config_of("llava_hf/model");
+  config["image_seq_length"] = 37;
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(spec_from_config(config, "idle.json").image_tokens(), 36);
+  config["image_seq_length"] = 36;
+  EXPECT_EQ(spec_from_config(config, "agrees.json").image_tokens(), 36);
+  set_progress_sink(std::nullopt);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(
+      told[0],
+      "idle.json: image_seq_length 37 contradicts the tower, which makes 36 visual tokens of an image: these count");
+}
+
+TEST(Spec, NamesTheMethodOfAQuantisedCheckpoint) {
+  const auto refused = [](const std::string& folder, const Json& patch, const std::string& method) {
+    Json config = config_of(folder);
+    config.merge_patch(patch);
+    EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "config.json: the weights are quantised (" + method +
+                                                                   "): quantised checkpoints are not supported");
+  };
+  for (const char* method : {"bitsandbytes", "gptq", "awq", "fp8", "compressed-tensors", "hqq"})
+    for (const char* folder : {"llava_hf/model", "llava_orig/model", "qwen2vl/model", "internvl2_phi3/model"})
+      refused(folder, {{"quantization_config", {{"quant_method", method}, {"bits", 4}}}}, method);
+  refused("llava_hf/model", {{"quantization_config", {{"load_in_4bit", true}}}}, "bitsandbytes");
+  refused("llava_hf/model", {{"quantization_config", {{"bits", 4}}}}, "a method it does not name");
+  refused("llava_hf/model", {{"text_config", {{"quantization_config", {{"quant_method", "awq"}}}}}}, "awq");
+  refused("llava_hf/model", {{"compression_config", {{"format", "pack"}}}}, "compressed-tensors");
+  Json plain = config_of("llava_hf/model");
+  plain["quantization_config"] = nullptr;
+  EXPECT_EQ(spec_from_config(plain, "config.json").family, "llava");
 }
 
 TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {

@@ -188,6 +188,39 @@ class CheckpointTest(BadInput):
         self.refused(*self.generate(self.folder / "no_such_folder"), naming=["no_such_folder"])
 
 
+    def test_git_lfs_pointer(self):
+        """In place of any file that is read."""
+        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 123456\n"
+        for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+            with self.subTest(name):
+                folder = self.broken(lambda weights: None)
+                (folder / name).write_text(pointer)
+                self.refused(*self.generate(folder), naming=[folder / name, "Git LFS pointer", "git lfs pull"])
+        for name in ("image.png", "stats.h5", "questions.jsonl", "mask.npy", "plan.json"):
+            (self.folder / name).write_text(pointer)
+        flags = {"image.png": ["generate", "--model", MODEL, "--prompt", "x", "--image"],
+                 "stats.h5": ["plan", "--model", MODEL, "--output", self.folder / "made.json", "--ffn-keep", "0.5", "--stats"],
+                 "questions.jsonl": ["calibrate", "--model", MODEL, "--images", TEST.images, "--output", self.folder / "made.h5", "--questions"],
+                 "mask.npy": ["plan", "--model", MODEL, "--output", self.folder / "made.json", "--head-mask"],
+                 "plan.json": ["export", "--model", MODEL, "--output", self.folder / "made", "--plan"]}
+        for name, command in flags.items():
+            with self.subTest(name):
+                self.refused(*command, self.folder / name, naming=[self.folder / name, "Git LFS pointer"])
+
+    def test_quantised(self):
+        folder = self.broken(lambda weights: None)
+        config = json.loads((folder / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        (folder / "config.json").write_text(json.dumps(config))
+        self.refused(*self.generate(folder), naming=["config.json", "bitsandbytes", "not supported"])
+
+    def test_folder_that_cannot_be_made(self):
+        """The reason, and not "Success"."""
+        result = self.refused("export", "--model", MODEL, "--plan", self.plan(), "--output", "/proc/pruned",
+                              naming=["cannot make folder /proc/pruned.partial-", "No such file or directory"])
+        self.assertNotIn("Success", result.stderr)
+
+
 class DataTest(BadInput):
     def questions(self, *records):
         file = self.folder / "questions.jsonl"

@@ -1,10 +1,12 @@
 """A pruned checkpoint is still a plain checkpoint: transformers runs it, unmodified, with the original's logits."""
 import json
+import shutil
 import unittest
 
 from digitgrid_hf import HuggingFace
 from support import CALIB, MODEL, TEST, TOWER, Case
 import torch
+from transformers import AutoImageProcessor, AutoProcessor
 
 LIMIT = 1e-4  # max |difference| / max |logit|
 CHECKED = 6
@@ -59,6 +61,29 @@ class ExportTest(Case):
 
     def test_model_tower(self):
         self.check_logits(TOWER)
+
+
+class OlderLoaderTest(Case):
+    def test_image_rules_of_transformers_5(self):
+        """A source whose image rules lie in processor_config.json alone: this transformers loads only the export."""
+        source = self.folder / "source"
+        shutil.copytree(MODEL, source)
+        rules = json.loads((source / "preprocessor_config.json").read_text())
+        (source / "preprocessor_config.json").unlink()
+        processor = json.loads((source / "processor_config.json").read_text()) if (source / "processor_config.json").exists() else {}
+        nested = {**rules, "image_processor_type": "CLIPImageProcessorPil", "image_mean": [0.25, 0.5, 0.75]}
+        nested.pop("processor_class", None)
+        (source / "processor_config.json").write_text(json.dumps({**processor, "image_processor": nested, "processor_class": "LlavaProcessor"}))
+        with self.assertRaises(OSError):
+            AutoImageProcessor.from_pretrained(source, use_fast=False)
+        plan, pruned = self.folder / "plan.json", self.folder / "pruned"
+        self.yopo("plan", "--model", source, "--visual-layers", 5, "--output", plan)
+        told = self.yopo_json("export", "--model", source, "--plan", plan, "--output", pruned)
+        self.assertEqual(told["derived"], ["preprocessor_config.json"])
+        loaded = AutoImageProcessor.from_pretrained(pruned, use_fast=False)
+        self.assertEqual((type(loaded).__name__, loaded.image_mean), ("CLIPImageProcessor", [0.25, 0.5, 0.75]))
+        whole = AutoProcessor.from_pretrained(pruned, use_fast=False)
+        self.assertEqual((type(whole).__name__, whole.image_processor.image_mean), ("LlavaProcessor", [0.25, 0.5, 0.75]))
 
 
 class GenerateTest(Case):

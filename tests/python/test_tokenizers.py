@@ -106,6 +106,12 @@ class Tokenizers(unittest.TestCase):
     def test_llava_json(self):
         self.check("llava_json")
 
+    def test_words_json(self):
+        self.check("words_json", more=["<image>" * 9, "a<image>" * 9, "word<image>word word", " two words two  words"])
+
+    def test_words_normalized_json(self):
+        self.check("words_normalized_json", more=["<image>" * 9, "a <image>" * 9, "word <image> word word", " two words two  words"])
+
     def test_vicuna_json(self):
         self.check("vicuna_json")
 

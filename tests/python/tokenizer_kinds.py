@@ -224,6 +224,24 @@ class Kinds:
             "llava_json", self._llama_config(), self._llava_added(), ["<image>", "<pad>", "<s>", "</s>", "<unk>"]
         )
 
+    def words_json(self):
+        """Added tokens that are ordinary words, with every flag."""
+        return self._words("words_json", legacy=False)
+
+    def words_normalized_json(self):
+        """The same, sought in a text in which blanks are marks and one more stands in front."""
+        return self._words("words_normalized_json", legacy=True)
+
+    def _words(self, name, legacy):
+        words = [flags("<image>", special=False, normalized=True), flags("<left>", special=False, normalized=True, lstrip=True),
+                 flags("<right>", special=False, normalized=True, rstrip=True),
+                 flags("word", special=False, normalized=True, single_word=True),
+                 flags("<both>", special=False, lstrip=True, rstrip=True), flags("alone", special=False, single_word=True),
+                 flags("two words", special=False, normalized=True)]
+        added = {**self._core(), **{str(PIECES + i): token for i, token in enumerate(words)}}
+        names = [token["content"] for token in words]
+        return self._fast_form(name, self._llama_config(legacy=legacy), added, names + ["words", " word ", "<image><image>", "</s>"])
+
     def vicuna_json(self):
         return self._fast_form(
             "vicuna_json", self._llama_config(legacy=True, add_eos_token=True), self._core(), ["<s>", "</s>", "<unk>"]

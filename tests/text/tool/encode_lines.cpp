@@ -2,12 +2,14 @@
 // standard input with one JSON line.
 //   "text"                                      -> [ids, ids without what the tokenizer itself adds]
 //   {"ids": [...]}                              -> [text without special tokens, text with them]
-//   {"question", "family", "images": [n]}       -> the prompt, n placeholders an image
+//   {"question", "family", "images": [n]}       -> the prompt, n placeholders an image; with "template" by its name
+//   {"jinja", "variables": {...}}               -> {"text"} or {"error"}
 #include <iostream>
 
 #include "core/json.h"
 #include "models/prompt_template.h"
 #include "models/spec.h"
+#include "text/jinja.h"
 #include "text/tokenizer.h"
 
 int main(int argc, char** argv) try {
@@ -28,10 +30,16 @@ int main(int argc, char** argv) try {
     } else if (has(asked, "ids")) {
       const auto ids = asked["ids"].get<std::vector<int64_t>>();
       answer = {tokens().decode(ids), tokens().decode(ids, false)};
+    } else if (has(asked, "jinja")) {
+      try {
+        answer["text"] = Jinja(asked["jinja"].get<std::string>(), "jinja").render(asked.at("variables"));
+      } catch (const UserError& error) {
+        answer["error"] = error.what();
+      }
     } else {
       ModelSpec spec;
       spec.family = asked.at("family").get<std::string>();
-      const PromptTemplate form = prompt_template(folder, spec);
+      const PromptTemplate form = prompt_template(folder, spec, get_string_or(asked, "template", "question", ""));
       answer = render(form, asked.at("question").get<std::string>(), asked.at("images").get<std::vector<int64_t>>());
     }
     std::cout << answer.dump(-1, ' ', true) << '\n';
