@@ -74,18 +74,18 @@ Work work_of(const CalibrationRun& run) {
   Work work;
   work.chosen = choose_samples(std::move(samples), run.options.dataset.samples, run.seed);
   std::sort(work.chosen.begin(), work.chosen.end(),
-            [](const Sample& a, const Sample& b) { return id_less(a.id, b.id); });
+            [](const Sample& a, const Sample& b) { return a.id == b.id ? a.repeat < b.repeat : id_less(a.id, b.id); });
   for (size_t i = size_t(run.part); i < work.chosen.size(); i += size_t(run.parts)) work.own.push_back(work.chosen[i]);
   require(!work.own.empty(), "part {} of {} has no sample: there are only {}", run.part + 1, run.parts,
           work.chosen.size());
   return work;
 }
 
-// Whether the ids of the statistics are the first of the samples.
+// Whether the samples of the statistics are the first of these.
 bool is_prefix(const Statistics& found, const std::vector<Sample>& samples) {
   if (found.ids.size() > samples.size()) return false;
   for (size_t i = 0; i < found.ids.size(); ++i)
-    if (found.ids[i] != samples[i].id) return false;
+    if (found.ids[i] != samples[i].id || found.repeat(i) != samples[i].repeat) return false;
   return true;
 }
 
@@ -138,7 +138,7 @@ void add_sample(Statistics& sums, const SampleStatistics& seen, const Sample& sa
   add(sums.square_sum, seen.square_sum);
   add(sums.active, seen.active);
   for (size_t l = 0; l < sums.rows.size(); ++l) sums.rows[l] += seen.rows[l];
-  sums.ids.push_back(sample.id);
+  sums.add_sample(sample.id, sample.repeat);
 }
 
 // The sums so far, on disk after the first sample and then at most once a second: a killed run loses a second and a

@@ -66,12 +66,23 @@ std::string attribute(const Hdf5File& file, const fs::path& path, const std::str
   return found->second;
 }
 
+// Whether `a` stands before `b`: by id, and those of one id by their order in the question file.
+bool sample_less(const Statistics& a, size_t i, const Statistics& b, size_t j) {
+  return a.ids[i] == b.ids[j] ? a.repeat(i) < b.repeat(j) : id_less(a.ids[i], b.ids[j]);
+}
+
+std::string sample_name(const Statistics& s, size_t i) {
+  return s.repeat(i) == 1 ? fmt::format("'{}'", printable(s.ids[i]))
+                          : fmt::format("'{}' (number {} of its id)", printable(s.ids[i]), s.repeat(i));
+}
+
 void check_sizes(const Statistics& s) {
   const size_t heads = size_t(s.layers * s.heads), neurons = size_t(s.layers * s.intermediate_size);
   ensure(s.layers > 0 && s.heads > 0 && s.intermediate_size > 0 && !s.ids.empty(), "statistics of something");
   ensure(s.ratio.size() == s.ids.size() * heads && s.abs_sum.size() == neurons && s.square_sum.size() == neurons &&
              s.active.size() == neurons && s.column_norm.size() == neurons && s.rows.size() == size_t(s.layers),
          "statistics whose arrays fit each other");
+  ensure(s.repeats.empty() || s.repeats.size() == s.ids.size(), "repeats of some samples only");
 }
 
 }  // namespace
@@ -80,6 +91,12 @@ bool id_less(std::string_view a, std::string_view b) {
   const bool number = is_integer(a);
   if (number != is_integer(b)) return number;
   return number ? integer_less(a, b) : a < b;
+}
+
+void Statistics::add_sample(const std::string& id, int64_t repeat) {
+  if (repeats.empty() && repeat != 1) repeats.assign(ids.size(), 1);
+  ids.push_back(id);
+  if (!repeats.empty() || repeat != 1) repeats.push_back(repeat);
 }
 
 double on_grid(double value) { return std::ldexp(std::nearbyint(std::ldexp(value, 24)), -24); }
@@ -99,6 +116,7 @@ void write_statistics(const fs::path& path, const Statistics& s, bool journal) {
   file.datasets["/ffn/column_norm"] = array_of(neurons, s.column_norm);
   file.datasets["/ffn/rows"] = {{s.layers}, s.rows};
   file.datasets["/samples/id"] = {{samples}, s.ids};
+  if (!s.repeats.empty()) file.datasets["/samples/repeat"] = {{samples}, s.repeats};
   write_hdf5(path, file);
 }
 
@@ -132,9 +150,12 @@ Statistics read_statistics(const fs::path& path, bool journal) {
   s.column_norm = take<double>(file, path, "/ffn/column_norm", by_neuron);
   s.rows = take<int64_t>(file, path, "/ffn/rows", {s.layers});
   s.ids = take<std::string>(file, path, "/samples/id", {ratio[0]});
+  if (file.datasets.contains("/samples/repeat")) s.repeats = take<int64_t>(file, path, "/samples/repeat", {ratio[0]});
+  for (const int64_t repeat : s.repeats)
+    require(repeat >= 1, "{}: dataset '/samples/repeat' holds {}: expected at least 1", path.string(), repeat);
   for (size_t i = 1; i < s.ids.size(); ++i)
-    require(id_less(s.ids[i - 1], s.ids[i]), "{}: sample '{}' stands before '{}': ids must ascend and never repeat",
-            path.string(), s.ids[i - 1], s.ids[i]);
+    require(sample_less(s, i - 1, s, i), "{}: sample {} stands before {}: samples must ascend and never repeat",
+            path.string(), sample_name(s, i - 1), sample_name(s, i));
   return s;
 }
 
@@ -155,16 +176,17 @@ Statistics merge_statistics(const std::vector<Statistics>& parts) {
     require(part.column_norm == all.column_norm, "merge: the files hold norms of different weights");
     for (size_t i = 0; i < part.ids.size(); ++i) rows.emplace_back(&part, i);
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-    return id_less(a.first->ids[a.second], b.first->ids[b.second]);
-  });
+  const auto less = [](const auto& a, const auto& b) { return sample_less(*a.first, a.second, *b.first, b.second); };
+  std::stable_sort(rows.begin(), rows.end(), less);
   const size_t width = size_t(all.layers * all.heads);
   all.ids.clear();
+  all.repeats.clear();
   all.ratio.clear();
-  for (const auto& [part, i] : rows) {
-    const std::string& id = part->ids[i];
-    require(all.ids.empty() || all.ids.back() != id, "merge: sample '{}' is in two of the files", id);
-    all.ids.push_back(id);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const auto& [part, i] = rows[row];
+    require(row == 0 || less(rows[row - 1], rows[row]), "merge: sample {} is in two of the files",
+            sample_name(*part, i));
+    all.add_sample(part->ids[i], part->repeat(i));
     all.ratio.insert(all.ratio.end(), part->ratio.begin() + std::ptrdiff_t(i * width),
                      part->ratio.begin() + std::ptrdiff_t((i + 1) * width));
   }

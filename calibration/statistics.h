@@ -17,6 +17,7 @@ struct Statistics {
   Queries queries = Queries::Prefill;
   std::string fingerprint;         // of checkpoint, dataset and calibration options; equal for files that may merge
   std::vector<std::string> ids;    // [S] sample ids, ascending by id_less
+  std::vector<int64_t> repeats;    // [S] which of the samples of its id, ascending; empty: each id is there once
   std::vector<double> ratio;       // [S, L, H] mass on visual keys / mass on all other keys, over the chosen query rows
   std::vector<double> abs_sum;     // [L, F] sum of |activation| over visual rows
   std::vector<double> square_sum;  // [L, F] sum of activation^2 over visual rows
@@ -24,6 +25,8 @@ struct Statistics {
   std::vector<int64_t> rows;       // [L] visual rows
   std::vector<double> column_norm;  // [L, F] norm of the down-projection's columns: makes plans need no model
   int64_t samples() const { return int64_t(ids.size()); }
+  int64_t repeat(size_t sample) const { return repeats.empty() ? 1 : repeats[sample]; }
+  void add_sample(const std::string& id, int64_t repeat);
 };
 
 /// The order of sample ids: integers first, by value; then text, bytewise.
@@ -37,7 +40,7 @@ double on_grid(double value);
 /// Writes stats.h5 atomically; the same statistics give the same bytes. `journal`: marks it as an unfinished run's.
 void write_statistics(const fs::path& path, const Statistics& statistics, bool journal = false);
 /// UserError for a file that is none, of another version, whose arrays do not fit each other, hold NaN, Inf or negative
-/// numbers, or whose ids are not ascending; and for an unfinished run's journal, unless that is what is asked for.
+/// numbers, or whose samples are not ascending; and for an unfinished run's journal, unless that is what is asked for.
 Statistics read_statistics(const fs::path& path, bool journal = false);
 /// UserError for other fingerprints, other sizes, or a sample in two files. The result does not depend on the order.
 Statistics merge_statistics(const std::vector<Statistics>& parts);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/table.h"
@@ -119,10 +120,18 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
        "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
   fs::path answers = flags.answers;
   Evaluated made;
+  // Each is read once: what is noted and warned of them is said once.
+  std::optional<OpenBenchmark> benchmark;
+  std::optional<Answers> given;
+  const auto read = [&] {
+    if (!benchmark) benchmark = open_benchmark(options, false);
+    if (!given) given = read_answers(answers, *benchmark);
+  };
   if (!flags.merge.empty()) {
     need(!flags.output.empty(), "eval", "give --output, the file of the merged answers");
     answers = flags.output;
-    merge_answers({flags.merge.begin(), flags.merge.end()}, open_benchmark(options, false), answers);
+    benchmark = open_benchmark(options, false);
+    merge_answers({flags.merge.begin(), flags.merge.end()}, *benchmark, answers);
   }
   if (answers.empty()) {
     need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
@@ -132,7 +141,8 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
                                engine_options(context.settings(), flags.dtype, flags.device), into, shard);
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
   } else {
-    made.result = score_answers(open_benchmark(options, false), answers);
+    read();
+    made.result = score_answers(*benchmark, *given);
     made.result.model = flags.model.empty() ? answers.string() : flags.model;
     if (!flags.model.empty()) {
       const OpenModel model = open_model(flags.model);
@@ -143,13 +153,12 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     made.reference = reference_scores(reference_of(flags), benchmark_named(flags.benchmark));
   if (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty()) return made;
 
-  const OpenBenchmark benchmark = open_benchmark(options, false);
-  const Answers given = read_answers(answers, benchmark);
-  if (!flags.submission.empty()) write_submission(benchmark, given, flags.submission);
+  read();
+  if (!flags.submission.empty()) write_submission(*benchmark, *given, flags.submission);
   if (!flags.lmms.empty())
-    write_lmms_files(benchmark, given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
+    write_lmms_files(*benchmark, *given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
   if (!flags.compare.empty())
-    made.comparison = compare_answers(benchmark, read_answers(flags.compare, benchmark), given);
+    made.comparison = compare_answers(*benchmark, read_answers(flags.compare, *benchmark), *given);
   return made;
 }
 

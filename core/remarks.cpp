@@ -1,8 +1,6 @@
 #include "core/remarks.h"
 
 #include <atomic>
-#include <mutex>
-#include <set>
 
 #include "core/error.h"
 #include "core/progress.h"
@@ -17,13 +15,7 @@ void set_strict(bool strict) { g_strict = strict; }
 
 void remark(const std::string& line) {
   if (g_strict) fail("{} (an error because of --strict)", line);
-  static std::mutex mutex;
-  static std::set<std::string> said;
-  {
-    const std::lock_guard lock(mutex);
-    if (!said.insert(line).second) return;
-  }
-  warn(line);
+  warn_once(line);
 }
 
 }  // namespace yopo

@@ -81,9 +81,13 @@ class Reader {
     } else {
       sample.id = id_of(record, id_key, where, &sample.integer_id);
     }
-    const auto [first, fresh] = index_.emplace(sample.id, samples_.size());
-    require(fresh, "{}: the id {} is taken by {}", where, printable(sample.id),
-            fresh ? "" : samples_[first->second].where);
+    std::vector<size_t>& same = index_[sample.id];
+    same.push_back(samples_.size());
+    sample.repeat = int64_t(same.size());
+    if (sample.repeat > 1) {  // keys say that the id alone does not tell these
+      samples_[same[0]].key = repeated_key(sample.id, 1);
+      sample.key = repeated_key(sample.id, sample.repeat);
+    }
     add_images(record, sample);
     if (options_.format == "llava") {
       const char* key = has(record, "question") && !has(record, "text") ? "question" : "text";
@@ -99,29 +103,34 @@ class Reader {
   /// Whether the file's questions have ids of their own.
   bool has_ids() const { return !numbered_; }
 
-  /// The annotations take the place of answers in the question file. Of a file that was only `found` next to the
-  /// questions, answers to other questions are left out: it may serve several question files.
+  /// The annotations take the place of answers in the question file. Answers to other questions are left out: the file
+  /// may serve several question files; one that was only `found` next to the questions may be another's altogether.
   void join(const fs::path& file, bool found) {
-    std::unordered_set<std::string> seen;
+    std::unordered_map<std::string, size_t> lines;  // of an id so far
     int64_t others = 0;
+    std::string first_other;
     for (const JsonLine& line : read_json_lines(file)) {
       const std::string where = fmt::format("{}:{}", file.string(), line.line);
       require(line.value.is_object(), "{}: expected an object, found {}", where, printable(line.value.dump()));
       bool integer = false;
       const std::string id = id_of(line.value, "question_id", where, &integer);
       const auto question = index_.find(id);
-      if (found && question == index_.end()) {
-        ++others;
+      if (question == index_.end()) {
+        if (others++ == 0) first_other = fmt::format("{}: an answer to question {}", where, printable(id));
         continue;
       }
-      require(question != index_.end(), "{}: an answer to question {}, which {} does not ask", where, printable(id),
-              options_.questions.string());
       std::vector<std::string> answers = answers_of(line.value, {"answers", "answer", "text"}, where);
       require(!answers.empty(), "{}: no answer: expected 'text', 'answer' or 'answers'", where);
-      if (!seen.insert(id).second)
+      // The lines of an id belong to its questions in order; lines past the last take its place.
+      size_t& line_number = lines[id];
+      if (line_number == question->second.size()) {
         warn(fmt::format("{}: a second answer to question {}; the last one counts", where, printable(id)));
-      samples_[question->second].answers = std::move(answers);
+        --line_number;
+      }
+      samples_[question->second[line_number++]].answers = std::move(answers);
     }
+    require(found || !lines.empty() || others == 0, "{}, which {} does not ask, and so it is with all {} answers",
+            first_other, options_.questions.string(), others);
     if (others > 0)
       note(fmt::format("{}: {} answers to questions that {} does not ask are left out", file.string(), others,
                        options_.questions.string()));
@@ -166,13 +175,15 @@ class Reader {
   const DatasetOptions& options_;
   bool numbered_ = false;
   std::vector<Sample> samples_;
-  std::unordered_map<std::string, size_t> index_;
+  std::unordered_map<std::string, std::vector<size_t>> index_;  // of an id
   std::unordered_set<std::string> found_;
 };
 
-/// Numbers before texts, numbers by value, texts by bytes. An integer's text has no leading zeros and maybe a minus.
+/// Numbers before texts, numbers by value, texts by bytes, those of one id in the order of the file. An integer's text
+/// has no leading zeros and maybe a minus.
 bool id_before(const Sample& a, const Sample& b) {
   if (a.integer_id != b.integer_id) return a.integer_id;
+  if (a.id == b.id) return a.repeat < b.repeat;
   if (!a.integer_id) return a.id < b.id;
   const bool minus = a.id[0] == '-', other_minus = b.id[0] == '-';
   if (minus != other_minus) return minus;
@@ -181,6 +192,10 @@ bool id_before(const Sample& a, const Sample& b) {
 }
 
 }  // namespace
+
+std::string repeated_key(const std::string& key, int64_t count) {
+  return count == 1 ? key : fmt::format("{}\n{}", key, count);
+}
 
 std::vector<Sample> read_samples(const DatasetOptions& options) {
   const std::vector<std::string> formats = {"llava", "conversations"};
@@ -220,7 +235,7 @@ std::vector<Sample> choose_samples(std::vector<Sample> samples, int64_t count, u
     // A hash of its own for every sample: adding samples to the file changes the choice only as far as they are chosen.
     std::vector<std::tuple<uint64_t, std::string, size_t>> order;
     for (size_t i = 0; i < samples.size(); ++i) {
-      const std::string& id = samples[i].id;
+      const std::string id = repeated_key(samples[i].id, samples[i].repeat);
       order.emplace_back(XXH3_64bits_withSeed(id.data(), id.size(), seed), id, i);
     }
     std::nth_element(order.begin(), order.begin() + count, order.end());
@@ -228,7 +243,7 @@ std::vector<Sample> choose_samples(std::vector<Sample> samples, int64_t count, u
     for (int64_t i = 0; i < count; ++i) chosen.push_back(std::move(samples[std::get<2>(order[size_t(i)])]));
     samples = std::move(chosen);
   }
-  std::sort(samples.begin(), samples.end(), id_before);
+  std::stable_sort(samples.begin(), samples.end(), id_before);
   return samples;
 }
 

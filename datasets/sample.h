@@ -19,7 +19,8 @@ struct DatasetOptions {
 };
 
 struct Sample {
-  std::string id;                     // question_id as text
+  std::string id;                     // question_id as text: a label, which several samples of a file may have
+  int64_t repeat = 1;                 // which of the samples of this id it is, in the order of the file
   bool integer_id = false;            // it was a number in the file (written back as one)
   std::vector<fs::path> images;       // absolute or relative to the working directory; checked to lie inside the folder
   std::string text;                   // the user's turn, without <image>
@@ -27,7 +28,7 @@ struct Sample {
   std::vector<std::string> answers;   // expected; empty if unknown
   std::string where;                  // "questions.jsonl:12", for messages
   std::vector<EncodedImage> encoded;  // images inside a file, behind `images`
-  std::string key;                    // tells questions of one question_id apart (TextVQA, MME); "": the id does
+  std::string key;                    // tells questions of one question_id apart; "": the id does
   std::optional<std::string> prompt;  // as answers.jsonl stores it; absent: text
   std::vector<std::string> options;   // as asked, where answers.jsonl stores them (MMBench)
 };
@@ -35,17 +36,21 @@ struct Sample {
 /// What a question's answer is kept under: one name a question of a benchmark.
 inline const std::string& question_key(const Sample& sample) { return sample.key.empty() ? sample.id : sample.key; }
 
+/// The key of the `count`-th (from 1) sample of one key.
+std::string repeated_key(const std::string& key, int64_t count);
+
 /// Format `llava`: JSON lines {question_id, image, text, category}; "question" may stand for "text". Answers are those
-/// of `annotations`, joined by question_id, or of an answers.jsonl next to the questions, which may hold answers to
-/// other questions, too; or of an "answer" / "answers" field. Where no line has a question_id, questions are numbered
-/// from 0 and only such a field holds answers. Format `conversations`: a JSON array of {id, image, conversations:
+/// of `annotations`, joined by question_id (the lines of one id in the order of its questions), or of an answers.jsonl
+/// next to the questions; both may hold answers to other questions, too; or of an "answer" / "answers" field. Where no
+/// line has a question_id, questions are numbered from 0 and only such a field holds answers. Format `conversations`: a
+/// JSON array of {id, image, conversations:
 /// [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer. UserError naming file
-/// and line for: bad JSON, a missing field, a repeated id, ids in some lines only, an image outside the folder or
-/// absent, an annotation for no question, no samples.
+/// and line for: bad JSON, a missing field, ids in some lines only, an image outside the folder or absent, annotations
+/// none of which is for a question, no samples.
 std::vector<Sample> read_samples(const DatasetOptions& options);
 
-/// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before
-/// text, numbers by value) so that file order never matters.
+/// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id (and repeat); sorted by id
+/// (numbers before text, numbers by value) so that file order matters only among samples of one id.
 std::vector<Sample> choose_samples(std::vector<Sample> samples, int64_t count, uint64_t seed);
 
 /// Identifies the samples and their images' bytes (names, texts, answers, file contents).

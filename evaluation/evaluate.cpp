@@ -139,6 +139,10 @@ std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchma
   return result;
 }
 
+EvaluationResult score_answers(const OpenBenchmark& benchmark, const Answers& answers) {
+  return result_of(benchmark, answers);
+}
+
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers) {
   return result_of(benchmark, read_answers(answers, benchmark));
 }

@@ -46,7 +46,8 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
                           const EvaluationRun& run);
 /// The same without a model where the journal of this very run answers every question; nothing otherwise.
 std::optional<EvaluationResult> finished_evaluation(const OpenBenchmark& benchmark, const EvaluationRun& run);
-/// Scores ready answers (JSON lines {question_id, text}).
+/// Scores ready answers, read or in a file (JSON lines {question_id, text}).
+EvaluationResult score_answers(const OpenBenchmark& benchmark, const Answers& answers);
 EvaluationResult score_answers(const OpenBenchmark& benchmark, const fs::path& answers);
 
 }  // namespace yopo

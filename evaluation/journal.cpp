@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <memory>
+#include <unordered_map>
 
 #include "core/progress.h"
 
@@ -26,6 +28,28 @@ Json question_id_json(const std::string& id, bool integer) {
   const char* end = id.data() + id.size();
   if (integer && std::from_chars(id.data(), end, number).ptr == end) return number;
   return id;
+}
+
+std::function<KeyOf()> question_keys(const std::vector<Sample>& samples) {
+  using Numbers = std::unordered_map<std::string, int64_t>;
+  const auto most = std::make_shared<Numbers>();  // of the ids that repeat: how often they do
+  for (const Sample& sample : samples)
+    if (sample.repeat > 1) (*most)[sample.id] = std::max((*most)[sample.id], sample.repeat);
+  if (most->empty()) return [] { return KeyOf(question_id_text); };
+  return [most] {
+    const auto counts = std::make_shared<Numbers>();
+    return [most, counts](const Json& record, const std::string& where) {
+      const std::string id = question_id_text(record, where);
+      const auto repeats = most->find(id);
+      if (repeats == most->end()) return id;
+      if (has(record, "metadata") && record["metadata"].is_object() && has(record["metadata"], "repeat"))
+        return repeated_key(id, get_int(record["metadata"], "repeat", where + ": metadata", 1, repeats->second));
+      // Lines past the last question of the id take its place.
+      int64_t& count = (*counts)[id];
+      count = std::min(count + 1, repeats->second);
+      return repeated_key(id, count);
+    };
+  };
 }
 
 namespace {
@@ -112,6 +136,7 @@ void AnswerJournal::add(const Sample& sample, const std::string& text, const std
   record["answer_id"] = Fingerprint().add(sample.id).add(text).hex().substr(0, 22);
   record["model_id"] = model;
   record["metadata"] = Json::object();
+  if (sample.repeat > 1) record["metadata"]["repeat"] = sample.repeat;
   const std::string line = record.dump(-1, ' ', false, Json::error_handler_t::replace);
   pending_ += line + "\n";
   answers_[question_key(sample)] = text;

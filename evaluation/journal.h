@@ -21,10 +21,14 @@ Json question_id_json(const std::string& id, bool integer);
 /// What the question of an answer's record is known by, as question_key(sample); `where` is for messages.
 using KeyOf = std::function<std::string(const Json& record, const std::string& where)>;
 
+/// Makes what knows questions by their ids, fresh for each file. Of an id that several samples have, a record is of the
+/// one that its metadata names ({"repeat": 2}), as the journal writes it, and else of the next: the records of one id
+/// stand in their order.
+std::function<KeyOf()> question_keys(const std::vector<Sample>& samples);
+
 /// Lines {question_id, prompt, text, answer_id, model_id, metadata} as LLaVA's evaluation scripts write them. Beside
-/// it,
-/// `<file>.fingerprint` says which model, plan, prompt, protocol and shard the answers belong to. MMBench's lines hold
-/// round_id, options and option_char as well. For one thread; a lock on the file keeps other processes out.
+/// it, `<file>.fingerprint` says which model, plan, prompt, protocol and shard the answers belong to. MMBench's lines
+/// hold round_id, options and option_char as well. For one thread; a lock on the file keeps other processes out.
 class AnswerJournal {
  public:
   /// Reads what is there. A last line that a kill cut short is dropped; any other damage, or another fingerprint, is a

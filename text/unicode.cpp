@@ -126,6 +126,7 @@ bool is_white_space(char32_t c) {
 }
 bool is_python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
 bool is_word_character(char32_t c) { return contains(unicode::word_characters, c); }
+bool is_letter(char32_t c) { return contains(unicode::letters, c); }
 bool is_decimal_digit(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(unicode::decimal_digits, c); }
 
 std::u32string lower(std::u32string_view text) {
@@ -165,6 +166,12 @@ std::string_view strip_right(std::string_view text) {
 }
 
 std::string_view strip(std::string_view text) { return strip_right(strip_left(text)); }
+
+std::u32string_view strip(std::u32string_view text) {
+  while (!text.empty() && is_python_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_python_space(text.back())) text.remove_suffix(1);
+  return text;
+}
 
 std::vector<std::u32string_view> split_words(std::u32string_view text) {
   std::vector<std::u32string_view> words;

@@ -30,6 +30,8 @@ bool is_python_space(char32_t c);
 bool is_white_space(char32_t c);
 /// \w of Rust's regular expressions: letters, marks, decimal digits, connectors, joiners.
 bool is_word_character(char32_t c);
+/// General category L: str.isalpha of Python for one character.
+bool is_letter(char32_t c);
 /// \d of Python and Rust: general category Nd.
 bool is_decimal_digit(char32_t c);
 
@@ -42,6 +44,7 @@ std::string nfc(std::string_view text);
 
 /// str.strip / lstrip / rstrip of Python.
 std::string_view strip(std::string_view text);
+std::u32string_view strip(std::u32string_view text);
 std::string_view strip_left(std::string_view text);
 std::string_view strip_right(std::string_view text);
 /// str.split() of Python: the parts between runs of white space, none of them empty.

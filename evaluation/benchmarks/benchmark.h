@@ -59,8 +59,9 @@ struct Benchmark {
   bool points = false;             // its scores are points, not fractions
   bool folder_of_questions =
       false;  // the folder of images (or annotations) has the questions: a question file may lack
-  /// Reads the files and fills `samples` and `score`, with a submission `submit`, and where question_id does not tell
-  /// questions apart `key_of`. `into` holds the resolved names already. UserError for what is wrong with a file.
+  /// Reads the files and fills `samples` and `score`, with a submission `submit`, and where neither question_id nor
+  /// Sample::repeat tells questions apart `key_of`. `into` holds the resolved names already. UserError for what is
+  /// wrong with a file.
   void (*open)(const BenchmarkSource& source, OpenBenchmark& into) = nullptr;
   Resampling resampling;
   Submission submission = Submission::None;

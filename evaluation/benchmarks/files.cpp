@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/progress.h"
 
 namespace yopo {
 
@@ -41,6 +42,12 @@ std::vector<fs::path> annotation_files(const BenchmarkSource& source, std::strin
     files.insert(files.end(), inside.begin(), inside.end());
   }
   return files;
+}
+
+void note_others(const fs::path& annotations, int64_t count, const fs::path& questions) {
+  if (count > 0)
+    note(fmt::format("{}: {} annotations of questions that {} does not ask are left out", annotations.string(), count,
+                     questions.string()));
 }
 
 std::string id_of(const Json& record, std::string_view key, const std::string& where, bool* integer) {

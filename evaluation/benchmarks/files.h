@@ -39,6 +39,9 @@ std::vector<fs::path> annotation_paths(const BenchmarkSource& source, std::strin
 std::vector<fs::path> annotation_files(const BenchmarkSource& source, std::string_view need, std::string_view start,
                                        std::string_view end);
 
+/// Notes that a file annotates so many questions besides those asked; nothing for 0.
+void note_others(const fs::path& annotations, int64_t count, const fs::path& questions);
+
 /// An id as text: an integer or a non-empty text under `key`; 7 and "7" are the same id.
 std::string id_of(const Json& record, std::string_view key, const std::string& where, bool* integer = nullptr);
 

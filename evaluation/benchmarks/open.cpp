@@ -24,8 +24,8 @@ OpenBenchmark open_benchmark(const EvaluateOptions& options, bool images_needed)
   // A protocol may bring its own rule; another one may still be named.
   open.rule = choose("rule", options.rule.empty() ? protocol.rule : options.rule, benchmark.rules);
   open.max_new_tokens = options.max_new_tokens > 0 ? options.max_new_tokens : protocol.max_new_tokens;
-  open.key_of = [] { return KeyOf(question_id_text); };
   benchmark.open({options.dataset, protocol, images_needed}, open);
+  if (!open.key_of) open.key_of = question_keys(*open.samples);
   ensure(open.samples && open.score && open.key_of, "an open benchmark has samples, a metric and keys");
   ensure(bool(open.submit) == (benchmark.submission != Submission::None), "a submission and what writes it");
   return open;
@@ -35,17 +35,27 @@ Answers read_answers(const fs::path& file, const OpenBenchmark& benchmark) {
   std::unordered_set<std::string> asked;
   for (const Sample& sample : *benchmark.samples) asked.insert(question_key(sample));
   Answers answers;
+  int64_t others = 0;
+  std::string first_other;
   answers.where = file.string();
   const KeyOf key_of = benchmark.key_of();
   for (const JsonLine& line : read_json_lines(file)) {
     const std::string where = fmt::format("{}:{}", file.string(), line.line);
     const std::string key = key_of(line.value, where);
     const std::string id = question_id_text(line.value, where);
-    require(asked.contains(key), "{}: question_id {} is not among the questions", where, printable(id));
     std::string text = get_string(line.value, "text", where);
+    if (!asked.contains(key)) {
+      if (others++ == 0) first_other = fmt::format("{}: question_id {}", where, printable(id));
+      continue;
+    }
     const auto [place, fresh] = answers.text.insert_or_assign(key, std::move(text));
     if (!fresh) warn(fmt::format("{}: question_id {} is answered again; the last answer counts", where, printable(id)));
   }
+  if (others == 0) return answers;
+  require(!answers.text.empty(), "{} is not among the questions, and so it is with all {} answers", first_other,
+          others);
+  answers.others = fmt::format("{} answers are to questions that are not asked, the first {}", others, first_other);
+  warn(fmt::format("{}: {}; they are left out", file.string(), answers.others));
   return answers;
 }
 

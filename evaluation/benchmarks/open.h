@@ -20,8 +20,8 @@ struct EvaluateOptions {
 OpenBenchmark open_benchmark(const EvaluateOptions& options, bool images_needed);
 
 /// Ready answers: JSON lines {question_id, text}, with `prompt` where one question_id has several questions. The last
-/// of repeated lines counts, with a warning. UserError naming file and line for an answer to a question that is not
-/// asked.
+/// of repeated lines counts, with a warning. Answers to questions that are not asked are left out and counted in one
+/// warning; UserError naming file and line where all are.
 Answers read_answers(const fs::path& file, const OpenBenchmark& benchmark);
 
 }  // namespace yopo

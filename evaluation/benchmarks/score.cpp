@@ -8,8 +8,8 @@ namespace yopo {
 
 const std::string& answer_to(const Sample& sample, const Answers& answers) {
   const auto found = answers.text.find(question_key(sample));
-  require(found != answers.text.end(), "{}: no answer for question {} ({})", answers.where, printable(sample.id),
-          sample.where);
+  require(found != answers.text.end(), "{}: no answer for question {} ({}){}{}", answers.where, printable(sample.id),
+          sample.where, answers.others.empty() ? "" : "; ", answers.others);
   return found->second;
 }
 

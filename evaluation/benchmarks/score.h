@@ -15,6 +15,7 @@ namespace yopo {
 struct Answers {
   std::string where;  // their file, for messages
   std::map<std::string, std::string> text;
+  std::string others = {};  // in words, of those to questions that are not asked; "": there are none
 };
 
 struct Score {

@@ -153,17 +153,11 @@ const std::unordered_map<std::u32string_view, std::u32string_view>& contractions
   return table;
 }
 
-std::u32string_view strip_spaces(std::u32string_view text) {
-  while (!text.empty() && is_python_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_python_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 /// Newline and tab become spaces, the ends are stripped.
 std::u32string plain(std::u32string text) {
   std::replace_if(
       text.begin(), text.end(), [](char32_t c) { return c == U'\n' || c == U'\t'; }, U' ');
-  return std::u32string(strip_spaces(text));
+  return std::u32string(strip(text));
 }
 
 /// Lower-cases, drops "," and "?", sets "'s" apart, makes newline and tab spaces, strips.
@@ -179,7 +173,7 @@ std::u32string first_pass(std::string_view answer) {
     }
     out += c;
   }
-  return plain(std::u32string(strip_spaces(out)));
+  return plain(std::u32string(strip(out)));
 }
 
 /// Whether one comma, or of `runs` one or more, stand between two digits anywhere.

@@ -257,6 +257,43 @@ TEST_F(Calibrate, DamagedWeightsNameTheSample) {
   EXPECT_FALSE(fs::exists(folder / "stats.h5"));
 }
 
+/// LLaVA-derived sets have several samples under one id.
+TEST_F(Calibrate, SamplesOfOneIdAreTold) {
+  std::string lines;
+  for (int i = 0; i < 6; ++i)
+    lines += fmt::format(R"({{"question_id": "{}", "image": "000{}.png", "text": "How many digits are there?"}})"
+                         "\n",
+                         i == 2 ? "b" : "a", i);
+  testing::write_file(folder / "q.jsonl", lines);
+  CalibrationRun run = demo_run(0);
+  run.options.dataset.questions = folder / "q.jsonl";
+  const Statistics whole = calibrate(model, run, folder / "whole.h5");
+  EXPECT_EQ(whole.ids, (std::vector<std::string>{"a", "a", "a", "a", "a", "b"}));
+  EXPECT_EQ(whole.repeats, (std::vector<int64_t>{1, 2, 3, 4, 5, 1}));
+  const auto width = std::ptrdiff_t(whole.layers * whole.heads);
+  EXPECT_FALSE(std::equal(whole.ratio.begin(), whole.ratio.begin() + width, whole.ratio.begin() + width));
+
+  std::vector<Statistics> parts;
+  run.parts = 4;
+  for (run.part = 0; run.part < run.parts; ++run.part)
+    parts.push_back(calibrate(model, run, folder / ("part" + std::to_string(run.part) + ".h5")));
+  write_statistics(folder / "merged.h5", merge_statistics({parts[3], parts[1], parts[0], parts[2]}));
+  EXPECT_EQ(read_file(folder / "merged.h5"), read_file(folder / "whole.h5"));
+
+  // A journal is of the whole's first samples, not of any two with their ids.
+  run.parts = 1, run.part = 0;
+  Statistics begun = whole;
+  begun.ids.resize(2), begun.repeats.resize(2), begun.ratio.resize(size_t(2 * width));
+  write_statistics(folder / "again.h5.partial", begun, true);
+  const Statistics again = calibrate(model, run, folder / "again.h5");
+  EXPECT_EQ(again.repeats, whole.repeats);
+  EXPECT_EQ(again.ratio, whole.ratio);
+  begun.repeats = {1, 5};
+  write_statistics(folder / "other.h5.partial", begun, true);
+  EXPECT_USER_ERROR(calibrate(model, run, folder / "other.h5"), "holds other samples");
+  EXPECT_EQ(calibrate(model, run, folder / "whole.h5").repeats, whole.repeats);
+}
+
 TEST_F(Calibrate, SamplesWithoutAnImageAreLeftOut) {
   CalibrationRun run = demo_run(0);
   run.options.dataset.questions = folder / "q.jsonl";

@@ -121,6 +121,30 @@ TEST(Statistics, MergingInAnyOrderAndGroupingGivesTheSameBytes) {
   EXPECT_EQ(read_file(folder / "a.h5"), read_file(folder / "b.h5"));
 }
 
+TEST(Statistics, AnIdMayHaveSeveralSamples) {
+  const TemporaryFolder folder;
+  // Samples 1 and 3 of "x" in one file, 2 in another beside others.
+  Statistics a = random_statistics({"2", "x", "x"}, 1), b = random_statistics({"10", "x", "y"}, 2);
+  a.repeats = {1, 1, 3};
+  b.repeats = {1, 2, 1};
+  const Statistics all = merge_statistics({b, a});
+  EXPECT_EQ(all.ids, (std::vector<std::string>{"2", "10", "x", "x", "x", "y"}));
+  EXPECT_EQ(all.repeats, (std::vector<int64_t>{1, 1, 1, 2, 3, 1}));
+  EXPECT_EQ(std::vector<double>(all.ratio.begin() + 18, all.ratio.begin() + 24),
+            std::vector<double>(b.ratio.begin() + 6, b.ratio.begin() + 12));
+  write_statistics(folder / "all.h5", all);
+  const Statistics read = read_statistics(folder / "all.h5");
+  expect_equal(read, all);
+  EXPECT_EQ(read.repeats, all.repeats);
+  EXPECT_USER_ERROR(merge_statistics({a, b, b}), "'10' is in two of the files");
+  b.repeats[1] = 3;
+  EXPECT_USER_ERROR(merge_statistics({a, b}), "'x' (number 3 of its id) is in two of the files");
+  // Without repeats the file is as it always was.
+  write_statistics(folder / "plain.h5", random_statistics({"1", "2"}, 1));
+  EXPECT_FALSE(read_hdf5(folder / "plain.h5").datasets.contains("/samples/repeat"));
+  EXPECT_TRUE(read_statistics(folder / "plain.h5").repeats.empty());
+}
+
 TEST(Statistics, MergeRefusals) {
   const Statistics a = random_statistics({"1", "2"}, 1);
   EXPECT_USER_ERROR(merge_statistics({}), "no statistics");
@@ -178,6 +202,16 @@ TEST(Statistics, ReadingRefusesWhatDoesNotFit) {
         f.datasets["/samples/id"] = {{2}, std::vector<std::string>{"1", "1"}};
       },
       "never repeat");
+  const auto repeats = [](std::vector<int64_t> values) {
+    return [values](Hdf5File& f) {
+      f.datasets["/samples/id"] = {{2}, std::vector<std::string>{"1", "1"}};
+      f.datasets["/samples/repeat"] = {{int64_t(values.size())}, values};
+    };
+  };
+  expect_refused(repeats({2, 1}), "'1' (number 2 of its id) stands before '1'");
+  expect_refused(repeats({1, 1}), "never repeat");
+  expect_refused(repeats({0, 1}), "'/samples/repeat' holds 0");
+  expect_refused(repeats({1, 2, 3}), "/samples/repeat");
   expect_refused(
       [](Hdf5File& f) {
         f.datasets["/samples/id"] = {{3}, std::vector<std::string>{"1", "2", "3"}};

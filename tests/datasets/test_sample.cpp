@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "tests/support/captured_notes.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -97,11 +98,51 @@ TEST(ReadSamples, JoinsAnnotations) {
   named.options.annotations = named.folder() / "labels.jsonl";
   EXPECT_USER_ERROR(named.read(), "labels.jsonl");
   write_file(named.options.annotations, R"({"question_id": 9, "text": "x"})");
-  EXPECT_USER_ERROR(named.read(), "labels.jsonl:1: an answer to question 9");
+  EXPECT_USER_ERROR(named.read(), "labels.jsonl:1: an answer to question 9");  // another set's file
+  write_file(named.options.annotations, R"({"question_id": 9, "text": "x"}
+{"question_id": 3, "text": "y"}
+{"question_id": 8, "text": "x"})");
+  {
+    const testing::CapturedNotes said;
+    EXPECT_EQ(named.read()[2].answers, std::vector<std::string>{"y"});
+    EXPECT_TRUE(said.has("labels.jsonl: 2 answers to questions that")) << said.text();
+  }
   write_file(named.options.annotations, R"({"question_id": 1})");
   EXPECT_USER_ERROR(named.read(), "labels.jsonl:1: no answer");
   write_file(named.options.annotations, R"({"question_id": 1, "text": {"a": 1}})");
   EXPECT_USER_ERROR(named.read(), "labels.jsonl:1: text");
+}
+
+TEST(ReadSamples, AnIdIsALabel) {
+  Dataset data(R"({"question_id": "x", "image": "a.png", "text": "a?"}
+{"question_id": 7, "text": "b?"}
+{"question_id": "x", "image": "sub/b.png", "text": "c?"}
+{"question_id": "7", "text": "d?"}
+{"question_id": "x", "text": "e?"})",
+               R"({"question_id": "x", "text": "first"}
+{"question_id": "x", "text": "second"}
+{"question_id": 7, "text": "of b"}
+{"question_id": "x", "text": "third"}
+{"question_id": "x", "text": "the last counts"})");
+  const std::vector<Sample> samples = data.read();
+  EXPECT_EQ(ids(samples), (std::vector<std::string>{"x", "7", "x", "7", "x"}));
+  std::vector<int64_t> repeats;
+  std::vector<std::string> answers;
+  std::set<std::string> keys;
+  for (const Sample& sample : samples) {
+    repeats.push_back(sample.repeat);
+    answers.push_back(sample.answers.empty() ? "none" : sample.answers[0]);
+    keys.insert(question_key(sample));
+  }
+  EXPECT_EQ(repeats, (std::vector<int64_t>{1, 1, 2, 2, 3}));
+  EXPECT_EQ(keys.size(), 5u);
+  EXPECT_EQ(answers, (std::vector<std::string>{"first", "of b", "second", "none", "the last counts"}));
+
+  data.options.format = "conversations";
+  write_file(data.options.questions,
+             R"([{"id": "1", "conversations": [{"from": "human", "value": "a"}]},
+                {"id": "1", "conversations": [{"from": "human", "value": "b"}]}])");
+  EXPECT_EQ(data.read()[1].repeat, 2);
 }
 
 TEST(ReadSamples, ALineNeedsNoId) {
@@ -167,7 +208,6 @@ TEST(ReadSamples, RefusesBadRecordsByLine) {
            {R"({"question_id": "", "text": "a"})", ":2: 'question_id'"},
            {R"({"question_id": 1})", "'text'"},
            {R"({"question_id": 1, "text": 2})", "'text'"},
-           {R"({"question_id": "0", "text": "a"})", "questions.jsonl:1"},
            {R"({"question_id": 1, "text": "a", "image": 3})", ":2: image"},
            {R"({"question_id": 1, "text": "a", "image": "c.png"})", "c.png is not there"},
            {R"({"question_id": 1, "text": "a", "image": "sub"})", "is not there"},
@@ -222,6 +262,23 @@ TEST(ChooseSamples, DependsOnSeedAndIdsOnly) {
   EXPECT_EQ(choose_samples(numbered(names), 500, 0).size(), 200u);
   // Frozen: published results name seed and count.
   EXPECT_EQ(fewer, (std::vector<std::string>{"7", "14", "37", "72", "85", "91", "98", "116", "135", "193"}));
+}
+
+TEST(ChooseSamples, TellsSamplesOfOneIdByTheirPlace) {
+  std::vector<Sample> samples = numbered(std::vector<std::string>(50, "7"));
+  for (size_t i = 0; i < samples.size(); ++i) samples[i].repeat = int64_t(i) + 1;
+  const auto repeats = [](const std::vector<Sample>& chosen) {
+    std::vector<int64_t> all;
+    for (const Sample& sample : chosen) all.push_back(sample.repeat);
+    return all;
+  };
+  const std::vector<int64_t> chosen = repeats(choose_samples(samples, 10, 0));
+  EXPECT_EQ(chosen.size(), 10u);
+  EXPECT_GT(chosen.back(), 20);  // not the first ten
+  EXPECT_TRUE(std::is_sorted(chosen.begin(), chosen.end()));
+  std::reverse(samples.begin(), samples.end());
+  EXPECT_EQ(repeats(choose_samples(samples, 10, 0)), chosen);
+  EXPECT_NE(repeats(choose_samples(samples, 10, 1)), chosen);
 }
 
 TEST(DatasetFingerprint, SeesEveryChangeThatMatters) {

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "evaluation/shard.h"
+#include "tests/support/captured_notes.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -168,11 +172,88 @@ TEST_F(Benchmarks, TakeTheLastOfRepeatedAnswers) {
 TEST_F(Benchmarks, RefuseAnswersThatDoNotFit) {
   const EvaluateOptions made = pope();
   EXPECT_USER_ERROR(answers(made, R"({"question_id": 3, "text": "yes"})"),
-                    "answers.jsonl:1: question_id 3 is not among the questions");
+                    "answers.jsonl:1: question_id 3 is not among the questions, and so it is with all 1 answers");
   EXPECT_USER_ERROR(answers(made, R"({"question_id": 1})"), "answers.jsonl:1: 'text' is missing");
   EXPECT_USER_ERROR(answers(made, R"({"text": "yes"})"), "answers.jsonl:1: expected an object with question_id");
   const Answers some = answers(made, R"({"question_id": 1, "text": "yes"})");
   EXPECT_USER_ERROR(open_benchmark(made, false).score(some), "answers.jsonl: no answer for question 0");
+}
+
+/// GQA's original passes over answers to questions that do not count.
+TEST_F(Benchmarks, CountAnswersToOtherQuestionsInOneWarning) {
+  const EvaluateOptions made = pope();
+  const std::string other = R"({"question_id": 9, "text": "no"})"
+                            "\n",
+                    zero = R"({"question_id": 0, "text": "yes"})"
+                           "\n",
+                    rest = R"({"question_id": 1, "text": "yes"})"
+                           "\n"
+                           R"({"question_id": 2, "text": "yes"})";
+  {
+    const testing::CapturedNotes said;
+    const Answers given = answers(made, other + zero + other + rest);
+    EXPECT_EQ(given.text.size(), 3u);
+    EXPECT_EQ(open_benchmark(made, false).score(given).score, 1);
+    EXPECT_EQ(std::count(said.text().begin(), said.text().end(), '\n'), 1) << said.text();
+    EXPECT_TRUE(said.has("2 answers are to questions that are not asked, the first ")) << said.text();
+    EXPECT_TRUE(said.has("answers.jsonl:1: question_id 9; they are left out")) << said.text();
+  }
+  // A question without an answer stays an error, and the answers left out may be why.
+  const Answers some = answers(made, other + rest);
+  EXPECT_USER_ERROR(open_benchmark(made, false).score(some), "no answer for question 0");
+  EXPECT_USER_ERROR(open_benchmark(made, false).score(some), "answers.jsonl:1: question_id 9");
+  EXPECT_USER_ERROR(answers(made, R"({"question_id": 9})"), "answers.jsonl:1: 'text' is missing");
+
+  const std::string request = "\\nAnswer the question using a single word or phrase.";
+  std::string lines;
+  for (const char* image : {"1", "2", "3"})  // the folder has no third
+    for (const char* question : {"Is A?", "Is B?"})
+      lines += fmt::format(R"({{"question_id": "count/{}.png", "prompt": "{}{}", "text": "yes"}})", image, question,
+                           request) +
+               "\n";
+  EXPECT_EQ(open_benchmark(mme(), false).score(answers(mme(), lines)).count, 4);
+  EXPECT_EQ(answers(textvqa(), R"({"question_id": "i", "prompt": "What?\nS1", "text": "x"}
+{"question_id": "k", "text": "of another image, in any form"}
+{"question_id": "k", "prompt": "one line", "text": "x"}
+{"question_id": "i", "prompt": "Who?\nS1", "text": "x"}
+{"question_id": "j", "text": "x"})")
+                .text.size(),
+            2u);
+}
+
+/// A plain question file may give several questions one id.
+TEST_F(Benchmarks, TellQuestionsOfOneIdByTheirOrder) {
+  write_file(folder_ / "q.jsonl", R"({"question_id": 5, "text": "a?", "answer": "a"}
+{"question_id": 6, "text": "b?", "answer": "b"}
+{"question_id": 5, "text": "c?", "answer": "c"}
+{"question_id": 5, "text": "c?", "answer": "d"})");
+  const EvaluateOptions made = options("vqa", "q.jsonl", "");
+  const OpenBenchmark open = open_benchmark(made, false);
+  const auto line = [](int id, const char* text) {
+    return fmt::format(R"({{"question_id": {}, "text": "{}"}})"
+                       "\n",
+                       id, text);
+  };
+  const auto values = [&](const std::string& lines) { return open.score(answers(made, lines)).values; };
+  EXPECT_EQ(values(line(5, "a") + line(5, "c") + line(6, "x") + line(5, "d")), (std::vector<double>{1, 0, 1, 1}));
+  EXPECT_EQ(values(line(5, "a") + line(5, "c") + line(6, "x") + line(5, "x") + line(5, "d")),
+            (std::vector<double>{1, 0, 1, 1}));
+  EXPECT_USER_ERROR(values(line(5, "a") + line(5, "c") + line(6, "x")), "no answer for question 5");
+
+  // A journal says which of them a line answers, as they may be asked in another order; so may shards.
+  const fs::path file = folder_ / "j/vqa.jsonl";
+  {
+    AnswerJournal journal(file, "f", open.key_of());
+    for (const size_t i : {3u, 1u, 2u, 0u}) journal.add(open.samples->at(i), std::to_string(i), "m");
+    journal.flush();
+  }
+  const std::map<std::string, std::string> expected{{"5", "0"}, {"5\n2", "2"}, {"5\n3", "3"}, {"6", "1"}};
+  EXPECT_EQ(AnswerJournal(file, "f", open.key_of()).answers(), expected);
+  EXPECT_EQ(read_answers(file, open).text, expected);
+  const std::vector<int64_t> shards = shards_of(open, 2);
+  EXPECT_EQ(shards, (std::vector<int64_t>{1, 2, 1, 1}));
+  write_file(file, R"({"question_id": 5, "text": "x", "metadata": {"repeat": 4}})");
+  EXPECT_USER_ERROR(read_answers(file, open), "vqa.jsonl:1: metadata: 'repeat' should be an integer in [1, 3]");
 }
 
 TEST_F(Benchmarks, TellMmeQuestionsOfAnImageApart) {
@@ -190,7 +271,7 @@ TEST_F(Benchmarks, TellMmeQuestionsOfAnImageApart) {
   EXPECT_DOUBLE_EQ(open_benchmark(made, false).score(given).score, 200);
   EXPECT_USER_ERROR(answers(made, R"({"question_id": "count/1.png", "text": "yes"})"),
                     "answers.jsonl:1: 'prompt' is missing");
-  EXPECT_USER_ERROR(answers(made, line("3", "Is A?", "no")), "answers.jsonl:1: no question");
+  EXPECT_USER_ERROR(answers(made, line("3", "Is A?", "no")), "answers.jsonl:1: question_id count/3.png is not among");
 }
 
 TEST_F(Benchmarks, GiveEachTextVqaLineItsAnswer) {

@@ -43,6 +43,17 @@ TEST(MmbenchLetter, StripsUnderLetter) {
     EXPECT_EQ(mmbench_letter(answer, question, "letter"), letter) << answer;
 }
 
+/// The right letter is right though its option was not asked: LLaVA's script takes its text for none.
+TEST(MmbenchLetter, KnowsTheLabelWhateverTheOptions) {
+  MmbenchQuestion question = question_of({"a cat", "a dog", "a cow", "None"}, 3);
+  question.answer = 'D';
+  for (const auto& [answer, letter] : Cases{{"D", 'D'}, {" D\n", 'D'}, {"A", 'A'}, {"E", 0}, {"D.", 0}})
+    EXPECT_EQ(mmbench_letter(answer, question, "letter"), letter) << answer;
+  question.answer = 0;  // without labels
+  EXPECT_EQ(mmbench_letter("D", question, "letter"), 0);
+  EXPECT_EQ(mmbench_letter(std::string(1, '\0'), question, "letter"), 0);
+}
+
 TEST(MmbenchLetter, FollowsVlmEvalKit) {
   const MmbenchQuestion question = question_of({"a cat", "Dog", "a cow", "one"});
   for (const auto& [answer, letter] :
@@ -83,15 +94,15 @@ TEST(MmbenchLetter, FollowsLmms) {
              {"(C).", 'C'},
              {":D,", 'D'},
              {"A is it", 'A'},
-             {"A big one there", 0},  // among more than three words A may be an article
+             {"A big one there", 'A'},  // among more than three words A may be an article, but it stands at the start
              {"A big one there B.", 'B'},
-             {"A or B", 0},
+             {"A or B", 'A'},
              {"A or B.", 'A'},
-             {"A. or B.", 0},
+             {"A. or B.", 'A'},
              {"A. or B)", 'A'},  // the first form that has one letter
              {"A. or B. or C)", 'C'},
-             {"[A]", 0},
-             {"The answer is **B**", 0},
+             {"[A]", 'A'},
+             {"The answer is **B**", 'B'},
              {"it is dog", 'B'},
              {"nothing that is there at all and in any case much longer than the options dog", 'B'},
              {"dog and a cat", 0},

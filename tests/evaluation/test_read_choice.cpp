@@ -1,9 +1,10 @@
 // Readers of the benchmarks answered by a letter: ScienceQA, MMBench.
 #include <gtest/gtest.h>
 
-#include "evaluation/benchmarks/mmbench/read.h"
+#include "evaluation/benchmarks/mmbench/score.h"
 #include "evaluation/benchmarks/scienceqa/read.h"
 #include "tests/evaluation/benchmark_files.h"
+#include "tests/support/captured_notes.h"
 
 namespace yopo {
 namespace {
@@ -146,6 +147,28 @@ TEST(ReadMmbench, KnowsEveryMissingValue) {
   }
 }
 
+TEST(ReadMmbench, ARightOptionMayLookLikeNone) {
+  for (const std::string own : {"None", "nan", "NaN", "NA", "null", "none", "NAN"}) {
+    MmbenchFiles files;
+    files.add({{"answer", "D"}, {"D", own}});
+    files.add({{"index", "1000000"}, {"answer", "A"}, {"B", own}, {"C", "nan"}});
+    const testing::CapturedNotes said;
+    const Mmbench data = files.read();
+    EXPECT_EQ(*data.samples[0].prompt, "Q?\nA. a\nB. b\nC. c") << own;  // asked as LLaVA does
+    ASSERT_EQ(data.questions[0].choices.size(), 4u) << own;
+    EXPECT_EQ(data.questions[0].choices[3], std::pair('D', own));
+    EXPECT_EQ(data.questions[1].choices.size(), own == "none" || own == "NAN" ? 3u : 2u) << own;
+    EXPECT_TRUE(
+        said.has("1 right options are not among those asked, the first at " + (files / "m.tsv").string() + ":2"))
+        << said.text();
+    const Score score = score_mmbench(data, {"answers.jsonl", {{"0", "D"}, {"1000000", "A"}}},
+                                      "letter");  // both right, so the group is
+    EXPECT_EQ(score.score, 1) << own;
+    for (const char* rule : {"vlmevalkit", "lmms"})
+      EXPECT_EQ(score_mmbench(data, {"answers.jsonl", {{"0", "(D)"}, {"1000000", "A"}}}, rule).score, 1) << own << rule;
+  }
+}
+
 TEST(ReadMmbench, ReadsTheImageWhereItLies) {
   MmbenchFiles files;
   files.add({});
@@ -174,7 +197,7 @@ TEST(ReadMmbench, RefusesDamage) {
   message({{"index", "0"}}, "m.tsv:3: the id 0 is taken by");
   message({{"index", "x"}}, "m.tsv:3: index: expected an integer, found 'x'");
   message({{"answer", "E"}}, "m.tsv:3: answer: expected one of A, B, C, D, found 'E'");
-  message({{"answer", "D"}, {"D", "nan"}}, "m.tsv:3: answer: 'D' is the letter of no option: its field is 'nan'");
+  message({{"answer", "D"}, {"D", ""}}, "m.tsv:3: answer: 'D' is the letter of no option: its field is empty");
   message({{"answer", "AB"}}, "m.tsv:3: answer");
   message({{"answer", "nan"}}, "m.tsv:3: answer: expected a letter, found none");
   message({{"question", "nan"}}, "m.tsv:3: question: expected a text");

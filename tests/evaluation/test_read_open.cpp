@@ -5,6 +5,7 @@
 #include "evaluation/benchmarks/textvqa/read.h"
 #include "evaluation/benchmarks/vqav2/read.h"
 #include "tests/evaluation/benchmark_files.h"
+#include "tests/support/captured_notes.h"
 
 namespace yopo {
 namespace {
@@ -93,13 +94,29 @@ TEST(ReadVqaV2, HoldsTheFullList) {
 
   files.annotate(annotation("2", "number", ten("2")) + "," + annotation("262148000", "other", ten("Down")) + "," +
                  annotation("7", "yes/no", ten("")));
-  EXPECT_USER_ERROR(files.read(), "question 7 is annotated but not asked");
+  EXPECT_TRUE(files.read().unasked.empty());  // neither asked nor listed
   files.source.dataset.annotations = list.string() + "," + (files / "annotations.json").string();
   const VqaV2 both = files.read();
   ASSERT_EQ(both.unasked.size(), 1u);
   EXPECT_EQ(both.unasked[0].answer_type, "yes/no");
   files.write("full.jsonl", R"({"question_id": 2})");
   EXPECT_USER_ERROR(files.read(), "llava.jsonl:1: question 262148000 is not on the full list");
+}
+
+/// A part of the validation set is asked with the official annotations of all of it.
+TEST(ReadVqaV2, LeavesOutAnnotationsOfOtherQuestions) {
+  VqaV2Files files;
+  files.annotate(annotation("1", "other", ten("x")) + "," + annotation("2", "number", ten("2")) + "," +
+                 annotation("262148000", "other", ten("Down")) + "," + annotation("7", "surprise", "[]") + "," +
+                 annotation("7", "other", ten("x")));
+  const testing::CapturedNotes said;
+  const VqaV2 data = files.read();
+  EXPECT_EQ(data.samples[0].answers, std::vector<std::string>(10, "Down"));
+  EXPECT_EQ(data.questions[1].answer_type, "number");
+  EXPECT_TRUE(data.unasked.empty());
+  EXPECT_TRUE(said.has("annotations.json: 3 annotations of questions that " + files.source.dataset.questions.string() +
+                       " does not ask are left out"))
+      << said.text();
 }
 
 TEST(ReadVqaV2, RefusesWhatDoesNotFit) {
@@ -132,11 +149,12 @@ struct GqaFiles : BenchmarkFiles {
 {"question_id": "5", "image": "n1.jpg", "text": "What?\nS1"}
 {"question_id": "6", "image": "n1.jpg", "text": "What?\nS1"}
 )");
-    annotate(R"("201307251": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}},
+    annotate(entries);
+  }
+  const std::string entries = R"("201307251": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}},
       "5": {"answer": "Dog", "isBalanced": true, "types": {"structural": "query"}},
       "6": {"answer": "cat", "isBalanced": false, "types": {"structural": "query"}},
-      "8": {"answer": "cat", "isBalanced": false, "types": {"structural": "query"}})");
-  }
+      "8": {"answer": "cat", "isBalanced": false, "types": {"structural": "query"}})";
   void annotate(const std::string& entries) { source.dataset.annotations = write("a.json", "{" + entries + "}"); }
 };
 
@@ -152,10 +170,19 @@ TEST(ReadGqa, JoinsQuestionsAndAnnotations) {
   EXPECT_TRUE(data.samples[0].images.empty());
 }
 
+TEST(ReadGqa, LeavesOutAnnotationsOfOtherQuestions) {
+  GqaFiles files;
+  files.annotate(files.entries + R"(, "9": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}},
+      "10": {"isBalanced": 3}, "11": 4)");
+  const testing::CapturedNotes said;
+  const Gqa data = read_gqa(files.source);
+  ASSERT_EQ(data.samples.size(), 3u);
+  EXPECT_EQ(data.samples[0].answers, std::vector<std::string>{"no"});
+  EXPECT_TRUE(said.has("a.json: 1 annotations of questions that")) << said.text();
+}
+
 TEST(ReadGqa, RefusesWhatDoesNotFit) {
   GqaFiles files;
-  files.annotate(R"("9": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}})");
-  EXPECT_USER_ERROR(read_gqa(files.source), "a.json: 9: the balanced question is not asked in");
   files.annotate(R"("5": {"answer": "no", "isBalanced": true, "types": {"structural": "verify"}})");
   EXPECT_USER_ERROR(read_gqa(files.source), "q.jsonl:1: question 201307251 has no annotation");
   files.annotate(R"("5": {"answer": "no", "isBalanced": true, "types": {"structural": "querry"}})");

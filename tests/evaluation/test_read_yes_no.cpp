@@ -4,6 +4,7 @@
 #include "evaluation/benchmarks/mme/read.h"
 #include "evaluation/benchmarks/pope/read.h"
 #include "tests/evaluation/benchmark_files.h"
+#include "tests/support/captured_notes.h"
 
 namespace yopo {
 namespace {
@@ -51,6 +52,38 @@ TEST(ReadPope, JoinsLabelsByOrderInsideASplit) {
   EXPECT_EQ(files.read().samples[2].answers[0], "no");
 }
 
+/// Labels are official files of whole splits; fewer questions are told by image and text.
+TEST(ReadPope, LeavesOutLabelsOfOtherQuestions) {
+  PopeFiles files;
+  const auto label = [](const std::string& image, const std::string& text, const std::string& value) {
+    return fmt::format(R"({{"question_id": 1, "image": "{}", "text": "{}", "label": "{}"}})"
+                       "\n",
+                       image, text, value);
+  };
+  files.labels("rare", {"yes"});
+  const std::string random = label("b.jpg", "Is 1?", "no") + label("a.jpg", "Is 5?", "yes") +
+                             label("a.jpg", "Is 1?", "yes") + label("a.jpg", "Is", "yes") +
+                             label("a.jpg", "Is 3?", "no");
+  files.write("coco/coco_pope_random.json", random);
+  const testing::CapturedNotes said;
+  const Pope data = files.read();
+  std::vector<std::string> labels;
+  for (const Sample& sample : data.samples) labels.push_back(sample.answers.at(0));
+  EXPECT_EQ(labels, (std::vector<std::string>{"yes", "yes", "no", "no", "yes"}));
+  EXPECT_TRUE(said.has("coco_pope_random.json: 2 annotations of questions that")) << said.text();
+  EXPECT_TRUE(said.has("coco_pope_rare.json: 1 annotations of questions that")) << said.text();
+  EXPECT_FALSE(said.has("the label is for another question")) << said.text();
+
+  files.write("coco/coco_pope_random.json", random + label("a.jpg", "Is 1?", "yes"));
+  EXPECT_USER_ERROR(files.read(),
+                    "found 6; more labels than questions are told by image and text, which line 6 repeats");
+  files.write("coco/coco_pope_random.json", random + R"({"label": "yes"})");
+  EXPECT_USER_ERROR(files.read(), "which line 6 lacks");
+  files.write("coco/coco_pope_random.json",
+              label("a.jpg", "Is 2?", "no") + random.substr(0, random.find("Is 3?")) + R"(Is 7?", "label": "no"})");
+  EXPECT_USER_ERROR(files.read(), "found 6; none is for " + files.source.dataset.questions.string() + ":3");
+}
+
 TEST(ReadPope, RefusesWhatDoesNotFit) {
   PopeFiles files;
   files.labels("random", {"yes", "no"});
@@ -61,9 +94,6 @@ TEST(ReadPope, RefusesWhatDoesNotFit) {
   files.labels("random", {"yes", "no", "Yes"});
   EXPECT_USER_ERROR(files.read(), "coco_pope_random.json:3: label: expected one of yes, no, found 'Yes'");
   files.labels("random", {"yes", "no", "no"});
-  files.labels("rare", {"yes"});
-  EXPECT_USER_ERROR(files.read(), "asks no question of split rare");
-  fs::remove(files / "coco/coco_pope_rare.json");
   fs::remove(files / "coco/coco_pope_popular.json");
   EXPECT_USER_ERROR(files.read(), "q.jsonl:2: split popular has no labels");
   files.source.dataset.annotations = files.write("empty/readme.txt", "").parent_path();
@@ -138,7 +168,16 @@ TEST(ReadMme, TakesTheOrderOfAQuestionFile) {
   EXPECT_EQ(data.samples[3].images, std::vector<fs::path>{files / "MME/code_reasoning/0020.png"});
   rows.pop_back();
   ask();
-  EXPECT_USER_ERROR(files.read(), "0020.txt:3: the question is not asked in");
+  EXPECT_USER_ERROR(files.read(), "q.jsonl:2: category code_reasoning has an odd number of questions");
+  {
+    const std::vector<std::pair<std::string, std::string>> all = rows;
+    rows = {all[0], all[2]};  // the questions of one image
+    ask();
+    const testing::CapturedNotes said;
+    EXPECT_EQ(files.read().samples.size(), 2u);
+    EXPECT_TRUE(said.has("asks 2 of the 4 questions of the folder")) << said.text();
+    rows = all;
+  }
   rows.push_back(rows[1]);
   ask();
   EXPECT_USER_ERROR(files.read(), "q.jsonl:4: the question is asked by");

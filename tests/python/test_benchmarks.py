@@ -141,11 +141,37 @@ class BadInputTest(BenchmarkCase):
                 self.same_scores(self.evaluate(files, said), score(files, said))
 
     def test_answers_to_other_questions(self):
+        """They are left out and counted in one warning, and are named where a question then has no answer."""
         for benchmark in SCORERS:
             with self.subTest(benchmark=benchmark):
                 files, said = self.small(benchmark)
                 other = {"mme": "count/images/987.png", "textvqa": "987", "gqa": "987", "scienceqa": "987"}.get(benchmark, 987)
-                self.check(files, [*said[:2], {**said[2], "question_id": other}, *said[2:]], "answers.jsonl:3", "987")
+                more = [*said[:2], {**said[2], "question_id": other}, *said[2:], {**said[3], "question_id": other}]
+                self.same_scores(self.evaluate(files, more), score(files, said))
+                path = write_answers(self.folder / "said" / "answers.jsonl", more)
+                result = run("eval", *files.flags(), "--answers", path, "--lmms", self.folder / "lmms", "--date", "d")
+                warnings = [line for line in result.stderr.splitlines() if "not asked" in line]
+                self.assertEqual(len(warnings), 1, result.stderr)
+                for text in ("2 answers are to questions that are not asked", "answers.jsonl:3", "987"):
+                    self.assertIn(text, warnings[0])
+                if benchmark != "scienceqa":
+                    self.check(files, [*said[:2], {**said[2], "question_id": other}, *said[3:]], said[2]["question_id"],
+                               "answers.jsonl:3", "987")
+                self.check(files, [{**one, "question_id": other} for one in said], "answers.jsonl:1", "987")
+
+    def test_annotations_of_other_questions(self):
+        """Asking a part of a set with the annotations of the whole is the usual case."""
+        for benchmark in ("vqav2", "gqa", "textvqa", "pope"):
+            for name, part in (("every other", slice(1, None, 2)), ("the last", slice(4, None))):
+                with self.subTest(benchmark=benchmark, part=name):
+                    files, said = self.small(benchmark, 12)
+                    lines = files.questions.read_text(encoding="utf-8").splitlines(keepends=True)
+                    write_text(files.questions, "".join(lines[part]))
+                    for protocol, _ in (traps.LLAVA, traps.LMMS):
+                        found = self.evaluate(files, said[part], protocol)
+                        self.same_scores(found, score(files, said[part], protocol))
+                        self.assertEqual(found["count"], len(lines[part]))
+                        self.same_scores(self.evaluate(files, said, protocol), found)
 
     def test_questions_without_an_answer(self):
         for benchmark in SCORERS:
@@ -374,7 +400,8 @@ class ScorerTest(Case):
             files, said = make.make(self.folder / benchmark, benchmark, 40, seed=1)
             with self.subTest(benchmark=benchmark):
                 score(files, said)
-                self.refuses(files, said + [{**said[0], "question_id": "count/other.png" if benchmark == "mme" else "other"}])
+                more = said + [{**said[0], "question_id": "count/other.png" if benchmark == "mme" else "other"}]
+                self.assertEqual(score(files, more), score(files, said))
                 if benchmark != "scienceqa":
                     self.refuses(files, said[:-1] if said[-1]["question_id"] != said[-2]["question_id"] else said[:-2])
 

@@ -15,8 +15,9 @@ struct Gqa {
   std::vector<GqaQuestion> questions;  // of the samples
 };
 
-/// annotations: {id: {answer, isBalanced, types: {structural}}}. UserError naming file and place for a question without
-/// annotation, a balanced one that is not asked, and a structural type outside its set.
+/// annotations: {id: {answer, isBalanced, types: {structural}}}. Balanced questions that are not
+/// asked are counted in a note. UserError naming file and place for a question without annotation, and a structural
+/// type outside its set.
 Gqa read_gqa(const BenchmarkSource& source);
 
 }  // namespace yopo

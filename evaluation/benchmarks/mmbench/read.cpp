@@ -103,7 +103,7 @@ class Reader {
     sample.text = prompt + request_;
   }
 
-  void label(const TsvRow& row, Sample& sample, MmbenchQuestion& question) const {
+  void label(const TsvRow& row, Sample& sample, MmbenchQuestion& question) {
     const std::string answer = optional(row, "answer");
     if (answer.empty()) return;
     const bool known = answer.size() == 1 && std::any_of(letters_.begin(), letters_.end(),
@@ -111,12 +111,17 @@ class Reader {
     std::vector<char> letters;
     for (const auto& [letter, column] : letters_) letters.push_back(letter);
     require(known, "{}: answer: expected one of {}, found '{}'", where_, fmt::join(letters, ", "), printable(answer));
-    // "None" or "NA" may be an option's own words, though pandas takes them for none; an empty field is no option.
     const std::string_view own = text(row, *table_.find(answer));
-    require(!own.empty() && own != "nan" && own != "NaN",
-            "{}: answer: '{}' is the letter of no option: its field is '{}'", where_, answer, own);
+    require(!own.empty(), "{}: answer: '{}' is the letter of no option: its field is empty", where_, answer);
     question.answer = answer[0];
     sample.answers = {answer};
+    // What looks like no value ("None", "NA", "nan") is an option's own words where it is the right one.
+    if (is_pandas_missing(own)) {
+      question.choices.emplace_back(question.answer, own);
+      std::sort(question.choices.begin(), question.choices.end());
+    }
+    if (question.letters.find(question.answer) == std::string::npos && right_not_asked_++ == 0)
+      first_not_asked_ = where_;
   }
 
   void add_image(const TsvRow& row, Sample& sample) const {
@@ -146,13 +151,19 @@ class Reader {
       question.scored = rows_.contains(question.index % kMmbenchRotation);
       dropped += question.scored ? 0 : 1;
     }
+    if (right_not_asked_ > 0)
+      warn(fmt::format(
+          "{}: {} right options are not among those asked, the first at {}: LLaVA's script asks A to D, and "
+          "stops at a text that looks like none",
+          file_, right_not_asked_, first_not_asked_));
     if (dropped > 0)
       warn(fmt::format("{}: {} rows are rotations of a question whose main row is absent; they are not scored", file_,
                        dropped));
   }
 
   Tsv table_;
-  std::string file_, request_, where_;
+  std::string file_, request_, where_, first_not_asked_;
+  int64_t right_not_asked_ = 0;
   size_t index_ = 0, question_ = 0, image_ = 0;
   std::vector<std::pair<char, size_t>> letters_;  // option columns in the order of the alphabet
   std::unordered_map<int64_t, const TsvRow*> rows_;

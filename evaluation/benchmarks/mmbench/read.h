@@ -10,11 +10,12 @@ inline constexpr int64_t kMmbenchRotation = 1'000'000;
 
 struct MmbenchQuestion {
   int64_t index = 0;
-  char answer = 0;                                    // a letter; 0 in the test split
-  std::string letters;                                // of the options asked
-  std::vector<std::pair<char, std::string>> choices;  // every option column that is no missing value to pandas
-  std::string category, l2_category;                  // "": missing
-  bool scored = true;                                 // false: the group's main row is absent
+  char answer = 0;      // a letter; 0 in the test split
+  std::string letters;  // of the options asked
+  std::vector<std::pair<char, std::string>>
+      choices;                        // the option columns that are no missing value to pandas, or right
+  std::string category, l2_category;  // "": missing
+  bool scored = true;                 // false: the group's main row is absent
 };
 
 struct Mmbench {
@@ -24,10 +25,10 @@ struct Mmbench {
 };
 
 /// questions: TSV with columns index, question, image and A, and B-D, hint, answer, category, l2-category where there
-/// are any. An option or hint is missing when pandas or LLaVA takes it so; options stop at the first missing one. An
-/// image column that holds an index stands for that row's image. Protocol plain asks without the request for a letter,
-/// for models that answer with one unasked. UserError naming file and line for a damaged table, an
-/// image that is none, a repeated index, an answer that is no option's letter.
+/// are any. An option or hint is missing when pandas or LLaVA takes it so; options stop at the first missing one (with
+/// a warning where the right one is then not asked). An image column that holds an index stands for that row's image.
+/// Protocol plain asks without the request for a letter, for models that answer with one unasked. UserError naming file
+/// and line for a damaged table, an image that is none, a repeated index, an answer that is no option's letter.
 Mmbench read_mmbench(const BenchmarkSource& source);
 
 }  // namespace yopo

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "evaluation/benchmarks/mmbench/rules.h"
 #include "evaluation/benchmarks/mmbench/score.h"
 #include "text/unicode.h"
 
@@ -14,18 +15,6 @@ using Words = std::vector<std::u32string_view>;
 
 bool has_word(const Words& words, std::u32string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
-}
-
-/// The letter of the only option whose lower-cased text stands in the lower-cased answer; 0 if there is none or more.
-char only_option_inside(const std::string& answer, const std::vector<std::pair<char, std::string>>& choices) {
-  const std::string text = lower(answer);
-  char found = 0;
-  for (const auto& [letter, option] : choices) {
-    if (text.find(lower(option)) == std::string::npos) continue;
-    if (found != 0) return 0;
-    found = letter;
-  }
-  return found;
 }
 
 size_t code_points(std::string_view text) { return decode_utf8(text).size(); }
@@ -63,7 +52,10 @@ char letter_of_phrase(std::u32string_view text) {
 
 char rule_letter(const std::string& answer, const MmbenchQuestion& question) {
   const std::string_view text = strip(answer);
-  return text.size() == 1 && question.letters.find(text[0]) != std::string::npos ? text[0] : 0;
+  if (text.size() != 1) return 0;
+  // The right option may be one that was not asked: its text looks like none.
+  const bool known = text[0] == question.answer || question.letters.find(text[0]) != std::string::npos;
+  return known ? text[0] : 0;
 }
 
 char rule_vlmevalkit(const std::string& answer, const MmbenchQuestion& question) {
@@ -105,38 +97,18 @@ char rule_vlmevalkit(const std::string& answer, const MmbenchQuestion& question)
   return code_points(lower(answer)) > 2 * length ? 0 : only_option_inside(answer, question.choices);
 }
 
-char rule_lmms(const std::string& answer, const MmbenchQuestion& question) {
-  constexpr std::u32string_view letters = U"ABCDE";
-  if (answer.find("Failed to obtain answer via API") == std::string::npos) {
-    const std::u32string text = decode_utf8(answer);
-    const Words words = split_words(text);
-    // The letter that is the only one to stand among the words with this before and behind it.
-    const auto only = [&](std::u32string_view before, std::u32string_view behind) -> char {
-      char found = 0;
-      for (const char32_t letter : letters) {
-        const std::u32string word = std::u32string(before) + letter + std::u32string(behind);
-        if (!has_word(words, word)) continue;
-        if (found != 0) return 0;
-        found = char(letter);
-      }
-      return found;
-    };
-    // Among more than three words an A may be an article: then the bare letter is not looked at.
-    const char bare = only(U"", U"");
-    if (bare != 0 && !(has_word(words, U"A") && words.size() > 3)) return bare;
-    constexpr std::pair<std::u32string_view, std::u32string_view> forms[] = {
-        {U"", U"."},   {U"", U","}, {U"", U":"},  {U"", U")"},  {U"", U")."}, {U"(", U")"},
-        {U"(", U")."}, {U":", U""}, {U":", U","}, {U":", U"."}, {U":", U")"}, {U":", U")."}};
-    for (const auto& [before, behind] : forms)
-      if (const char found = only(before, behind)) return found;
-  }
-  std::vector<std::pair<char, std::string>> choices;
-  for (const auto& choice : question.choices)
-    if (choice.first <= 'D') choices.push_back(choice);
-  return only_option_inside(answer, choices);
-}
-
 }  // namespace
+
+char only_option_inside(const std::string& answer, const Choices& choices) {
+  const std::string text = lower(answer);
+  char found = 0;
+  for (const auto& [letter, option] : choices) {
+    if (text.find(lower(option)) == std::string::npos) continue;
+    if (found != 0) return 0;
+    found = letter;
+  }
+  return found;
+}
 
 const std::vector<std::string>& mmbench_rules() {
   static const std::vector<std::string> names = {"letter", "vlmevalkit", "lmms"};

@@ -94,7 +94,7 @@ void open_mme(const BenchmarkSource& source, OpenBenchmark& into) {
   into.submit = [data](const Answers& answers, const fs::path& target) { submit(*data, answers, target); };
   into.key_of = [data]() -> KeyOf {
     return [data](const Json& record, const std::string& where) {
-      return mme_key(*data, question_id_text(record, where), get_string(record, "prompt", where), where);
+      return find_mme_key(*data, question_id_text(record, where), get_string(record, "prompt", where));
     };
   };
 }

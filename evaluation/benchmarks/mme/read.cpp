@@ -58,13 +58,9 @@ std::string asked_text(std::string_view question, const Protocol& protocol) {
   return std::string(question) + request;
 }
 
-struct Truth {
-  std::string answer, where;
-};
-
 /// One category folder: its samples in the order of the file names.
 void read_category(const fs::path& folder, const std::string& category, ImageFolder& images, bool add_images,
-                   const Protocol& protocol, Mme& data, std::map<std::string, Truth>& truth) {
+                   const Protocol& protocol, Mme& data, std::map<std::string, std::string>& truth) {
   const bool apart = fs::is_directory(folder / "images");
   const fs::path text_folder = apart ? folder / "questions_answers_YN" : folder;
   const fs::path image_folder = apart ? folder / "images" : folder;
@@ -95,8 +91,7 @@ void read_category(const fs::path& folder, const std::string& category, ImageFol
       sample.text = asked_text(line.question, protocol);
       sample.answers = {line.answer};
       if (add_images) images.add(sample, {name});
-      require(truth.emplace(sample.key, Truth{line.answer, line.where}).second, "{}: the same question twice",
-              line.where);
+      require(truth.emplace(sample.key, line.answer).second, "{}: the same question twice", line.where);
       data.truth.insert(sample.key);
       data.samples.push_back(std::move(sample));
     }
@@ -105,7 +100,7 @@ void read_category(const fs::path& folder, const std::string& category, ImageFol
 
 /// The samples as LLaVA's question file words and orders them.
 std::vector<Sample> ask_as_file(const BenchmarkSource& source, ImageFolder& images, const Mme& data,
-                                std::map<std::string, Truth>& truth) {
+                                std::map<std::string, std::string>& truth) {
   std::vector<Sample> samples = read_question_lines(source, images, true);
   std::unordered_map<std::string, std::string> asked;
   for (Sample& sample : samples) {
@@ -113,12 +108,13 @@ std::vector<Sample> ask_as_file(const BenchmarkSource& source, ImageFolder& imag
     const auto [first, fresh] = asked.emplace(sample.key, sample.where);
     require(fresh, "{}: the question is asked by {} already", sample.where, first->second);
     sample.category = sample.id.substr(0, sample.id.find('/'));
-    sample.answers = {truth.at(sample.key).answer};
+    sample.answers = {truth.at(sample.key)};
     if (source.protocol.reworded)
       sample.text = asked_text(sample.key.substr(sample.key.find('\n') + 1), source.protocol);
   }
-  for (const auto& [key, one] : truth)
-    require(asked.contains(key), "{}: the question is not asked in {}", one.where, source.dataset.questions.string());
+  if (asked.size() < truth.size())
+    note(fmt::format("{}: asks {} of the {} questions of the folder", source.dataset.questions.string(), asked.size(),
+                     truth.size()));
   return samples;
 }
 
@@ -142,22 +138,35 @@ const std::vector<std::string>& mme_categories() {
   return names;
 }
 
-std::string mme_key(const Mme& data, const std::string& question_id, const std::string& prompt,
-                    const std::string& where) {
+namespace {
+
+/// The prompt as the folder may have it, the likeliest first.
+std::vector<std::string> forms_of(std::string question) {
+  const std::string_view request = kShortAnswer.substr(1);
+  if (question.find(request) != std::string::npos) question = std::string(strip(replace_all(question, request, "")));
+  if (question.find(kYesOrNo) != std::string::npos) return {question};
+  return {fmt::format("{} {}", question, kYesOrNo), fmt::format("{}  {}", question, kYesOrNo), question};
+}
+
+}  // namespace
+
+std::string find_mme_key(const Mme& data, const std::string& question_id, const std::string& prompt) {
   const std::string category = question_id.substr(0, question_id.find('/'));
   const std::string file = question_id.substr(question_id.rfind('/') + 1);  // npos + 1 is 0
   const std::string image = file.substr(0, file.find('.'));
-  std::string question = prompt;
-  const std::string_view request = kShortAnswer.substr(1);
-  if (question.find(request) != std::string::npos) question = std::string(strip(replace_all(question, request, "")));
-  std::vector<std::string> forms{question};
-  if (question.find(kYesOrNo) == std::string::npos)
-    forms = {fmt::format("{} {}", question, kYesOrNo), fmt::format("{}  {}", question, kYesOrNo), question};
-  for (const std::string& form : forms) {
+  for (const std::string& form : forms_of(prompt)) {
     std::string key = key_of(category, image, form);
     if (data.truth.contains(key)) return key;
   }
-  fail("{}: no question '{}' of image {} in the MME folder", where, printable(forms[0]), printable(question_id));
+  return "";
+}
+
+std::string mme_key(const Mme& data, const std::string& question_id, const std::string& prompt,
+                    const std::string& where) {
+  std::string key = find_mme_key(data, question_id, prompt);
+  require(!key.empty(), "{}: no question '{}' of image {} in the MME folder", where, printable(forms_of(prompt)[0]),
+          printable(question_id));
+  return key;
 }
 
 Mme read_mme(const BenchmarkSource& source) {
@@ -192,7 +201,7 @@ Mme read_mme(const BenchmarkSource& source) {
     warn(fmt::format("{}: without {}: the sums lack their points", root.string(), fmt::join(absent, ", ")));
 
   Mme data;
-  std::map<std::string, Truth> truth;
+  std::map<std::string, std::string> truth;  // key -> label
   const bool file = !source.dataset.questions.empty();
   for (const std::string& name : found) read_category(root / name, name, images, !file, source.protocol, data, truth);
   if (file) data.samples = ask_as_file(from, images, data, truth);

@@ -20,15 +20,17 @@ struct Mme {
   std::unordered_set<std::string> truth;  // every key of the folder
 };
 
-/// What an answer's question is known by: of question_id "artwork/images/14777.jpg" the category and the name up to its
-/// first dot; of the prompt the folder's question: without the request for a short answer, and with "Please answer yes
-/// or no." behind one space, then two. UserError naming `where` when the folder has no such question.
+/// What an answer's question is known by; "" when the folder has no such question: of question_id
+/// "artwork/images/14777.jpg" the category and the name up to its first dot; of the prompt the folder's question:
+/// without the request for a short answer, and with "Please answer yes or no." behind one space, then two.
+std::string find_mme_key(const Mme& data, const std::string& question_id, const std::string& prompt);
+/// The same; UserError naming `where` when the folder has no such question.
 std::string mme_key(const Mme& data, const std::string& question_id, const std::string& prompt,
                     const std::string& where);
 
 /// images (or annotations): the folder. A category holds *.png or *.jpg beside *.txt, or images/ and
 /// questions_answers_YN/; a txt has the two questions of an image as "question\tYes". questions, optional: LLaVA's JSON
-/// lines, whose order and wording count then; every question of the folder must be asked. Pairs are consecutive
+/// lines, whose order and wording count then; it may ask a part of the folder, with a note. Pairs are consecutive
 /// questions of a category. Protocol lmms asks as lmms-eval does: one space before "Please answer yes or no." goes with
 /// it, a second one stays. UserError naming file and line for a question without its image or label, other than two
 /// questions in a txt, and a label but Yes and No.

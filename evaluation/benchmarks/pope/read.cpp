@@ -19,6 +19,37 @@ void warn_of_other_order(const Sample& sample, const Json& label, const std::str
   warn(fmt::format("{}: the label is for another question than {}; labels are joined by order", where, sample.where));
 }
 
+std::string text_under(const Json& record, const char* key) {
+  return record.is_object() && has(record, key) && record.at(key).is_string() ? record.at(key).get<std::string>() : "";
+}
+
+/// Image and question, without the request in the lines behind it; "" where either is missing.
+std::string image_and_question(const Json& record) {
+  const std::string image = text_under(record, "image"), text = text_under(record, "text");
+  return image.empty() || text.empty() ? "" : image + "\n" + text.substr(0, text.find('\n'));
+}
+
+/// The labels of the questions (numbers of lines among all that are asked) out of more than there are questions: by
+/// image and question, as their order says nothing then.
+std::vector<JsonLine> labels_of(const std::vector<JsonLine>& labels, const std::vector<size_t>& questions,
+                                const fs::path& question_file, const std::string& refusal) {
+  std::unordered_map<std::string, size_t> places;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const std::string known = image_and_question(labels[i].value);
+    require(!known.empty() && places.emplace(known, i).second,
+            "{}; more labels than questions are told by image and text, which line {} {}", refusal, labels[i].line,
+            known.empty() ? "lacks" : "repeats");
+  }
+  const std::vector<JsonLine> asked = read_json_lines(question_file);
+  std::vector<JsonLine> mine;
+  for (const size_t number : questions) {
+    const auto found = places.find(image_and_question(asked.at(number).value));
+    require(found != places.end(), "{}; none is for {}:{}", refusal, question_file.string(), asked[number].line);
+    mine.push_back(labels[found->second]);
+  }
+  return mine;
+}
+
 }  // namespace
 
 Pope read_pope(const BenchmarkSource& source) {
@@ -41,13 +72,15 @@ Pope read_pope(const BenchmarkSource& source) {
     const auto [first, fresh] = labelled.emplace(split, path);
     require(fresh, "{}: split {} has labels in {} already", file, split, first->second.string());
     const auto questions = splits.find(split);
-    require(questions != splits.end(), "{}: {} asks no question of split {}", file, source.dataset.questions.string(),
-            split);
-    const std::vector<JsonLine> labels = read_json_lines(path);
-    require(labels.size() == questions->second.size(),
-            "{}: expected a label for each of the {} questions of split {} in {}, "
-            "found {}",
-            file, questions->second.size(), split, source.dataset.questions.string(), labels.size());
+    std::vector<JsonLine> labels = read_json_lines(path);
+    const size_t asked = questions == splits.end() ? 0 : questions->second.size();
+    note_others(path, int64_t(labels.size()) - int64_t(asked), source.dataset.questions);
+    if (asked == 0) continue;
+    const std::string refusal =
+        fmt::format("{}: expected a label for each of the {} questions of split {} in {}, found {}", file, asked,
+                    printable(split), source.dataset.questions.string(), labels.size());
+    require(labels.size() >= asked, "{}", refusal);
+    if (labels.size() > asked) labels = labels_of(labels, questions->second, source.dataset.questions, refusal);
     bool warned = false;
     for (size_t i = 0; i < labels.size(); ++i) {
       const std::string where = fmt::format("{}:{}", file, labels[i].line);

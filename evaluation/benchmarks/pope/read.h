@@ -14,9 +14,10 @@ struct Pope {
   std::vector<PopeQuestion> questions;  // of the samples
 };
 
-/// annotations: the folder of coco_pope_*.json, or those files (JSON lines {label}). A split's labels belong to its
-/// questions in order. UserError naming file and line for a split of the one without the other, for another number of
-/// labels than questions, and for a label that is neither yes nor no.
+/// annotations: the folder of coco_pope_*.json, or those files (JSON lines {image, text, label}). As many labels of a
+/// split as questions belong to these in order; more are told by image and text; those of a split that is not asked are
+/// left out. UserError naming file and line for a split without labels, for fewer labels than questions, for more that
+/// cannot be told, and for a label that is neither yes nor no.
 Pope read_pope(const BenchmarkSource& source);
 
 }  // namespace yopo

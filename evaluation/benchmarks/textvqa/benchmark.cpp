@@ -23,17 +23,18 @@ std::string question_of(const TextVqa& data, size_t i) {
 std::string key_of(const Index& index, std::unordered_map<std::string, int64_t>& counts, const Json& record,
                    const std::string& where) {
   const std::string id = question_id_text(record, where);
+  if (!index.of_image.contains(id)) return textvqa_key(id, "");  // an image that is not asked about
   if (!has(record, "prompt")) {
-    const auto image = index.of_image.find(id);
-    const size_t asked = image == index.of_image.end() ? 0 : image->second.size();
-    require(asked <= 1, "{}: 'prompt' is missing, and {} questions are asked about image {}", where, asked, id);
-    return asked == 1 ? image->second[0] : textvqa_key(id, "");
+    const std::vector<std::string>& asked = index.of_image.at(id);
+    require(asked.size() == 1, "{}: 'prompt' is missing, and {} questions are asked about image {}", where,
+            asked.size(), printable(id));
+    return asked[0];
   }
   const std::string key = textvqa_key(id, textvqa_question(get_string(record, "prompt", where), where));
   // A question that stands in the file twice has two lines of answers; lines past the last take its place.
   int64_t& count = counts[key];
-  if (count == 0 || index.keys.contains(textvqa_repeat(key, count + 1))) ++count;
-  return textvqa_repeat(key, count);
+  if (count == 0 || index.keys.contains(repeated_key(key, count + 1))) ++count;
+  return repeated_key(key, count);
 }
 
 void open_textvqa(const BenchmarkSource& source, OpenBenchmark& into) {

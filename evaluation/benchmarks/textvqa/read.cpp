@@ -48,10 +48,6 @@ std::string textvqa_key(std::string_view image_id, std::string_view lower_questi
   return fmt::format("{}\n{}", image_id, lower_question);
 }
 
-std::string textvqa_repeat(const std::string& key, int64_t count) {
-  return count == 1 ? key : fmt::format("{}\n{}", key, count);
-}
-
 TextVqa read_textvqa(const BenchmarkSource& source) {
   TextVqa data;
   ImageFolder images(source);
@@ -82,7 +78,7 @@ TextVqa read_textvqa(const BenchmarkSource& source) {
     require(found != annotations.end(), "{}: image {} has no annotation of the question '{}' in {}", sample.where,
             printable(sample.id), printable(question), source.dataset.annotations.string());
     sample.answers = found->second;
-    sample.key = textvqa_repeat(key, ++counts[key]);
+    sample.key = repeated_key(key, ++counts[key]);
     if (source.protocol.reworded) sample.text = capitalize(question) + std::string(source.protocol.request);
     data.with_ocr += has_ocr(sample.text) ? 1 : 0;
   }

@@ -16,8 +16,6 @@ std::string textvqa_question(std::string_view prompt, const std::string& where);
 
 /// What an answer's question is known by: its image id (question_id) and its question, whatever the case.
 std::string textvqa_key(std::string_view image_id, std::string_view lower_question);
-/// The key of the `count`-th (from 1) line of one key: a question may stand in the file more than once.
-std::string textvqa_repeat(const std::string& key, int64_t count);
 
 /// annotations: {data: [{image_id, question, answers[10]}]}, joined on (image_id, lower-cased question); the last of a
 /// repeated one counts. Protocol lmms asks without OCR tokens, the question as str.capitalize writes it. UserError

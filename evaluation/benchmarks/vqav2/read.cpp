@@ -47,6 +47,33 @@ Annotation annotation_of(const Json& record, const std::string& where) {
   return one;
 }
 
+struct Annotations {
+  std::unordered_map<std::string, Annotation> by_id;
+  std::vector<std::string> order;  // ids as they stand in the file
+};
+
+/// Adds those of the wanted questions; how many others there are is noted.
+void add_annotations(Annotations& annotations, const fs::path& path, const std::unordered_set<std::string>& wanted,
+                     const fs::path& questions) {
+  const std::string file = path.string();
+  const Json json = read_json(path);
+  int64_t number = 0, others = 0;
+  for (const Json& record : get_array(json, "annotations", file)) {
+    const std::string where = fmt::format("{}: annotation {}", file, number++);
+    const std::string id = id_of(record, "question_id", where);
+    if (!wanted.contains(id)) {
+      ++others;
+      continue;
+    }
+    const auto [first, fresh] = annotations.by_id.emplace(id, Annotation{});
+    require(fresh, "{}: question {} is annotated by {} already", where, printable(id),
+            fresh ? "" : first->second.where);
+    first->second = annotation_of(record, where);
+    annotations.order.push_back(id);
+  }
+  note_others(path, others, questions);
+}
+
 }  // namespace
 
 VqaV2 read_vqav2(const BenchmarkSource& source) {
@@ -54,54 +81,44 @@ VqaV2 read_vqav2(const BenchmarkSource& source) {
   ImageFolder images(source);
   data.samples = source.dataset.questions.extension() == ".json" ? official_questions(source, images)
                                                                  : read_question_lines(source, images);
-  std::unordered_map<std::string, Annotation> annotations;
-  std::vector<std::string> order;  // of the annotations
+  std::unordered_set<std::string> wanted;  // asked or listed: the official annotations are of the whole set
+  for (const Sample& sample : data.samples) wanted.insert(sample.id);
   IdIndex listed;
-  fs::path list, labels;
+  fs::path list;
+  std::vector<fs::path> labels;
   for (const fs::path& path : annotation_paths(source, "")) {
-    const std::string file = path.string();
     if (path.extension() == ".json") {
-      data.annotated = true;
-      labels = path;
-      const Json json = read_json(path);
-      int64_t number = 0;
-      for (const Json& record : get_array(json, "annotations", file)) {
-        const std::string where = fmt::format("{}: annotation {}", file, number++);
-        const std::string id = id_of(record, "question_id", where);
-        const auto [first, fresh] = annotations.emplace(id, Annotation{});
-        require(fresh, "{}: question {} is annotated by {} already", where, id, fresh ? "" : first->second.where);
-        first->second = annotation_of(record, where);
-        order.push_back(id);
-      }
-    } else {
-      list = path;
-      for (const JsonLine& line : read_json_lines(path)) {
-        const std::string where = fmt::format("{}:{}", file, line.line);
-        bool integer = false;
-        const std::string id = id_of(line.value, "question_id", where, &integer);
-        listed.add(id, where);
-        data.full_list.emplace_back(id, integer);
-      }
+      labels.push_back(path);
+      continue;
+    }
+    list = path;
+    for (const JsonLine& line : read_json_lines(path)) {
+      const std::string where = fmt::format("{}:{}", path.string(), line.line);
+      bool integer = false;
+      const std::string id = id_of(line.value, "question_id", where, &integer);
+      listed.add(id, where);
+      wanted.insert(id);
+      data.full_list.emplace_back(id, integer);
     }
   }
-  std::unordered_set<std::string> asked;
+  Annotations annotations;
+  for (const fs::path& path : labels) add_annotations(annotations, path, wanted, source.dataset.questions);
+  data.annotated = !labels.empty();
   for (Sample& sample : data.samples) {
-    asked.insert(sample.id);
+    wanted.erase(sample.id);
     require(list.empty() || listed.contains(sample.id), "{}: question {} is not on the full list {}", sample.where,
             sample.id, list.string());
     data.questions.emplace_back();
     if (!data.annotated) continue;
-    const auto found = annotations.find(sample.id);
-    require(found != annotations.end(), "{}: question {} has no annotation in {}", sample.where, sample.id,
-            labels.string());
+    const auto found = annotations.by_id.find(sample.id);
+    require(found != annotations.by_id.end(), "{}: question {} has no annotation in {}", sample.where, sample.id,
+            labels.back().string());
     data.questions.back().answer_type = found->second.answer_type;
     sample.answers = std::move(found->second.answers);
   }
-  for (const std::string& id : order) {
-    if (asked.contains(id)) continue;
-    Annotation& one = annotations.at(id);
-    require(listed.contains(id), "{}: question {} is annotated but not asked in {}", one.where, id,
-            source.dataset.questions.string());
+  for (const std::string& id : annotations.order) {
+    if (!wanted.contains(id)) continue;
+    Annotation& one = annotations.by_id.at(id);
     data.unasked.push_back({std::move(one.answer_type), std::move(one.answers)});
   }
   return data;

@@ -25,8 +25,9 @@ struct VqaV2 {
 
 /// questions: LLaVA's JSON lines, or the official {data_subtype, questions: [{question_id, image_id, question}]}, whose
 /// images are named COCO_{subtype}_{image_id, 12 digits}.jpg. annotations: the official {annotations: [{question_id,
-/// answer_type, answers: [{answer}] * 10}]}, the full list as JSON lines {question_id}, both, or none. UserError naming
-/// file and place unless the annotated questions are those asked (or listed), and for a label outside its set.
+/// answer_type, answers: [{answer}] * 10}]}, the full list as JSON lines {question_id}, both, or none. Annotations of
+/// questions neither asked nor listed are left out. UserError naming file and place for a question asked without
+/// annotation or not listed, and for a label outside its set.
 VqaV2 read_vqav2(const BenchmarkSource& source);
 
 }  // namespace yopo

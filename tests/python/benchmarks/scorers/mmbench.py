@@ -41,8 +41,9 @@ def options(row):
 
 
 def _choices(row, letters):
-    """Options as VLMEvalKit and lmms-eval see them: all columns that pandas does not call missing."""
-    return {one: row[one] for one in letters if one in row and row[one] not in NA}
+    """Options as VLMEvalKit and lmms-eval see them: all columns that pandas does not call missing, and the right one, whose
+    own words may look so."""
+    return {one: row[one] for one in letters if one in row and (row[one] not in NA or one == row.get("answer"))}
 
 
 def _one_text(text, choices):
@@ -54,7 +55,7 @@ def _one_text(text, choices):
 
 def letter(text, row):
     text = text.strip()
-    return text if text in options(row) else None
+    return text if text in options(row) or text == row.get("answer") else None
 
 
 def vlmevalkit(text, row):
@@ -94,8 +95,9 @@ _DRESSED = ("{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", 
 
 
 def lmms(text, row):
-    """lmms-eval's matching before it asks a judge."""
-    return _lmms_letter(text.strip()) or _one_text(text.strip(), _choices(row, LETTERS))
+    """lmms-eval's task mmbench_en_dev_static: its matching, and the letter that stands out most in place of a judge."""
+    text, choices = text.strip(), _choices(row, LETTERS)
+    return _lmms_letter(text) or _one_text(text, choices) or _outstanding(text, list(choices) or "ABCDEFGH")
 
 
 def _lmms_letter(text):
@@ -113,6 +115,38 @@ def _lmms_letter(text):
     return None
 
 
+_PHRASES = [start + noun + " is" for noun in ("answer", "choice") for start in ("", "the ", "correct ", "the correct ", "my ")] + [
+    start + noun + " is" for noun in ("answer", "option") for start in ("best ", "the best ")] + [
+    start + "correct option is" for start in ("", "the ")] + ["i choose", "i select", "i pick"] + [
+    "\uc635\uc158", "\uc815\ub2f5\uc740", "\ub2f5\uc740", "\ub2f5:", "\u7b54\u6848\u662f", "\u7b54\u6848\u4e3a", "\u9009",
+    "\u7b54\u3048\u306f"]
+
+
+def _outstanding(text, letters):
+    """Every place of every letter as (how telling its form is, where it stands); the greatest wins."""
+    for mark in ",.!?;:'\"":
+        text = text.strip(mark)
+    padded, inner = f" {text} ", text.strip()
+    if not text.strip():
+        return None
+    found = []
+    for one in letters:
+        alone = rf"(?<![^\W\d_]){one}$"
+        for rank, form in ((6, f"({one})"), (5, f"{one}."), (4, f"{one}:"), (3, f"{one})"), (2, f"{one} ")):
+            found.append((rank, padded.rfind(form), one))
+        for phrase in _PHRASES:
+            start = padded.lower().find(phrase)
+            if start >= 0:
+                found.append((7, padded.find(one, start + len(phrase)), one))
+        if inner[0] == one and not inner[1:2].isalpha():
+            found.append((10, 0, one))
+        if re.search(alone, inner):
+            found.append((9, len(padded) - 1, one))
+        found.append((0, padded.rfind(one), one))
+    rank, place, one = max(found)
+    return one if place >= 0 else next((letter for _, at, letter in sorted(found, reverse=True) if at >= 0), None)
+
+
 def score(files, answers, protocol="llava", rule=None):
     rule = rule or ("lmms" if protocol == "lmms" else "letter")
     read = {"letter": letter, "vlmevalkit": vlmevalkit, "lmms": lmms}[rule]
@@ -122,7 +156,7 @@ def score(files, answers, protocol="llava", rule=None):
             raise BadData(f"index {row['index']!r}")
         if int(row["index"]) in rows:
             raise BadData(f"index {row['index']} occurs twice")
-        if row["answer"] not in options(row):
+        if not re.fullmatch("[A-Z]", row["answer"]) or not row.get(row["answer"]):
             raise BadData(f"answer {row['answer']!r} of {row['index']} is no option")
         rows[int(row["index"])] = row
     hits = {}

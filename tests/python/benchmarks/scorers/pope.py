@@ -30,12 +30,24 @@ def _metrics(said, labels, protocol):
     }
 
 
+def _labels_of(labels, questions):
+    """In order where there are as many as questions; of more, those with the questions' image and text."""
+    if len(labels) > len(questions):
+        of = {}
+        for one in labels:
+            if of.setdefault((one["image"], one["text"]), one) is not one:
+                raise BadData("two labels of one question")
+        labels = [of[one["image"], one["text"].split("\n")[0]] for one in questions]
+    return [one["label"] for one in labels]
+
+
 def score(files, answers, protocol="llava", rule=None):
     rows = json_lines(files.questions)
     refuse_repeated([row["question_id"] for row in rows], "question_id")
     split_of = {row["question_id"]: row["category"] for row in rows}
-    labels = {path.name[len("coco_pope_"):-len(".json")]: [row["label"] for row in json_lines(path)]
-              for path in files.annotations}
+    labels = {path.name[len("coco_pope_"):-len(".json")]: json_lines(path) for path in files.annotations}
+    labels = {split: _labels_of(lines, [row for row in rows if row["category"] == split]) for split, lines in labels.items()
+              if split in split_of.values()}
     answers = last_answers(answers, lambda answer: answer["question_id"], counted(split_of))
     said = {split: [] for split in labels}
     for answer in answers:
