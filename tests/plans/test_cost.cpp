@@ -144,7 +144,16 @@ TEST(Cost, ExactByHand) {
   EXPECT_EQ(kv_bytes(s.plan, s.spec, s.prompt, 5, 2), 2 * 3 * 2 * (2 * 2 * 11 + 2 * 6));
   EXPECT_EQ(layer_counts(s.plan.layers[0], s.spec), (LayerCounts{3, 1, 2, 3}));
   EXPECT_EQ(layer_counts(s.plan.layers[1], s.spec), LayerCounts{});
-  EXPECT_EQ(weight_bytes(s.spec, 2), 2.0 * (2 * (36 * 12 + 3 * 12 * 20 + 24) + 12 + 12 * 50));
+}
+
+TEST(Cost, WeightsThatAPassReads) {
+  DecoderSpec spec = Small().spec;
+  const double layer = 36 * 12 + 3 * 12 * 20 + 24, ends = 12 + 12 * 50;
+  EXPECT_EQ(weight_bytes(spec, 2), 2 * (2 * layer + ends));
+  spec.attention_bias = true;
+  EXPECT_EQ(weight_bytes(spec, 4), 4 * (2 * (layer + 3 * (4 + 2 * 2)) + ends));
+  spec.tie_word_embeddings = true;
+  EXPECT_EQ(weight_bytes(spec, 4), 4 * (2 * (layer + 3 * (4 + 2 * 2)) + ends)) << "read as the head";
 }
 
 TEST(Cost, DroppedGroupsHoldNoKeys) {
