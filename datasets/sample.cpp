@@ -103,7 +103,7 @@ class Reader {
   /// questions, answers to other questions are left out: it may serve several question files.
   void join(const fs::path& file, bool found) {
     std::unordered_set<std::string> seen;
-    int64_t others = 0;
+    int64_t others = 0, replaced = 0;
     for (const JsonLine& line : read_json_lines(file)) {
       const std::string where = fmt::format("{}:{}", file.string(), line.line);
       require(line.value.is_object(), "{}: expected an object, found {}", where, printable(line.value.dump()));
@@ -118,10 +118,18 @@ class Reader {
               options_.questions.string());
       std::vector<std::string> answers = answers_of(line.value, {"answers", "answer", "text"}, where);
       require(!answers.empty(), "{}: no answer: expected 'text', 'answer' or 'answers'", where);
+      std::vector<std::string>& own = samples_[question->second].answers;
       if (!seen.insert(id).second)
         warn(fmt::format("{}: a second answer to question {}; the last one counts", where, printable(id)));
-      samples_[question->second].answers = std::move(answers);
+      else if (!own.empty() && own != answers)
+        ++replaced;
+      own = std::move(answers);
     }
+    if (found && replaced > 0)
+      warn(
+          fmt::format("{} was found next to {} and takes the place of {} other answers in it; move it where it does "
+                      "not belong to these questions",
+                      file.string(), options_.questions.string(), replaced));
     if (others > 0)
       note(fmt::format("{}: {} answers to questions that {} does not ask are left out", file.string(), others,
                        options_.questions.string()));
@@ -188,7 +196,7 @@ std::vector<Sample> read_samples(const DatasetOptions& options) {
           "dataset format: expected llava or conversations, found '{}'{}", printable(options.format),
           did_you_mean(options.format, formats));
   require(!options.questions.empty(), "dataset: no question file is given");
-  require(options.images.empty() || fs::is_directory(options.images), "images: {} is not a folder",
+  require(options.images.empty() || fs::is_directory(options.images), "{} is not a folder of images",
           options.images.string());
   const std::string file = options.questions.string();
   Reader reader(options);
