@@ -208,17 +208,21 @@ void copy_tower(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
-  const Checkpoint& checkpoint = model.checkpoint;
-  require(!has(checkpoint.config(), "yopo"),
+void check_exportable(const Json& config, const std::string& where, Semantics semantics) {
+  require(!has(config, "yopo"),
           "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
           "from that",
-          checkpoint.folder().string());
-  check_plan(plan, model.spec.text, "export");
+          where);
   require(
-      plan.semantics == Semantics::Skip,
+      semantics == Semantics::Skip,
       "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
-      name_of(plan.semantics));
+      name_of(semantics));
+}
+
+void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output, const ExportOptions& options) {
+  const Checkpoint& checkpoint = model.checkpoint;
+  check_exportable(checkpoint.config(), checkpoint.folder().string(), plan.semantics);
+  check_plan(plan, model.spec.text, "export");
   const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
   Plan reordered = reorder_plan(plan, model.spec.text, orders);
   reordered.provenance = provenance_of(model, plan, options);
