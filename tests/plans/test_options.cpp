@@ -77,7 +77,8 @@ TEST(Options, DefaultsAreWrittenOut) {
 
 TEST(Options, FlagsAreNamedInMessages) {
   EXPECT_FALSE(from_flags({{"--window", "none"}}).window);
-  EXPECT_FALSE(from_flags({{"--window", "none"}, {"--window-causal", "true"}}).window);
+  EXPECT_USER_ERROR(from_flags({{"--window", "none"}, {"--window-causal", "true"}}),
+                    "yopo plan: --window-causal says nothing where there is no window");
   EXPECT_USER_ERROR(from_flags({{"--window", "4"}}), "yopo plan: --window should be odd");
   EXPECT_USER_ERROR(from_flags({{"--window-causal", "true"}}), "'--window' is missing");
   EXPECT_USER_ERROR(from_flags({{"--vote", "0.5"}}), "exactly one of --heads-keep, --threshold and --head-mask");
@@ -103,6 +104,26 @@ TEST(Options, LayersAsCountOrFraction) {
   EXPECT_EQ(layers("0.5", 11), 6) << "to the nearest, halves up";
   EXPECT_EQ(layers("0.0", 11), 0);
   EXPECT_USER_ERROR(layers("12", 11), "here: visual_layers: 12 layers are above the 11 that the model has");
+}
+
+TEST(Options, PlacesAreOfARecipeOrOfFlags) {
+  const OptionPlace recipe = "r.yaml: plan", flags = flag_place("yopo plan", option_flag);
+  EXPECT_EQ(recipe.all(), "r.yaml: plan");
+  EXPECT_EQ(recipe.of("visual_layers"), "r.yaml: plan: visual_layers");
+  EXPECT_EQ(recipe.section("heads").all(), "r.yaml: plan: heads");
+  EXPECT_EQ(recipe.section("heads").of("keep"), "r.yaml: plan: heads: keep");
+  EXPECT_EQ(flags.of("visual_layers"), "yopo plan: --visual-layers");
+  EXPECT_EQ(flags.section("updates").all(), "yopo plan: updates");
+  EXPECT_EQ(flags.section("updates").of("exempt_layers"), "yopo plan: --updates-exempt-layers");
+  EXPECT_THROW((void)flags.of("no_option"), InternalError);
+}
+
+TEST(Options, WhatCannotBeGivenIsNotNamed) {
+  OptionFlags flags("yopo headmask");
+  for (const PlanOption& option : plan_option_schema())
+    if (option.key == "heads.vote") flags.give(option, "0.5");
+  const auto without_mask = [](const PlanOption& option) { return option.name() == "mask" ? "" : option.flag; };
+  EXPECT_USER_ERROR(read_plan_options(flags.tree(), without_mask), "exactly one of --heads-keep and --threshold");
 }
 
 TEST(Options, TheDocumentationHoldsTheTable) {
