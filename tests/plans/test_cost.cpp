@@ -46,6 +46,16 @@ TEST(Cost, PaperFigureOfTheRecipe) {
   const double n = 576, d = 4096, share = 114.0 * 114.0 / (576.0 * 576.0);
   EXPECT_DOUBLE_EQ(paper_flops(plan, spec, 576, 24, 24),
                    2 * 16 * (4 * 0.75 * n * d * d + 2 * 0.75 * share * n * n * d + 3 * n * d * 5504));
+  // Neither is causality counted where it is dense.
+  const double whole = paper_flops(plan, spec, 576, 24, 24);
+  set_window(plan, Window{5, true});
+  EXPECT_EQ(paper_flops(plan, spec, 576, 24, 24), whole);
+  // Only what visual queries compute has a window.
+  for (LayerPlan& layer : plan.layers) std::fill(layer.updates.begin() + 8, layer.updates.end(), uint8_t(0));
+  EXPECT_DOUBLE_EQ(paper_flops(plan, spec, 576, 24, 24),
+                   2 * 16 * (2 * n * d * d + 2 * 0.25 * share * n * n * d + 3 * n * d * 5504));
+  const PromptShape two{1300, {{4, 24, 24}, {600, 24, 24}}};
+  EXPECT_DOUBLE_EQ(paper_flops(plan, spec, two), 2 * paper_flops(plan, spec, 576, 24, 24)) << "each image alone";
 }
 
 TEST(Cost, PaperCountsUpdatesApart) {

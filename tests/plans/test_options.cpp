@@ -92,6 +92,21 @@ TEST(Options, FlagsAreNamedInMessages) {
   EXPECT_USER_ERROR(from_flags({{"--semantics", "lava"}}), "--semantics: expected one of skip, llava, qwen2_vl; found");
 }
 
+TEST(Options, NumbersHaveBounds) {
+  EXPECT_USER_ERROR(from_yaml("{heads: {threshold: -0.5}}"), "threshold should be a number in [0,");
+  EXPECT_USER_ERROR(from_yaml("{updates: {threshold: 1, vote: -0.1}}"), "vote should be a number in [0, 1]");
+  EXPECT_USER_ERROR(from_yaml("{heads: {keep: 1, exempt_layers: 100001}}"),
+                    "exempt_layers should be an integer in [0,");
+  EXPECT_USER_ERROR(from_yaml("{window: {size: 65537}}"), "size should be an integer in [1, 65535]");
+  EXPECT_USER_ERROR(from_yaml("{window: \"none\"}"), "plan.window should be a map");
+}
+
+TEST(Options, QuotedTextReadsBack) {
+  const std::string text = "a\"b\\c\n\x7f\xc3\xa9";
+  EXPECT_EQ(yaml_quoted(text), "\"a\\\"b\\\\c\\x0A\\x7F\xc3\xa9\"");
+  EXPECT_EQ(yaml_quoted("null"), "\"null\"");
+}
+
 TEST(Options, LayersAsCountOrFraction) {
   const auto layers = [](const char* text, int64_t of) {
     return visual_layer_count(from_yaml(fmt::format("{{visual_layers: {}}}", text)), of, "here");

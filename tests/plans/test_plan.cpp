@@ -85,6 +85,7 @@ TEST(Plan, DenseIsDenseAndEveryCutIsNot) {
   cut([](Plan& p) { p.layers[0].heads[0] = 0; });
   cut([](Plan& p) { p.layers[1].window = Window{3, false}; });
   cut([](Plan& p) { set_visual_layers(p, 2); });
+  cut([](Plan& p) { p.layers.pop_back(); });
   cut([](Plan& p) { p.layers[2].neurons = Neurons{0, 1, 2, 3, 4, 5, 6, 7, 8}; });
 }
 
@@ -145,6 +146,7 @@ TEST(Plan, RefusesWhatIsNoPlan) {
   layer("window", 5, "window");
   layer("window", Json::object({{"size", 4}}), "even");
   layer("window", Json::object({{"size", -1}}), "size");
+  layer("window", Json::object({{"size", 65537}}), "in [1, 65536]");
   layer("window", Json::object({{"size", 3}, {"casual", true}}), "did you mean 'causal'?");
   layer("heads", Json::array({1, 2, 0, 0}), "heads, head 1: expected 0 or 1");
   layer("heads", Json::array({1, 0.5, 0, 0}), "heads, head 1");
@@ -222,6 +224,16 @@ TEST(Plan, ChecksAgainstTheModel) {
   refuse([](Plan& p) { p.layers[1].neurons = Neurons{2, 2}; }, "must ascend");
   refuse([](Plan& p) { p.layers[2].window = Window{2, false}; }, "layer 2: window: size 2");
   refuse([](Plan& p) { p.layers[1].alive = false; }, "layer 2 is alive after layer 1");
+}
+
+TEST(Plan, MasksHaveARowForEachLayer) {
+  Plan plan = dense_plan(small_spec());
+  set_heads(plan, {{1, 0, 0, 0}, {1, 1, 0, 0}, {1, 1, 1, 0}});
+  EXPECT_EQ(update_mask(plan), head_mask(plan));
+  set_updates(plan, {{0, 0, 0, 0}, {1, 0, 0, 0}, {1, 0, 1, 0}});
+  EXPECT_EQ(plan.layers[2], (LayerPlan{std::nullopt, {1, 1, 1, 0}, {1, 0, 1, 0}, std::nullopt, true}));
+  EXPECT_THROW(set_heads(plan, {{1, 1, 1, 1}}), InternalError);
+  EXPECT_THROW(set_updates(plan, {}), InternalError);
 }
 
 TEST(Plan, SemanticsHaveNames) {
