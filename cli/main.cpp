@@ -18,7 +18,7 @@ constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
 std::string with_hint(const std::string& message, const CLI::App& app) {
   const size_t dashes = message.rfind("--");
   if (dashes == std::string::npos) return message;
-  std::string word = message.substr(dashes, message.find_first_of(" =]", dashes) - dashes);
+  std::string word = message.substr(dashes, message.find_first_of(" =]:", dashes) - dashes);
   std::vector<std::string> known;
   for (const CLI::App* level = &app; level != nullptr;) {
     for (const CLI::Option* option : level->get_options())
