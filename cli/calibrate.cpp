@@ -70,19 +70,23 @@ void add_calibrate(CLI::App& app, Context& context) {
       app, context, Runs::Model, "calibrate", "Gather attention and FFN statistics of visual tokens into stats.h5",
       "yopo calibrate --model examples/digitgrid/model --questions examples/digitgrid/data/calib/questions.jsonl \\\n"
       "      --images examples/digitgrid/data/calib/images --samples 100 --output stats.h5");
-  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
-  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  add_recipe_flags(command, flags->recipe, flags->overrides);
   command->add_option("--model", flags->model, "Checkpoint folder");
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--queries", flags->queries, "Whose attention rows the ratio sums: prefill, text or decode");
   command->add_option("--part", flags->part,
                       "K/N: this process takes the K-th of N shares of the samples; merge the files afterwards");
-  command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
-  command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
+  command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples")
+      ->check(whole_number(0));
+  command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16")->check(dtype_name());
   add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "Statistics file to write");
-  command->callback(
-      [flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, {"--output"});
+      return calibrate_command(*flags, context);
+    };
+  });
 }
 
 }  // namespace yopo::cli

@@ -1,7 +1,9 @@
 #include "cli/command.h"
 
+#include <algorithm>
 #include <cstdio>
 
+#include "core/error.h"
 #include "core/values.h"
 #include "plans/option_schema.h"
 
@@ -18,12 +20,32 @@ CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::str
   command->add_flag("--json", context.json, "Print the result as JSON on standard output");
   command->add_flag("--quiet", context.quiet, "No progress on standard error");
   command->add_flag("--strict", context.strict, "A warning about a file from outside is an error");
-  command->add_option("--threads", context.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
+  command->add_option("--threads", context.threads, "CPU threads (0: all)")->check(whole_number(0, 4096));
   if (runs == Runs::Model)
     command->add_option(
         "--memory", context.memory,
         "Most memory for weights, KV caches and activations, such as 16GB: layers beyond it are streamed");
   return command;
+}
+
+void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::string>& overrides) {
+  command->add_option("recipe", recipe, "Recipe file (instead of the flags)");
+  command->add_option("--set", overrides, "Override a key of the recipe: a.b=c");
+}
+
+void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe) {
+  const bool recipe = command.get_option("recipe")->count() > 0;
+  require(recipe || command.get_option("--set")->count() == 0, "yopo {}: --set changes a recipe, and none is given",
+          command.get_name());
+  if (!recipe) return;
+  const std::vector<const CLI::Option*> all = command.get_options();
+  const auto own = std::find(all.begin(), all.end(), command.get_option("--set")) + 1;
+  for (auto option = own; option != all.end(); ++option) {
+    const std::string name = (*option)->get_name();
+    require((*option)->count() == 0 || std::find(with_recipe.begin(), with_recipe.end(), name) != with_recipe.end(),
+            "yopo {}: {} is not read beside a recipe, which holds its own options: change them by --set KEY=VALUE",
+            command.get_name(), name);
+  }
 }
 
 void print_json(const Json& value) { std::puts(value.dump(2).c_str()); }
@@ -33,8 +55,9 @@ void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required) {
   command->add_option("--images", flags.images, "Folder of the images");
   command->add_option("--annotations", flags.annotations,
                       "Expected answers: a file, a folder or several, separated by commas");
-  command->add_option("--format", flags.format, "llava (JSON lines) or conversations (JSON array)");
-  command->add_option("--samples", flags.samples, "How many samples to use (0: all)")->check(CLI::NonNegativeNumber);
+  command->add_option("--format", flags.format, "llava (JSON lines) or conversations (JSON array)")
+      ->check(one_of({"llava", "conversations"}));
+  command->add_option("--samples", flags.samples, "How many samples to use (0: all)")->check(whole_number(0));
   if (required) questions->required();
 }
 

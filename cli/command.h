@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "cli/checks.h"
 #include "core/json.h"
 #include "pipeline/recipe.h"
 #include "pipeline/stages.h"
@@ -44,6 +46,12 @@ enum class Runs { Nothing, Model };
 /// A subcommand with the shared flags and an example in its help.
 CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,
                       const std::string& description, const std::string& example);
+
+/// The recipe and --set of a subcommand that takes either a recipe or flags, which are added after these.
+void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::string>& overrides);
+/// With a recipe, UserError for a flag that would be ignored: one behind --set that is not in `with_recipe`
+/// ("--output"). Without one, for --set.
+void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe);
 
 /// Prints one JSON document on stdout.
 void print_json(const Json& value);

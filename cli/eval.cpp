@@ -37,7 +37,10 @@ struct Evaluated {
 
 /// The model whose published scores are wanted, "" for none.
 std::string reference_of(const Flags& flags) {
-  if (flags.reference != "auto") return flags.reference;
+  if (flags.reference != "auto") {
+    if (!flags.reference.empty()) check_word("--reference", flags.reference, reference_models());
+    return flags.reference;
+  }
   const std::string found = flags.model.empty() ? "" : reference_model(open_model(flags.model).spec);
   require(!found.empty(), "--reference: {} no model with published scores; name one of {}, as --reference={}",
           flags.model.empty() ? "there is" : flags.model + " is", fmt::join(reference_models(), ", "),
@@ -84,6 +87,11 @@ std::string rules_text() {
 }
 
 EvaluateOptions options_of(const Flags& flags) {
+  const Benchmark& benchmark = benchmark_named(flags.benchmark);
+  if (!flags.protocol.empty()) check_word("--protocol", flags.protocol, protocol_names(benchmark));
+  require(flags.rule.empty() || !benchmark.rules.empty(), "--rule: benchmark {} has none to choose; found '{}'",
+          benchmark.name, printable(flags.rule));
+  if (!flags.rule.empty()) check_word("--rule", flags.rule, benchmark.rules);
   EvaluateOptions options;
   options.benchmark = flags.benchmark;
   options.dataset = dataset_of(flags.dataset);
@@ -180,9 +188,6 @@ int eval_command(const Flags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
   Evaluated made;
   if (!flags.recipe.empty()) {
-    need(flags.submission.empty() && flags.lmms.empty() && flags.date.empty() && flags.compare.empty() &&
-             flags.merge.empty() && flags.reference.empty() && flags.shard.empty(),
-         "eval", "--submission, --lmms, --compare, --merge, --reference and --shard go with flags, not with a recipe");
     const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context.settings(), folder.files());
@@ -227,24 +232,24 @@ void add_eval(CLI::App& app, Context& context) {
       app, context, Runs::Model, "eval", "Score a checkpoint on a benchmark, or score ready answers",
       "yopo eval --model out/demo/pruned --benchmark vqa --questions examples/digitgrid/data/test/questions.jsonl \\\n"
       "      --images examples/digitgrid/data/test/images --batch-size 50 --output out/eval");
-  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
-  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  add_recipe_flags(command, flags->recipe, flags->overrides);
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned");
-  command->add_option("--benchmark", flags->benchmark, fmt::format("{}", fmt::join(benchmark_names(), ", ")));
+  command->add_option("--benchmark", flags->benchmark, fmt::format("{}", fmt::join(benchmark_names(), ", ")))
+      ->check(one_of(benchmark_names()));
   command->add_option("--protocol", flags->protocol, "How it is asked and scored: " + protocols_text());
   command->add_option("--rule", flags->rule,
                       fmt::format("How answers become letters ({}); the first is the default", rules_text()));
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--batch-size", flags->batch_size, "Questions asked at once")
-      ->check(CLI::Range(int64_t(1), int64_t(4096)));
+      ->check(whole_number(1, most_questions_at_once));
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of an answer (0: the benchmark's own limit)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0));
   command->add_option("--shard", flags->shard,
                       "K/N: ask only each N-th question from the K-th on; --merge joins the N answer files");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
-  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
-  command->add_option("--device", flags->device, "cpu, cuda or auto");
+  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
+  command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
   add_template_flag(command, flags->form);
   command->add_option("--answers", flags->answers,
                       "Score these answers (JSON lines question_id, text) without a model");
@@ -264,7 +269,12 @@ void add_eval(CLI::App& app, Context& context) {
       ->delimiter(',');
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");
-  command->callback([flags, &context] { context.run = [flags, &context] { return eval_command(*flags, context); }; });
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, {});
+      return eval_command(*flags, context);
+    };
+  });
 }
 
 }  // namespace yopo::cli

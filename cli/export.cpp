@@ -17,14 +17,14 @@ void add_export(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, Runs::Nothing, "export",
                                   "Write the pruned checkpoint: reordered, still a plain dense one",
                                   "yopo export --model examples/digitgrid/model --plan plan.json --output pruned");
-  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
-  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  add_recipe_flags(command, flags->recipe, flags->overrides);
   command->add_option("--model", flags->model, "Dense checkpoint folder");
   command->add_option("--plan", flags->plan, "Plan file");
   command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
   command->add_option("--output", flags->output, "Folder to write");
-  command->callback([flags, &context] {
-    context.run = [flags, &context] {
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, {"--plan", "--output"});
       ExportOptions options;
       fs::path model = flags->model, plan = flags->plan, output = flags->output;
       std::optional<OutputFolder> folder;

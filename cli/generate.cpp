@@ -24,24 +24,26 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
   add_template_flag(command, flags->form);
   command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+      ->check(whole_number(1, int64_t(1) << 20));
   runtime::Sampling& sampling = flags->options.sampling;
   command->add_option("--temperature", sampling.temperature, "0: the most probable token, always; above: draw");
-  command->add_option("--top-k", sampling.top_k, "Draw among the K most probable tokens (0: all)");
+  command->add_option("--top-k", sampling.top_k, "Draw among the K most probable tokens (0: all)")
+      ->check(whole_number(0));
   command->add_option("--top-p", sampling.top_p, "Draw among the most probable that together reach P");
-  command->add_option("--seed", sampling.seed, "The same seed draws the same answer");
+  command->add_option("--seed", sampling.seed, "The same seed draws the same answer")->check(whole_number(0));
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
-  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16");
-  command->add_option("--device", flags->device, "cpu, cuda or auto");
+  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
+  command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
   command->callback([flags, &context] {
     context.run = [flags, &context] {
+      runtime::check_sampling(flags->options.sampling, flag_of);
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
       const Processor processor(model, flags->form);  // before the weights: its mistakes show at once
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
-      const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");
-      ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "--prompt");
+      const ModelInput input = processor.prepare(flags->prompt, images, "yopo generate");
+      ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "yopo generate");
       const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       runtime::GenerateOptions options = flags->options;
       TextStream stream(processor.tokenizer());

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdio>
 #include <numeric>
 
@@ -12,11 +11,9 @@ namespace yopo::cli {
 namespace {
 
 /// The options of plan.heads without their section: --keep, --exempt-layers; a ready mask is not to be made.
-std::string flag_of(const PlanOption& option) {
+std::string headmask_flag(const PlanOption& option) {
   if (option.section() != "heads" || option.name() == "mask") return "";
-  std::string flag = "--" + option.name();
-  std::replace(flag.begin(), flag.end(), '_', '-');
-  return flag;
+  return flag_of(option.name());
 }
 
 struct Flags {
@@ -25,9 +22,10 @@ struct Flags {
 };
 
 int headmask_command(const Flags& flags, const Context& context) {
-  const PlanOptions options = flags.options->options("yopo headmask", flag_of);
+  const PlanOptions options = flags.options->options("yopo headmask", headmask_flag);
   need(options.heads.has_value(), "headmask", "give either --threshold or --keep");
-  const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads, "yopo headmask");
+  const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads,
+                                     flag_place("yopo headmask", headmask_flag).section("heads"));
   write_npy_bool(flags.output, mask);
   Json counts = Json::array();
   int64_t kept = 0, all = 0;
@@ -54,7 +52,7 @@ void add_headmask(CLI::App& app, Context& context) {
                                   "Write a head mask (.npy of bool [layers, heads]) from statistics",
                                   "yopo headmask --stats stats.h5 --threshold 0.035 --vote 0.4 --output headmask.npy");
   command->add_option("--stats", flags->stats, "Statistics file")->required();
-  add_plan_flags(command, flags->options, flag_of);
+  add_plan_flags(command, flags->options, headmask_flag);
   command->add_option("--output", flags->output, "Mask file to write")->required();
   command->callback(
       [flags, &context] { context.run = [flags, &context] { return headmask_command(*flags, context); }; });

@@ -57,8 +57,7 @@ int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context
 int inspect_plan(const Flags& flags, const fs::path& file, const std::string& model, const Context& context) {
   const Plan plan = read_plan(file);
   need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
-  const fs::path config = config_file(model);
-  const ModelSpec spec = spec_from_config(read_json(config), config.string());
+  const ModelSpec spec = spec_of(model);
   check_plan(plan, spec.text, file.string());
   const Json summary = report(plan, spec, prompts_for(flags, spec, model, file));
   if (context.json)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -18,7 +19,7 @@ constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
 std::string with_hint(const std::string& message, const CLI::App& app) {
   const size_t dashes = message.rfind("--");
   if (dashes == std::string::npos) return message;
-  std::string word = message.substr(dashes, message.find_first_of(" =]", dashes) - dashes);
+  std::string word = message.substr(dashes, message.find_first_of(" =]:", dashes) - dashes);
   std::vector<std::string> known;
   for (const CLI::App* level = &app; level != nullptr;) {
     for (const CLI::Option* option : level->get_options())
@@ -26,7 +27,16 @@ std::string with_hint(const std::string& message, const CLI::App& app) {
     const auto used = level->get_subcommands();
     level = used.empty() ? nullptr : used.front();
   }
+  if (std::find(known.begin(), known.end(), word) != known.end()) return message;
   return message + yopo::did_you_mean(word, known);
+}
+
+/// CLI11 only says that a subcommand is missing where one was mistyped.
+std::string parse_fault(const CLI::ParseError& error, const CLI::App& app, int argc, char** argv) {
+  if (!app.get_subcommands().empty() || argc < 2 || argv[1][0] == '-') return with_hint(error.what(), app);
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
+  return fmt::format("there is no command '{}'{}", yopo::printable(argv[1]), yopo::did_you_mean(argv[1], known));
 }
 
 /// Every batch needs buffers of the same sizes again. By default glibc gives each larger one back to the kernel and
@@ -66,7 +76,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(error);
-    std::fprintf(stderr, "yopo: %s\n", with_hint(error.what(), app).c_str());
+    std::fprintf(stderr, "yopo: %s\n", parse_fault(error, app, argc, argv).c_str());
     return kUserError;
   }
   try {

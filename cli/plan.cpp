@@ -27,8 +27,6 @@ struct Made {
 };
 
 Made plan_of_recipe(const Flags& flags) {
-  need(!flags.options->given() && !flags.random && flags.model.empty(), "plan",
-       "a recipe holds its own options: change them by --set plan.KEY=VALUE");
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
   const OutputFolder folder(recipe);
   const OpenModel model = open_model(recipe.model);
@@ -48,20 +46,20 @@ Made plan_of_recipe(const Flags& flags) {
 Made plan_of_flags(const Flags& flags) {
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
-  const fs::path config = config_file(flags.model);
-  Made made{{}, spec_from_config(read_json(config), config.string()), {}, flags.output};
+  Made made{{}, spec_of(flags.model), {}, flags.output};
   made.prompts = typical_prompt(made.spec);
   const DecoderSpec& spec = made.spec.text;
   const PlanOptions options = flags.options->options("yopo plan", option_flag);
+  const OptionPlace place = flag_place("yopo plan", option_flag);
   if (flags.random && flags.stats.empty()) {  // random choices need only the counts
-    SizedPlan sized = sized_plan(options, spec, "yopo plan");
+    SizedPlan sized = sized_plan(options, spec, place);
     require(sized.known, "yopo plan: how many heads pass a threshold is in the statistics: give --stats");
     made.plan = std::move(sized.plan);
   } else {
     require(!flags.stats.empty() || !needs_statistics(options),
             "yopo plan: choosing heads or neurons needs --stats (from yopo calibrate)");
     made.plan =
-        make_plan(flags.stats.empty() ? no_statistics(spec) : read_statistics(flags.stats), options, spec, "yopo plan");
+        make_plan(flags.stats.empty() ? no_statistics(spec) : read_statistics(flags.stats), options, spec, place);
   }
   if (flags.random) made.plan = random_plan(made.plan, spec, *flags.random);
   require(flags.force || !fs::exists(made.file) || read_plan(made.file) == made.plan,
@@ -88,16 +86,21 @@ void add_plan(CLI::App& app, Context& context) {
       app, context, Runs::Nothing, "plan", "Turn statistics into plan.json (no model is run)",
       "yopo plan --model examples/digitgrid/model --stats stats.h5 --updates-keep 0.25 \\\n"
       "      --ffn-keep 0.25 --ffn-scope model --window 3 --window-causal --visual-layers 10 --output plan.json");
-  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
-  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  add_recipe_flags(command, flags->recipe, flags->overrides);
   command->add_option("--stats", flags->stats, "Statistics file");
   command->add_option("--model", flags->model, "Checkpoint folder, or a config.json alone");
   add_plan_flags(command, flags->options, option_flag);
-  command->add_option("--random", flags->random,
-                      "Random heads and neurons at the same counts, from this seed (a control)");
+  command
+      ->add_option("--random", flags->random, "Random heads and neurons at the same counts, from this seed (a control)")
+      ->check(whole_number(0));
   command->add_flag("--force", flags->force, "Replace an existing plan");
   command->add_option("--output", flags->output, "Plan file to write");
-  command->callback([flags, &context] { context.run = [flags, &context] { return plan_command(*flags, context); }; });
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, {"--stats", "--output"});
+      return plan_command(*flags, context);
+    };
+  });
 }
 
 }  // namespace yopo::cli

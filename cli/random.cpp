@@ -17,11 +17,12 @@ void add_random(CLI::App& app, Context& context) {
       "yopo random --config configs/models/llava-1.5-7b.json --output random-7b --layers 4");
   command->add_option("--config", flags->config, "A config.json, or a folder that holds one")->required();
   command->add_option("--output", flags->output, "Folder to write; must not hold anything")->required();
-  command->add_option("--seed", flags->options.seed, "Of the random numbers");
-  command->add_option("--dtype", flags->dtype, "bf16, fp16 or fp32 (default: the config's own, else bf16)");
-  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...; 0: one file");
+  command->add_option("--seed", flags->options.seed, "Of the random numbers")->check(whole_number(0));
+  command->add_option("--dtype", flags->dtype, "bf16, fp16 or fp32 (default: the config's own, else bf16)")
+      ->check(dtype_name(false));
+  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
   command->add_option("--layers", flags->options.layers, "Cut to this many decoder layers (0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0));
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       RandomOptions options = flags->options;

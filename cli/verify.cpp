@@ -24,18 +24,18 @@ void add_verify(CLI::App& app, Context& context) {
                                   "      --questions examples/digitgrid/data/calib/questions.jsonl --images "
                                   "examples/digitgrid/data/calib/images \\\n"
                                   "      --samples 50 --output verify.json");
-  command->add_option("recipe", flags->recipe, "Recipe file (instead of the flags)");
-  command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c");
+  add_recipe_flags(command, flags->recipe, flags->overrides);
   command->add_option("--model", flags->model, "Pruned checkpoint folder");
   command->add_option("--original", flags->original, "The dense checkpoint it came from");
   add_dataset_flags(command, flags->dataset, false);
-  command->add_option("--seed", flags->seed, "Chooses the samples");
+  command->add_option("--seed", flags->seed, "Chooses the samples")->check(whole_number(0));
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "verify.json to write");
-  command->callback([flags, &context] {
-    context.run = [flags, &context] {
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, {});
       VerifyResult result;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));

@@ -70,13 +70,13 @@ std::vector<double> mean_ratios(const Statistics& statistics) {
 }
 
 HeadMask by_number(const Statistics& statistics, const HeadOptions& options, const HeadMask& within, bool nested,
-                   int64_t exempt, int64_t visual_layers, const std::string& where) {
+                   int64_t exempt, int64_t visual_layers, const OptionPlace& place) {
   const int64_t layers = statistics.layers, heads = statistics.heads;
   const std::vector<double> means = mean_ratios(statistics);
   HeadMask mask = mask_of(layers, heads, 0);
   std::copy_n(within.begin(), exempt, mask.begin());
   if (options.scope == Scope::Layer) {
-    const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", where + ": keep");
+    const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", place.of("keep"));
     for (int64_t layer = exempt; layer < layers; ++layer) {
       auto candidates = candidates_of(means, within, layer, layer + 1);
       const int64_t most = int64_t(candidates.size());
@@ -86,61 +86,63 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   }
   std::copy(within.begin() + visual_layers, within.end(), mask.begin() + visual_layers);
   const int64_t count = kept_count(*options.keep, visual_layers * heads, "heads",
-                                   fmt::format("that {} layers have", visual_layers), where + ": keep");
+                                   fmt::format("that {} layers have", visual_layers), place.of("keep"));
   const int64_t spent_layers = std::min(exempt, visual_layers);
   const int64_t spent = int64_t(candidates_of(means, within, 0, spent_layers).size());
-  require(count >= spent, "{}: keep: {} heads in all, but the {} exempt layers alone keep {}", where, count,
+  require(count >= spent, "{}: {} heads in all, but the {} exempt layers alone keep {}", place.of("keep"), count,
           spent_layers, spent);
   auto candidates = candidates_of(means, within, spent_layers, visual_layers);
   const int64_t most = int64_t(candidates.size());
   require(options.keep->fraction || !nested || count - spent <= most,
-          "{}: keep: {} heads are above the {} that 'heads' keeps", where, count, spent + most);
+          "{}: {} heads are above the {} that 'heads' keeps", place.of("keep"), count, spent + most);
   keep_highest(std::move(candidates), std::min(count - spent, most), mask);
   return mask;
 }
 
 HeadMask select(const Statistics& statistics, const HeadOptions& options, const HeadMask& within, bool nested,
-                const std::string& where, VisualLayers visual_layers) {
+                const OptionPlace& place, VisualLayers visual_layers) {
   const int ways = int(options.keep.has_value()) + int(options.threshold.has_value()) + int(!options.mask.empty());
-  require(ways == 1, "{}: expected exactly one of keep, threshold and mask, found {}", where, ways);
+  require(ways == 1, "{}: expected exactly one of keep, threshold and mask, found {}", place.all(), ways);
   const int64_t visual = visual_layers.value_or(statistics.layers);
   require(visual >= 0 && visual <= statistics.layers,
-          "{}: visual_layers: {} is out of range; the statistics have {} layers", where, visual, statistics.layers);
+          "{}: visual_layers: {} is out of range; the statistics have {} layers", place.all(), visual,
+          statistics.layers);
   if (!options.mask.empty()) {
     HeadMask mask = read_head_mask(options.mask, statistics.layers, statistics.heads);
     for (size_t layer = 0; layer < mask.size(); ++layer)
       for (size_t head = 0; head < mask[layer].size(); ++head)
         require(!mask[layer][head] || within[layer][head],
-                "{}: {}: layer {}, head {} is updated, but 'heads' drops it; updates lie within heads", where,
+                "{}: {}: layer {}, head {} is updated, but 'heads' drops it; updates lie within heads", place.all(),
                 options.mask.string(), layer, head);
     return mask;
   }
-  check_ratios(statistics, where);
+  check_ratios(statistics, place.all());
   const int64_t wanted = exempt_layers(options);
   require(wanted >= 0 && (!options.exempt_layers || wanted <= statistics.layers),
-          "{}: exempt_layers: {} is out of range; the statistics have {} layers", where, wanted, statistics.layers);
+          "{}: {} is out of range; the statistics have {} layers", place.of("exempt_layers"), wanted,
+          statistics.layers);
   const int64_t exempt = std::min(wanted, statistics.layers);
   if (options.threshold) {
-    require(std::isfinite(*options.threshold), "{}: threshold: expected a finite number, found {}", where,
+    require(std::isfinite(*options.threshold), "{}: expected a finite number, found {}", place.of("threshold"),
             *options.threshold);
-    require(options.vote >= 0 && options.vote <= 1, "{}: vote: expected a fraction in [0, 1], found {}", where,
+    require(options.vote >= 0 && options.vote <= 1, "{}: expected a fraction in [0, 1], found {}", place.of("vote"),
             options.vote);
     return by_votes(statistics, options, within, exempt);
   }
-  return by_number(statistics, options, within, nested, exempt, visual, where);
+  return by_number(statistics, options, within, nested, exempt, visual, place);
 }
 
 }  // namespace
 
-HeadMask select_heads(const Statistics& statistics, const HeadOptions& options, const std::string& where,
+HeadMask select_heads(const Statistics& statistics, const HeadOptions& options, const OptionPlace& place,
                       VisualLayers visual_layers) {
-  return select(statistics, options, mask_of(statistics.layers, statistics.heads, 1), false, where, visual_layers);
+  return select(statistics, options, mask_of(statistics.layers, statistics.heads, 1), false, place, visual_layers);
 }
 
 HeadMask select_updates(const Statistics& statistics, const HeadOptions& options, const HeadMask& within,
-                        const std::string& where, VisualLayers visual_layers) {
+                        const OptionPlace& place, VisualLayers visual_layers) {
   ensure(int64_t(within.size()) == statistics.layers, "select_updates: `within` is [L][H]");
-  return select(statistics, options, within, true, where, visual_layers);
+  return select(statistics, options, within, true, place, visual_layers);
 }
 
 }  // namespace yopo

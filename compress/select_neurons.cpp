@@ -21,7 +21,7 @@ void keep_highest(const std::vector<double>& scores, int64_t first, int64_t last
 
 }  // namespace
 
-std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore score, const std::string& where) {
+std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore score, const OptionPlace& place) {
   const size_t width = size_t(statistics.intermediate_size), total = size_t(statistics.layers) * width;
   ensure(statistics.abs_sum.size() == total && statistics.square_sum.size() == total &&
              statistics.active.size() == total && statistics.column_norm.size() == total &&
@@ -30,7 +30,7 @@ std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore scor
   std::vector<double> scores(total);
   for (size_t i = 0; i < total; ++i) {
     const int64_t rows = statistics.rows[i / width];
-    require(rows > 0, "{}: the statistics hold no visual rows in layer {}", where, i / width);
+    require(rows > 0, "{}: the statistics hold no visual rows in layer {}", place.all(), i / width);
     const double rms = std::sqrt(statistics.square_sum[i] / double(rows));
     switch (score) {
       case NeuronScore::MeanAbs:
@@ -46,26 +46,26 @@ std::vector<double> neuron_scores(const Statistics& statistics, NeuronScore scor
         scores[i] = rms * statistics.column_norm[i];
         break;
     }
-    require(std::isfinite(scores[i]), "{}: the score {} of layer {}, neuron {} is not finite", where, name_of(score),
-            i / width, i % width);
+    require(std::isfinite(scores[i]), "{}: the score {} of layer {}, neuron {} is not finite", place.all(),
+            name_of(score), i / width, i % width);
   }
   return scores;
 }
 
 std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics& statistics, const FfnOptions& options,
-                                                                const std::string& where, VisualLayers visual_layers) {
+                                                                const OptionPlace& place, VisualLayers visual_layers) {
   const int64_t layers = statistics.layers, width = statistics.intermediate_size;
   const int64_t visual = visual_layers.value_or(layers);
   require(visual >= 0 && visual <= layers, "{}: visual_layers: {} is out of range; the statistics have {} layers",
-          where, visual, layers);
-  const std::vector<double> scores = neuron_scores(statistics, options.score, where);
+          place.all(), visual, layers);
+  const std::vector<double> scores = neuron_scores(statistics, options.score, place);
   std::vector<uint8_t> kept(scores.size(), 0);
   if (options.scope == Scope::Model) {
     keep_highest(scores, 0, visual * width,
-                 kept_count(options.keep, visual * width, "neurons", "there are", where + ": keep"), kept);
+                 kept_count(options.keep, visual * width, "neurons", "there are", place.of("keep")), kept);
     std::fill(kept.begin() + visual * width, kept.end(), uint8_t(1));
   } else {
-    const int64_t count = kept_count(options.keep, width, "neurons", "there are", where + ": keep");
+    const int64_t count = kept_count(options.keep, width, "neurons", "there are", place.of("keep"));
     for (int64_t layer = 0; layer < layers; ++layer)
       keep_highest(scores, layer * width, (layer + 1) * width, count, kept);
   }

@@ -107,7 +107,7 @@ class Reader {
   /// may serve several question files; one that was only `found` next to the questions may be another's altogether.
   void join(const fs::path& file, bool found) {
     std::unordered_map<std::string, size_t> lines;  // of an id so far
-    int64_t others = 0;
+    int64_t others = 0, replaced = 0;
     std::string first_other;
     for (const JsonLine& line : read_json_lines(file)) {
       const std::string where = fmt::format("{}:{}", file.string(), line.line);
@@ -123,14 +123,22 @@ class Reader {
       require(!answers.empty(), "{}: no answer: expected 'text', 'answer' or 'answers'", where);
       // The lines of an id belong to its questions in order; lines past the last take its place.
       size_t& line_number = lines[id];
-      if (line_number == question->second.size()) {
+      const bool again = line_number == question->second.size();
+      if (again) {
         warn(fmt::format("{}: a second answer to question {}; the last one counts", where, printable(id)));
         --line_number;
       }
-      samples_[question->second[line_number++]].answers = std::move(answers);
+      std::vector<std::string>& own = samples_[question->second[line_number++]].answers;
+      if (!again && !own.empty() && own != answers) ++replaced;
+      own = std::move(answers);
     }
     require(found || !lines.empty() || others == 0, "{}, which {} does not ask, and so it is with all {} answers",
             first_other, options_.questions.string(), others);
+    if (found && replaced > 0)
+      warn(
+          fmt::format("{} was found next to {} and takes the place of {} other answers in it; move it where it does "
+                      "not belong to these questions",
+                      file.string(), options_.questions.string(), replaced));
     if (others > 0)
       note(fmt::format("{}: {} answers to questions that {} does not ask are left out", file.string(), others,
                        options_.questions.string()));
@@ -203,7 +211,7 @@ std::vector<Sample> read_samples(const DatasetOptions& options) {
           "dataset format: expected llava or conversations, found '{}'{}", printable(options.format),
           did_you_mean(options.format, formats));
   require(!options.questions.empty(), "dataset: no question file is given");
-  require(options.images.empty() || fs::is_directory(options.images), "images: {} is not a folder",
+  require(options.images.empty() || fs::is_directory(options.images), "{} is not a folder of images",
           options.images.string());
   const std::string file = options.questions.string();
   Reader reader(options);

@@ -206,18 +206,22 @@ void tell(const Companions& companions) {
 
 }  // namespace
 
+void check_exportable(const Json& config, const std::string& where, Semantics semantics) {
+  require(!has(config, "yopo"),
+          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
+          "from that",
+          where);
+  require(
+      semantics == Semantics::Skip,
+      "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
+      name_of(semantics));
+}
+
 Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
                              const ExportOptions& options) {
   const Checkpoint& checkpoint = model.checkpoint;
-  require(!has(checkpoint.config(), "yopo"),
-          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
-          "from that",
-          checkpoint.folder().string());
+  check_exportable(checkpoint.config(), checkpoint.folder().string(), plan.semantics);
   check_plan(plan, model.spec.text, "export");
-  require(
-      plan.semantics == Semantics::Skip,
-      "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
-      name_of(plan.semantics));
   const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
   Plan reordered = reorder_plan(plan, model.spec.text, orders);
   reordered.provenance = provenance_of(model, plan, options);

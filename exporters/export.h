@@ -11,6 +11,10 @@ namespace yopo {
 struct ExportOptions {
   uint64_t shard_size = 5'000'000'000;  // bytes of tensors in one shard; 0: the source's own shards
 };
+/// UserError, before anything is calibrated, for what export would refuse: a source that is an export itself (its
+/// config.json holds a plan) and a plan that is not `skip`.
+void check_exportable(const Json& config, const std::string& where, Semantics semantics);
+
 /// Writes `output` (a new folder): safetensors shards filled in the source's tensor order (index file if there are
 /// several), config.json with the source's keys and the "yopo" object behind them, and every other file that is not
 /// weights as it is (exporters/companions.h; what was not copied is noted, and returned). A separate vision tower

@@ -49,8 +49,7 @@ std::string plan(const PlanSettings& settings) {
   return library::at_boundary([&] {
     need(settings.model, "PlanSettings::model");
     need(settings.output, "PlanSettings::output");
-    const fs::path config = config_file(settings.model);
-    const ModelSpec spec = spec_from_config(read_json(config), config.string());
+    const ModelSpec spec = spec_of(settings.model);
     const PlanOptions options = plan_options(settings.keep);
     require(!settings.statistics.empty() || !needs_statistics(options),
             "PlanSettings::statistics is missing: heads or neurons are chosen by it");

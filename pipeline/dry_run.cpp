@@ -4,7 +4,7 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "exporters/edit_config.h"
+#include "exporters/export.h"
 #include "models/prompt_template.h"
 #include "models/tensors.h"
 #include "pipeline/memory_needed.h"
@@ -14,8 +14,10 @@ namespace yopo {
 
 namespace {
 
-/// What the readers of the recipe's questions and of its chat template complain of.
-Json problems_of(const Recipe& recipe, const ModelSpec& spec) {
+/// What would stop the run: a device that is not there, what cannot be exported, and what the readers of the recipe's
+/// chat template and questions complain of. `samples` becomes the number of those that calibration will use where they
+/// can be read.
+Json problems_of(const Recipe& recipe, const ModelSpec& spec, int64_t& samples) {
   Json problems = Json::array();
   const auto check = [&](const auto& read) {
     try {
@@ -26,22 +28,17 @@ Json problems_of(const Recipe& recipe, const ModelSpec& spec) {
     }
   };
   check([&] { (void)prompt_template(recipe.model, spec, recipe.chat_template); });
-  if (recipe.calibration) check([&] { (void)read_samples(recipe.calibration->dataset); });
+  check([&] { (void)resolve_device(recipe.device); });
+  const fs::path config = config_file(recipe.model);
+  const std::string semantics = recipe.plan.value_or(PlanOptions()).semantics;
+  check([&] { check_exportable(read_json(config), recipe.model.string(), parse_semantics(semantics, "plan")); });
+  if (recipe.calibration)
+    check([&] {
+      const int64_t there = int64_t(read_samples(recipe.calibration->dataset).size());
+      samples = samples > 0 ? std::min(samples, there) : there;
+    });
   for (const EvaluateOptions& options : recipe.evaluate) check([&] { (void)open_benchmark(options, true); });
   return problems;
-}
-
-/// The checkpoint's where it is there, whose weights know their type; else what config.json says.
-ModelSpec spec_of(const fs::path& model) {
-  const std::string config = (model / "config.json").string();
-  const Json json = read_json(config);
-  ModelSpec spec = spec_from_config(json, config);
-  try {
-    return open_model(model).spec;
-  } catch (const UserError&) {
-    spec.dtype = stored_type(json, config);
-    return spec;
-  }
 }
 
 Json costs(const Json& pair) {
@@ -60,9 +57,10 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
   int64_t parameters = 0, longest = 0;
   for (const StoredTensor& tensor : stored_tensors(spec)) parameters += element_count(tensor.shape, tensor.name);
   for (const PromptShape& shape : prompts.shapes) longest = std::max(longest, shape.length);
-  const int64_t S = recipe.calibration ? recipe.calibration->dataset.samples : 0;
+  int64_t samples = recipe.calibration ? recipe.calibration->dataset.samples : 0;
+  const Json problems = problems_of(recipe, spec, samples);
   const double statistics = 8.0 * double(text.num_hidden_layers) *
-                            (double(S) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
+                            (double(samples) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
   const MemoryNeeded memory = memory_needed(recipe, spec, settings, longest);
   return {{"settings", recipe.resolved()},
           {"parameters", parameters},
@@ -81,7 +79,7 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
             {"calibrate_streams", memory.calibrate_streams},
             {"verify_streams", memory.verify_streams}}},
           {"disk_bytes", {{"statistics", statistics}, {"pruned", parameters * int64_t(size_of(spec.dtype))}}},
-          {"problems", problems_of(recipe, spec)}};
+          {"problems", problems}};
 }
 
 std::string dry_run_text(const Json& dry_run) {

@@ -8,7 +8,8 @@
 namespace yopo {
 
 /// Resolved settings, FLOPs in both conventions, memory and disk needed, and in "problems" what would stop the run:
-/// question files, annotations and images that are not there or damaged. The model folder needs config.json only; with
+/// question files, annotations and images that are not there or damaged, a device that is not there, a plan or model
+/// that cannot be exported. The model folder needs config.json only; with
 /// weights, tokenizer and questions the figures are of the samples that `yopo run` shows, else of a typical prompt.
 Json dry_run(const Recipe& recipe, const RunSettings& settings);
 /// The same as text.

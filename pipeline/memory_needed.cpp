@@ -17,13 +17,13 @@ struct Elements {
 };
 Elements elements_of(const ModelSpec& spec) {
   Elements elements;
-  std::map<std::pair<bool, int64_t>, int64_t> layers;
+  std::map<std::pair<TensorPlace, int64_t>, int64_t> layers;
   for (const TensorSlot& slot : tensor_table(spec)) {
     if (slot.role == Role::LmHead && spec.text.tie_word_embeddings) continue;
     const int64_t own = element_count(slot.shape, slot.name);
     elements.all += own;
     if (slot.layer >= 0)
-      layers[{slot.role >= Role::Norm1, slot.layer}] += own;
+      layers[{slot.place, slot.layer}] += own;
     else if (slot.role != Role::EmbedTokens && slot.role != Role::LmHead)
       elements.ends += own;
   }

@@ -63,7 +63,8 @@ EvaluateOptions evaluate_of(const YamlNode& node, size_t index) {
   path("images", options.dataset.images);
   path("annotations", options.dataset.annotations);
   require(has_questions(benchmark, options.dataset), "{}: 'questions' is missing in {}", node.place, name);
-  if (const auto* batch = node.find("batch_size")) options.batch_size = yaml_int(*batch, "batch_size", 1, 65'536);
+  if (const auto* batch = node.find("batch_size"))
+    options.batch_size = yaml_int(*batch, "batch_size", 1, most_questions_at_once);
   if (const auto* tokens = node.find("max_new_tokens"))
     options.max_new_tokens = yaml_int(*tokens, "max_new_tokens", 0, 1'000'000);
   if (const auto* samples = node.find("samples"))

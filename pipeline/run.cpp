@@ -70,6 +70,8 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   const OutputFiles& files = result.files = output.files();
   resolve_device(recipe.device);
   const OpenModel model = open_model(recipe.model);
+  check_exportable(model.checkpoint.config(), recipe.model.string(),
+                   parse_semantics(recipe.plan->semantics, recipe.file.string() + ": plan"));
   note_model(recipe, model);
   const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));

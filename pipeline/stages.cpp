@@ -11,6 +11,7 @@
 #include "compress/make_plan.h"
 #include "core/progress.h"
 #include "core/version.h"
+#include "exporters/edit_config.h"
 #include "exporters/export.h"
 #include "formats/npy.h"
 #include "pipeline/stored.h"
@@ -243,6 +244,18 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
 }
 
 fs::path config_file(const fs::path& model) { return fs::is_directory(model) ? model / "config.json" : model; }
+
+ModelSpec spec_of(const fs::path& model) {
+  const std::string config = config_file(model).string();
+  const Json json = read_json(config);
+  ModelSpec spec = spec_from_config(json, config);
+  try {
+    return open_model(model).spec;
+  } catch (const UserError&) {
+    spec.dtype = stored_type(json, config);
+    return spec;
+  }
+}
 
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan) {
   const DecoderSpec& spec = model.spec.text;

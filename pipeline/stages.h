@@ -69,6 +69,9 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
 
 /// The config.json of a checkpoint folder, or the file itself where `model` is one.
 fs::path config_file(const fs::path& model);
+/// The spec of a checkpoint folder or of a config.json alone. Its type is the weights' own where they are there, else
+/// what config.json says.
+ModelSpec spec_of(const fs::path& model);
 
 /// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/tensors.h"
 
 namespace yopo {
 namespace {
@@ -141,11 +142,18 @@ int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
 }
 
 double weight_bytes(const DecoderSpec& spec, int64_t element_size) {
-  const double hidden = double(spec.hidden_size), width = double(spec.head_dim);
-  const double q = double(spec.num_attention_heads) * width, kv = double(spec.num_key_value_heads) * width;
-  double layer = hidden * (2 * q + 2 * kv) + 3 * hidden * double(spec.intermediate_size) + 2 * hidden;
-  if (spec.attention_bias) layer += q + 2 * kv;
-  return double(element_size) * (double(spec.num_hidden_layers) * layer + hidden + hidden * double(spec.vocab_size));
+  ModelSpec model;
+  model.text = spec;
+  double elements = 0;
+  for (const DeclaredTensor& tensor : declared_tensors()) {
+    const bool layer = tensor.place == TensorPlace::DecoderLayer;
+    const bool once = tensor.role == Role::FinalNorm || tensor.role == Role::LmHead;
+    if ((!layer && !once) || (tensor.present && !tensor.present(model))) continue;
+    double own = layer ? double(spec.num_hidden_layers) : 1;
+    for (const int64_t size : tensor.shape(model)) own *= double(size);
+    elements += own;
+  }
+  return elements * double(element_size);
 }
 
 }  // namespace yopo

@@ -69,7 +69,8 @@ Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
 int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated,
                  int64_t element_size);
 
-/// Bytes of decoder and lm_head weights that one pass must read: all of them if there is any text row.
+/// Bytes of decoder and lm_head weights that one pass must read, by the declaration of tensors: all of them if there is
+/// any text row. Of the embeddings a pass reads a few rows only; they are not counted.
 double weight_bytes(const DecoderSpec& spec, int64_t element_size);
 
 }  // namespace yopo

@@ -217,4 +217,12 @@ const std::vector<PlanOption>& plan_option_schema() {
 std::string option_key(const PlanOption& option) { return option.name(); }
 std::string option_flag(const PlanOption& option) { return option.flag; }
 
+OptionPlace flag_place(std::string where, const OptionName& name) {
+  return {std::move(where), [name](const std::string& key) {
+            for (const PlanOption& option : plan_option_schema())
+              if (option.key == key) return name(option);
+            throw InternalError("no option of a plan is " + key);
+          }};
+}
+
 }  // namespace yopo

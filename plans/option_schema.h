@@ -35,10 +35,12 @@ struct PlanOption {
 };
 const std::vector<PlanOption>& plan_option_schema();
 
-/// How messages call an option: by its key (a recipe), or by a flag.
+/// How messages call an option: by its key (a recipe), or by a flag; "" where it cannot be given.
 using OptionName = std::function<std::string(const PlanOption&)>;
 std::string option_key(const PlanOption& option);
 std::string option_flag(const PlanOption& option);
+/// The place of options that were given as flags of the command `where`.
+OptionPlace flag_place(std::string where, const OptionName& name);
 
 /// Options from a map with the keys of the schema; `window` may be the word none. UserError at the node's place for
 /// unknown keys, wrong types, values out of range, a section without what it needs, an option that says nothing beside

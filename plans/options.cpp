@@ -16,6 +16,19 @@ constexpr Choice<NeuronScore> kScores[] = {{NeuronScore::MeanAbs, "mean_abs"},
 
 }  // namespace
 
+OptionPlace OptionPlace::section(const std::string& section) const {
+  OptionPlace place = *this;
+  place.section_ = section;
+  return place;
+}
+
+std::string OptionPlace::all() const { return section_.empty() ? where_ : where_ + ": " + section_; }
+
+std::string OptionPlace::of(const std::string& option) const {
+  if (!name_) return all() + ": " + option;
+  return where_ + ": " + name_(section_.empty() ? option : section_ + "." + option);
+}
+
 Keep parse_keep(std::string_view text, const std::string& where) {
   constexpr int64_t kMost = 1'000'000'000;
   int64_t count = 0;
@@ -51,9 +64,9 @@ int64_t kept_count(const Keep& keep, int64_t whole, std::string_view what, std::
   return int64_t(keep.value);
 }
 
-int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const std::string& where) {
+int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const OptionPlace& place) {
   if (!options.visual_layers) return layers;
-  return kept_count(*options.visual_layers, layers, "layers", "that the model has", where + ": visual_layers");
+  return kept_count(*options.visual_layers, layers, "layers", "that the model has", place.of("visual_layers"));
 }
 
 }  // namespace yopo

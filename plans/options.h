@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,6 +48,24 @@ struct PlanOptions {
   std::string semantics = "skip";
 };
 
+/// Where options were given and what they are called there, for messages: "r.yaml: plan: heads: keep" of a recipe,
+/// "yopo plan: --heads-keep" of flags.
+class OptionPlace {
+ public:
+  using Name = std::function<std::string(const std::string& key)>;  // of "heads.keep"
+
+  OptionPlace(std::string where, Name name = {}) : where_(std::move(where)), name_(std::move(name)) {}
+  OptionPlace(const char* where) : OptionPlace(std::string(where)) {}
+  /// The same place, for the options of a section.
+  OptionPlace section(const std::string& section) const;
+  std::string all() const;
+  std::string of(const std::string& option) const;
+
+ private:
+  std::string where_, section_;
+  Name name_;
+};
+
 /// Flags of the command line share these with the recipe. UserError naming `where`.
 Keep parse_keep(std::string_view text, const std::string& where);
 NeuronScore parse_score(std::string_view text, const std::string& where);
@@ -58,6 +77,6 @@ std::string_view name_of(Scope scope);
 int64_t kept_count(const Keep& keep, int64_t whole, std::string_view what, std::string_view there,
                    const std::string& where);
 /// Layers that compute visual tokens, of `layers`.
-int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const std::string& where);
+int64_t visual_layer_count(const PlanOptions& options, int64_t layers, const OptionPlace& place);
 
 }  // namespace yopo

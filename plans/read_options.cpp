@@ -62,7 +62,7 @@ void check_section(const YamlNode& node, const std::string& section, const Optio
   const PlanOption* way = nullptr;
   for (const PlanOption* option : options) {
     if (!option->beside.empty()) continue;
-    ways.push_back(name(*option));
+    if (const std::string called = name(*option); !called.empty()) ways.push_back(called);
     if (node.find(option->name()) == nullptr) continue;
     given.push_back(name(*option));
     way = option;
@@ -104,7 +104,13 @@ PlanOptions read_plan_options(const YamlNode& plan, const OptionName& name) {
   };
   for (const std::string& section : sections) {
     const YamlNode* node = plan.find(section);
-    if (!node || (section == "window" && is_none(*node))) continue;
+    if (!node) continue;
+    if (section == "window" && is_none(*node)) {
+      for (const PlanOption* option : options_in(section))
+        require(!node->find(option->name()), "{}: {} says nothing where there is no window", node->place,
+                name(*option));
+      continue;
+    }
     std::vector<std::string> known;
     for (const PlanOption* option : options_in(section)) known.push_back(option->name());
     check_keys(*node, "plan." + section, known);

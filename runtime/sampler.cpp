@@ -52,12 +52,13 @@ std::vector<int64_t> candidates(std::span<const float> logits, const std::vector
 
 }  // namespace
 
-void check_sampling(const Sampling& sampling) {
-  require(sampling.temperature >= 0 && sampling.temperature <= 1e6, "temperature: expected 0 (greedy) to 1e6, found {}",
-          sampling.temperature);
-  require(sampling.top_k >= 0, "top_k: expected 0 (all) or more, found {}", sampling.top_k);
-  require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p: expected a number above 0, at most 1, found {}",
-          sampling.top_p);
+void check_sampling(const Sampling& sampling, std::string (*name)(std::string_view)) {
+  const auto called = [&](std::string_view own) { return name ? name(own) : std::string(own); };
+  require(sampling.temperature >= 0 && sampling.temperature <= 1e6, "{}: expected 0 (greedy) to 1e6, found {}",
+          called("temperature"), sampling.temperature);
+  require(sampling.top_k >= 0, "{}: expected 0 (all) or more, found {}", called("top_k"), sampling.top_k);
+  require(sampling.top_p > 0 && sampling.top_p <= 1, "{}: expected a number above 0, at most 1, found {}",
+          called("top_p"), sampling.top_p);
 }
 
 int64_t choose_token(std::span<const float> logits, const Sampling& sampling, uint64_t place, int64_t request) {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 
 namespace yopo::runtime {
 
@@ -15,8 +17,8 @@ struct Sampling {
   uint64_t seed = 0;       // the same seed draws the same tokens, on any number of threads
 };
 
-/// UserError naming the value that is out of range.
-void check_sampling(const Sampling& sampling);
+/// UserError naming the value that is out of range as `name` calls it: by default as above, "top_p".
+void check_sampling(const Sampling& sampling, std::string (*name)(std::string_view) = nullptr);
 
 /// The token for logits [V]. `place` counts the tokens of one text: what is drawn depends on seed, place and logits
 /// alone. Of equal logits the lower id comes first. UserError naming `request` if a logit is NaN or none is finite:

@@ -59,9 +59,13 @@ def faults():
             included = found[1]
             if TORCH.match(included) and room not in TORCH_FOLDERS | {"tests"}:
                 yield f"{name}:{number}: {included}: Torch's headers belong into {', '.join(sorted(TORCH_FOLDERS))}"
-            if room not in ALLOWED or '"' not in line:
+            if room not in ALLOWED:
                 continue
             target = included.split("/")[0]
+            if target in {"..", "."}:
+                yield f"{name}:{number}: {included}: includes start at the root of the tree"
+            if target == "yopo" and room != "library":
+                yield f"{name}:{number}: {included}: the installed headers belong to library/"
             if target == "tests":
                 yield f"{name}:{number}: {included}: only tests include tests"
             if target not in ALLOWED or target == room:

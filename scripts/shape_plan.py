@@ -30,21 +30,24 @@ def main():
         if value is not None and not 0 <= value <= 1:
             parser.error(f"--{name} is a fraction in [0, 1]")
 
-    def mask(fraction):
+    def flags(fraction):
         kept = round(fraction * heads)
-        return [[1] * kept + [0] * (heads - kept)] * layers
+        return [1] * kept + [0] * (heads - kept)
 
-    kept_neurons = round(options.ffn * neurons)
-    plan = {
-        "format": "yopo-plan", "version": 1, "semantics": "skip",
-        "window": {"size": options.window, "causal": options.window_causal} if options.window else None,
-        "visual_layers": layers if options.visual_layers is None else options.visual_layers,
-        "heads": mask(options.heads),
-    }
+    layer = {"heads": flags(options.heads)}
+    if options.window:
+        layer["window"] = {"size": options.window, "causal": options.window_causal}
     if options.updates is not None:
-        plan["updates"] = mask(options.updates)
-    plan["ffn"] = [None if kept_neurons == neurons else list(range(kept_neurons))] * layers
-    plan["provenance"] = {"made_by": "scripts/shape_plan.py"}
+        layer["updates"] = flags(options.updates)
+    kept_neurons = round(options.ffn * neurons)
+    if kept_neurons != neurons:
+        layer["neurons"] = list(range(kept_neurons))
+    alive = layers if options.visual_layers is None else options.visual_layers
+    plan = {
+        "format": "yopo-plan", "version": 2, "semantics": "skip",
+        "layers": [layer if number < alive else {"alive": False, **layer} for number in range(layers)],
+        "provenance": {"made_by": "scripts/shape_plan.py"},
+    }
     temporary = options.output + ".new"
     with open(temporary, "w") as file:
         json.dump(plan, file)

@@ -63,7 +63,7 @@ std::string id_of(const Json& record, std::string_view key, const std::string& w
 
 ImageFolder::ImageFolder(const BenchmarkSource& source)
     : folder_(source.dataset.images), needed_(source.images_needed) {
-  require(folder_.empty() || fs::is_directory(folder_), "images: {} is not a folder", folder_.string());
+  require(folder_.empty() || fs::is_directory(folder_), "{} is not a folder of images", folder_.string());
 }
 
 void ImageFolder::add(Sample& sample, const std::vector<std::string>& names) {

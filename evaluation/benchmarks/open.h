@@ -5,6 +5,9 @@
 
 namespace yopo {
 
+/// Larger batches are a mistake of the hand.
+constexpr int64_t most_questions_at_once = 65'536;
+
 struct EvaluateOptions {
   std::string benchmark = default_benchmark();
   DatasetOptions dataset;

@@ -56,9 +56,76 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_EQ(zero.code, 2);
   EXPECT_TRUE(holds(zero.text, "parts are counted from 1, as shards are; the first of N is 1/N, found '0/2'"))
       << zero.text;
-  const Outcome recipe = yopo("plan configs/demo.yaml --ffn-keep 0.5");
-  EXPECT_EQ(recipe.code, 2);
-  EXPECT_TRUE(holds(recipe.text, "change them by --set plan.KEY=VALUE")) << recipe.text;
+  const Outcome command = yopo("insepct x");
+  EXPECT_EQ(command.code, 2);
+  EXPECT_TRUE(holds(command.text, "there is no command 'insepct'; did you mean 'inspect'?")) << command.text;
+}
+
+// A flag that nothing would read is a misunderstanding.
+TEST(Command, ARecipeHoldsItsOwnOptions) {
+  const char* both[] = {"calibrate r.yaml --part 1/2", "plan r.yaml --ffn-keep 0.5",    "plan r.yaml --random 0",
+                        "export r.yaml --model m",     "verify r.yaml --output v.json", "eval r.yaml --batch-size 7",
+                        "eval r.yaml --shard 1/2",     "calibrate r.yaml --questions q"};
+  for (const std::string arguments : both) {
+    const Outcome refused = yopo(arguments);
+    const std::string flag = arguments.substr(arguments.find("--"), arguments.rfind(' ') - arguments.find("--"));
+    EXPECT_EQ(refused.code, 2) << arguments;
+    EXPECT_TRUE(holds(refused.text, ": " + flag + " is not read beside a recipe")) << refused.text;
+  }
+  for (const char* name : {"calibrate", "plan", "export", "verify", "eval"}) {
+    const Outcome refused = yopo(std::string(name) + " --model m --set seed=1");
+    EXPECT_EQ(refused.code, 2) << name;
+    EXPECT_TRUE(holds(refused.text, "--set changes a recipe, and none is given")) << refused.text;
+  }
+  // What does go with a recipe: the recipe is looked for.
+  for (const char* arguments : {"calibrate r.yaml --output s.h5 --set seed=1 --threads 1 --memory 1GB --quiet",
+                                "plan r.yaml --stats s.h5 --output p.json", "export r.yaml --plan p.json --output o"}) {
+    const Outcome missing = yopo(arguments);
+    EXPECT_TRUE(holds(missing.text, "cannot open r.yaml")) << missing.text;
+  }
+}
+
+TEST(Command, MessagesNameTheFlagAsItWasTyped) {
+  const std::string ask = "generate --model m --prompt p ", calibrate = "calibrate --model m --questions q --output o ";
+  const std::string root = std::string(YOPO_SOURCE_DIR) + "/examples/digitgrid/";
+  const std::string plan = "plan --random 0 --output p.json --model " + root + "model ",
+                    eval = "eval --questions q --answers a ";
+  const std::pair<std::string, std::string> cases[] = {
+      {ask + "--top-p 1.5", "--top-p: expected a number above 0, at most 1, found 1.5"},
+      {ask + "--top-p nan", "--top-p: expected a number above 0"},
+      {ask + "--temperature -1", "--temperature: expected 0 (greedy) to 1e6"},
+      {ask + "--top-k -1", "--top-k: expected a whole number of at least 0; found '-1'"},
+      {ask + "--seed -1", "--seed: expected a whole number of at least 0; found '-1'"},
+      {ask + "--seed x", "--seed: expected a whole number of at least 0; found 'x'"},
+      {ask + "--max-new-tokens 0", "--max-new-tokens: expected a whole number from 1 to 1048576; found '0'"},
+      {ask + "--threads 5000", "--threads: expected a whole number from 0 to 4096; found '5000'"},
+      {ask + "--device gpu", "--device: expected one of auto, cpu, cuda; found 'gpu'; did you mean 'cpu'?"},
+      {ask + "--dtype fp8", "--dtype: expected one of auto, fp32, bf16, fp16"},
+      {calibrate + "--samples -1", "--samples: expected a whole number of at least 0; found '-1'"},
+      {calibrate + "--format json", "--format: expected one of llava, conversations; found 'json'"},
+      {"random --config c --output o --dtype auto", "--dtype: expected one of fp32"},
+      {"trace --model m --inputs i --output o --engine troch",
+       "--engine: expected one of torch, runtime; found 'troch'"},
+      {"bench --text 0", "--text: expected a whole number of at least 1; found '0'"},
+      {"plan --random -1", "--random: expected a whole number of at least 0; found '-1'"},
+      {plan + "--visual-layers 12", "yopo plan: --visual-layers: 12 layers are above the 11 that the model has"},
+      {plan + "--heads-keep 9", "yopo plan: --heads-keep: 9 heads are above the 8 that a layer has"},
+      {plan + "--updates-keep 9 --updates-scope layer", "yopo plan: --updates-keep: 9 heads are above the 8"},
+      {plan + "--ffn-keep 385", "yopo plan: --ffn-keep: 385 neurons are above the 384"},
+      {plan + "--heads-keep 1 --exempt-layers 12", "yopo plan: --exempt-layers: 12 is out of range"},
+      {"headmask --stats s --output o --keep 1 --threshold 1", "needs exactly one of --keep and --threshold\n"},
+      {eval + "--benchmark vqaa", "--benchmark: expected one of"},
+      {eval + "--benchmark pope --protocol lmm", "--protocol: expected one of llava, lmms; found 'lmm'; did you mean"},
+      {eval + "--rule letter", "--rule: benchmark vqa has none to choose; found 'letter'"},
+      {eval + "--reference=llava-1.5-7", "--reference: expected one of"},
+      {eval + "--batch-size 0", "--batch-size: expected a whole number from 1 to 65536; found '0'"},
+  };
+  for (const auto& [arguments, part] : cases) {
+    const Outcome refused = yopo(arguments);
+    EXPECT_EQ(refused.code, 2) << arguments;
+    EXPECT_TRUE(holds(refused.text, part)) << arguments << "\n" << refused.text;
+    EXPECT_FALSE(holds(refused.text, "did you mean '--")) << "the flag is known: " << refused.text;
+  }
 }
 
 TEST(Command, MemoryIsOfferedWhereAModelRuns) {
@@ -125,7 +192,7 @@ TEST(Command, DrawsByTheSeed) {
   EXPECT_TRUE(holds(json.text, "\"tokens\": [")) << json.text;
   const Outcome bad = yopo(ask + " --temperature 1 --top-p 1.5");
   EXPECT_EQ(bad.code, 2);
-  EXPECT_TRUE(holds(bad.text, "top_p")) << bad.text;
+  EXPECT_TRUE(holds(bad.text, "--top-p")) << bad.text;
 }
 
 TEST(Command, CudaThatIsNotThereIsSaidPlainly) {

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "tests/support/captured_notes.h"
+#include "core/progress.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -93,6 +94,14 @@ TEST(ReadSamples, JoinsAnnotations) {
   EXPECT_EQ(samples[0].answers, std::vector<std::string>{"last"});
   EXPECT_EQ(samples[1].answers, (std::vector<std::string>{"p", "q"}));
   EXPECT_EQ(samples[2].answers, std::vector<std::string>{"kept"});
+  // A file that may belong to other questions does not replace answers in silence.
+  std::vector<std::string> warnings;
+  set_progress_sink(ProgressSink{{}, [&](const std::string& line) { warnings.push_back(line); }, {}});
+  (void)beside.read();
+  (void)Dataset(questions, R"({"question_id": 3, "text": "kept"})").read();
+  set_progress_sink({});
+  ASSERT_EQ(warnings.size(), 2u) << "the second answer to question 1, and that it takes the place of another";
+  EXPECT_NE(warnings[1].find("takes the place of 1 other answers"), std::string::npos) << warnings[1];
 
   Dataset named(questions);
   named.options.annotations = named.folder() / "labels.jsonl";

@@ -180,8 +180,17 @@ TEST(Recipe, WrongValues) {
   EXPECT_USER_ERROR(small("verify: {samples: 0}\n"), "samples should be an integer in [1,");
   EXPECT_USER_ERROR(small("evaluate: {benchmark: vqa}\n"), "evaluate should be a list");
   EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa3, questions: q}]\n"), "benchmark should be one of");
-  EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa, questions: q, batch_size: 0}]\n"),
-                    "batch_size should be an integer in [1,");
+  const auto entry = [](const std::string& rest) {
+    return small("evaluate: [{questions: q, benchmark: " + rest + "}]\n");
+  };
+  EXPECT_USER_ERROR(entry("vqa, batch_size: 0"), "batch_size should be an integer in [1,");
+  EXPECT_USER_ERROR(entry("vqa, batch_size: 65537"), "batch_size should be an integer in [1, 65536]");
+  EXPECT_USER_ERROR(entry("vqa, max_new_tokens: -1"), "max_new_tokens should be an integer in [0,");
+  EXPECT_USER_ERROR(entry("vqa, samples: -1"), "samples should be an integer in [0,");
+  EXPECT_USER_ERROR(entry("vqa, rule: letter"), "rule: benchmark vqa has none to choose");
+  EXPECT_USER_ERROR(entry("mmbench, rule: leter"), "did you mean 'letter'?");
+  EXPECT_USER_ERROR(small("calibration: {dataset: {questions: q, samples: -1}}\n"),
+                    "samples should be an integer in [0,");
 }
 
 TEST(Recipe, OverridesComeBeforeTheChecks) {
@@ -240,6 +249,15 @@ TEST(Recipe, ResolvedKeepsEveryField) {
   EXPECT_EQ(b.calibration->queries, Queries::Text);
   EXPECT_EQ(b.evaluate[0].max_new_tokens, 8);
   EXPECT_EQ(b.evaluate[0].dataset.annotations, "a.json");
+  EXPECT_EQ(b.evaluate[0].dataset.images, "images");
+  EXPECT_EQ(b.evaluate[0].dataset.samples, 50);
+  EXPECT_EQ(b.evaluate[0].batch_size, 4);
+  EXPECT_EQ(b.calibration->dataset.images, "images");
+  EXPECT_EQ(b.calibration->dataset.samples, 100);
+  EXPECT_EQ(parse_recipe(small("evaluate: [{benchmark: mmbench, questions: q, rule: lmms}]\n").resolved(), "f")
+                .evaluate[0]
+                .rule,
+            "lmms");
   EXPECT_EQ(b.seed, 7u);
 }
 

@@ -46,6 +46,16 @@ TEST(Cost, PaperFigureOfTheRecipe) {
   const double n = 576, d = 4096, share = 114.0 * 114.0 / (576.0 * 576.0);
   EXPECT_DOUBLE_EQ(paper_flops(plan, spec, 576, 24, 24),
                    2 * 16 * (4 * 0.75 * n * d * d + 2 * 0.75 * share * n * n * d + 3 * n * d * 5504));
+  // Neither is causality counted where it is dense.
+  const double whole = paper_flops(plan, spec, 576, 24, 24);
+  set_window(plan, Window{5, true});
+  EXPECT_EQ(paper_flops(plan, spec, 576, 24, 24), whole);
+  // Only what visual queries compute has a window.
+  for (LayerPlan& layer : plan.layers) std::fill(layer.updates.begin() + 8, layer.updates.end(), uint8_t(0));
+  EXPECT_DOUBLE_EQ(paper_flops(plan, spec, 576, 24, 24),
+                   2 * 16 * (2 * n * d * d + 2 * 0.25 * share * n * n * d + 3 * n * d * 5504));
+  const PromptShape two{1300, {{4, 24, 24}, {600, 24, 24}}};
+  EXPECT_DOUBLE_EQ(paper_flops(plan, spec, two), 2 * paper_flops(plan, spec, 576, 24, 24)) << "each image alone";
 }
 
 TEST(Cost, PaperCountsUpdatesApart) {
@@ -144,7 +154,16 @@ TEST(Cost, ExactByHand) {
   EXPECT_EQ(kv_bytes(s.plan, s.spec, s.prompt, 5, 2), 2 * 3 * 2 * (2 * 2 * 11 + 2 * 6));
   EXPECT_EQ(layer_counts(s.plan.layers[0], s.spec), (LayerCounts{3, 1, 2, 3}));
   EXPECT_EQ(layer_counts(s.plan.layers[1], s.spec), LayerCounts{});
-  EXPECT_EQ(weight_bytes(s.spec, 2), 2.0 * (2 * (36 * 12 + 3 * 12 * 20 + 24) + 12 + 12 * 50));
+}
+
+TEST(Cost, WeightsThatAPassReads) {
+  DecoderSpec spec = Small().spec;
+  const double layer = 36 * 12 + 3 * 12 * 20 + 24, ends = 12 + 12 * 50;
+  EXPECT_EQ(weight_bytes(spec, 2), 2 * (2 * layer + ends));
+  spec.attention_bias = true;
+  EXPECT_EQ(weight_bytes(spec, 4), 4 * (2 * (layer + 3 * (4 + 2 * 2)) + ends));
+  spec.tie_word_embeddings = true;
+  EXPECT_EQ(weight_bytes(spec, 4), 4 * (2 * (layer + 3 * (4 + 2 * 2)) + ends)) << "read as the head";
 }
 
 TEST(Cost, DroppedGroupsHoldNoKeys) {

@@ -77,7 +77,8 @@ TEST(Options, DefaultsAreWrittenOut) {
 
 TEST(Options, FlagsAreNamedInMessages) {
   EXPECT_FALSE(from_flags({{"--window", "none"}}).window);
-  EXPECT_FALSE(from_flags({{"--window", "none"}, {"--window-causal", "true"}}).window);
+  EXPECT_USER_ERROR(from_flags({{"--window", "none"}, {"--window-causal", "true"}}),
+                    "yopo plan: --window-causal says nothing where there is no window");
   EXPECT_USER_ERROR(from_flags({{"--window", "4"}}), "yopo plan: --window should be odd");
   EXPECT_USER_ERROR(from_flags({{"--window-causal", "true"}}), "'--window' is missing");
   EXPECT_USER_ERROR(from_flags({{"--vote", "0.5"}}), "exactly one of --heads-keep, --threshold and --head-mask");
@@ -89,6 +90,21 @@ TEST(Options, FlagsAreNamedInMessages) {
   EXPECT_USER_ERROR(from_flags({{"--ffn-score", "rms"}}), "'--ffn-keep' is missing");
   EXPECT_USER_ERROR(from_flags({{"--ffn-keep", "half"}}), "yopo plan: --ffn-keep: expected a count (16) or a fraction");
   EXPECT_USER_ERROR(from_flags({{"--semantics", "lava"}}), "--semantics: expected one of skip, llava, qwen2_vl; found");
+}
+
+TEST(Options, NumbersHaveBounds) {
+  EXPECT_USER_ERROR(from_yaml("{heads: {threshold: -0.5}}"), "threshold should be a number in [0,");
+  EXPECT_USER_ERROR(from_yaml("{updates: {threshold: 1, vote: -0.1}}"), "vote should be a number in [0, 1]");
+  EXPECT_USER_ERROR(from_yaml("{heads: {keep: 1, exempt_layers: 100001}}"),
+                    "exempt_layers should be an integer in [0,");
+  EXPECT_USER_ERROR(from_yaml("{window: {size: 65537}}"), "size should be an integer in [1, 65535]");
+  EXPECT_USER_ERROR(from_yaml("{window: \"none\"}"), "plan.window should be a map");
+}
+
+TEST(Options, QuotedTextReadsBack) {
+  const std::string text = "a\"b\\c\n\x7f\xc3\xa9";
+  EXPECT_EQ(yaml_quoted(text), "\"a\\\"b\\\\c\\x0A\\x7F\xc3\xa9\"");
+  EXPECT_EQ(yaml_quoted("null"), "\"null\"");
 }
 
 TEST(Options, LayersAsCountOrFraction) {
@@ -103,6 +119,26 @@ TEST(Options, LayersAsCountOrFraction) {
   EXPECT_EQ(layers("0.5", 11), 6) << "to the nearest, halves up";
   EXPECT_EQ(layers("0.0", 11), 0);
   EXPECT_USER_ERROR(layers("12", 11), "here: visual_layers: 12 layers are above the 11 that the model has");
+}
+
+TEST(Options, PlacesAreOfARecipeOrOfFlags) {
+  const OptionPlace recipe = "r.yaml: plan", flags = flag_place("yopo plan", option_flag);
+  EXPECT_EQ(recipe.all(), "r.yaml: plan");
+  EXPECT_EQ(recipe.of("visual_layers"), "r.yaml: plan: visual_layers");
+  EXPECT_EQ(recipe.section("heads").all(), "r.yaml: plan: heads");
+  EXPECT_EQ(recipe.section("heads").of("keep"), "r.yaml: plan: heads: keep");
+  EXPECT_EQ(flags.of("visual_layers"), "yopo plan: --visual-layers");
+  EXPECT_EQ(flags.section("updates").all(), "yopo plan: updates");
+  EXPECT_EQ(flags.section("updates").of("exempt_layers"), "yopo plan: --updates-exempt-layers");
+  EXPECT_THROW((void)flags.of("no_option"), InternalError);
+}
+
+TEST(Options, WhatCannotBeGivenIsNotNamed) {
+  OptionFlags flags("yopo headmask");
+  for (const PlanOption& option : plan_option_schema())
+    if (option.key == "heads.vote") flags.give(option, "0.5");
+  const auto without_mask = [](const PlanOption& option) { return option.name() == "mask" ? "" : option.flag; };
+  EXPECT_USER_ERROR(read_plan_options(flags.tree(), without_mask), "exactly one of --heads-keep and --threshold");
 }
 
 TEST(Options, TheDocumentationHoldsTheTable) {

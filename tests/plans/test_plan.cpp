@@ -2,16 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "core/error.h"
-#include "plans/layer_json.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
-
-const fs::path fixtures = fs::path(YOPO_TEST_DATA) / "fixtures";
 
 DecoderSpec small_spec() {
   DecoderSpec spec;
@@ -37,46 +32,6 @@ Json version_1() {
     "visual_layers": 2, "heads": [[1,1,1,1],[1,0,true,false],[0,0,0,0]], "updates": [[1,1,0,0],[0,0,1,0],[0,0,0,0]],
     "ffn": [null, [0,3,9], []], "provenance": {"note": "x"}})",
                     "test");
-}
-
-struct FixturePlan {
-  fs::path plan, config;
-};
-std::vector<FixturePlan> fixture_plans() {
-  std::vector<FixturePlan> found;
-  for (const char* family : {"llava_hf", "llava_orig"})
-    for (const auto& entry : fs::recursive_directory_iterator(fixtures / family / "cases"))
-      if (entry.path().string().ends_with(".plan.json"))
-        found.push_back({entry.path(), fixtures / family / "model" / "config.json"});
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.plan < b.plan; });
-  return found;
-}
-
-TEST(Plan, FixturesParseFitTheirModelAndRoundTrip) {
-  const auto plans = fixture_plans();
-  ASSERT_EQ(plans.size(), 21u);
-  testing::TemporaryFolder folder;
-  for (const auto& [path, config] : plans) {
-    SCOPED_TRACE(path.string());
-    const DecoderSpec spec = spec_from_config(read_json(config), config.string()).text;
-    const Plan plan = read_plan(path);
-    check_plan(plan, spec, path.string());
-    EXPECT_FALSE(is_dense(plan, spec));
-    write_plan(folder / "plan.json", plan);
-    EXPECT_EQ(read_plan(folder / "plan.json"), plan);
-    // Every member of the file, which is of version 1, came through.
-    const Json original = read_json(path);
-    ASSERT_EQ(original["version"], 1);
-    EXPECT_EQ(read_json(folder / "plan.json")["version"], 2);
-    EXPECT_EQ(visual_layers(plan), original["visual_layers"]);
-    for (size_t l = 0; l < plan.layers.size(); ++l) {
-      const LayerPlan& layer = plan.layers[l];
-      EXPECT_EQ(window_to_json(layer.window), original.value("window", Json()));
-      EXPECT_EQ(Json(layer.heads), original["heads"][l]);
-      EXPECT_EQ(Json(layer.updates), original.value("updates", original["heads"])[l]);
-      EXPECT_EQ(layer.neurons ? Json(*layer.neurons) : Json(), original["ffn"][l]);
-    }
-  }
 }
 
 TEST(Plan, ReadsWhatItSays) {
@@ -130,6 +85,7 @@ TEST(Plan, DenseIsDenseAndEveryCutIsNot) {
   cut([](Plan& p) { p.layers[0].heads[0] = 0; });
   cut([](Plan& p) { p.layers[1].window = Window{3, false}; });
   cut([](Plan& p) { set_visual_layers(p, 2); });
+  cut([](Plan& p) { p.layers.pop_back(); });
   cut([](Plan& p) { p.layers[2].neurons = Neurons{0, 1, 2, 3, 4, 5, 6, 7, 8}; });
 }
 
@@ -190,6 +146,7 @@ TEST(Plan, RefusesWhatIsNoPlan) {
   layer("window", 5, "window");
   layer("window", Json::object({{"size", 4}}), "even");
   layer("window", Json::object({{"size", -1}}), "size");
+  layer("window", Json::object({{"size", 65537}}), "in [1, 65536]");
   layer("window", Json::object({{"size", 3}, {"casual", true}}), "did you mean 'causal'?");
   layer("heads", Json::array({1, 2, 0, 0}), "heads, head 1: expected 0 or 1");
   layer("heads", Json::array({1, 0.5, 0, 0}), "heads, head 1");
@@ -267,6 +224,16 @@ TEST(Plan, ChecksAgainstTheModel) {
   refuse([](Plan& p) { p.layers[1].neurons = Neurons{2, 2}; }, "must ascend");
   refuse([](Plan& p) { p.layers[2].window = Window{2, false}; }, "layer 2: window: size 2");
   refuse([](Plan& p) { p.layers[1].alive = false; }, "layer 2 is alive after layer 1");
+}
+
+TEST(Plan, MasksHaveARowForEachLayer) {
+  Plan plan = dense_plan(small_spec());
+  set_heads(plan, {{1, 0, 0, 0}, {1, 1, 0, 0}, {1, 1, 1, 0}});
+  EXPECT_EQ(update_mask(plan), head_mask(plan));
+  set_updates(plan, {{0, 0, 0, 0}, {1, 0, 0, 0}, {1, 0, 1, 0}});
+  EXPECT_EQ(plan.layers[2], (LayerPlan{std::nullopt, {1, 1, 1, 0}, {1, 0, 1, 0}, std::nullopt, true}));
+  EXPECT_THROW(set_heads(plan, {{1, 1, 1, 1}}), InternalError);
+  EXPECT_THROW(set_updates(plan, {}), InternalError);
 }
 
 TEST(Plan, SemanticsHaveNames) {

@@ -117,6 +117,19 @@ TEST(Orders, StableAndIdentityWhereThereIsNothingToDo) {
   EXPECT_EQ(orders[1].neurons, (std::vector<int64_t>{1, 4, 0, 2, 3, 5}));
 }
 
+TEST(Orders, AnythingMovedIsNoIdentity) {
+  const DecoderSpec spec = spec_of(1, 8, 4, 6);
+  for (const auto moved : {&LayerOrder::kv_heads, &LayerOrder::heads, &LayerOrder::neurons}) {
+    LayerOrder order = identity_order(spec);
+    EXPECT_TRUE(order.identity());
+    std::swap((order.*moved)[0], (order.*moved)[1]);
+    EXPECT_FALSE(order.identity());
+  }
+  Plan plan = dense_plan(spec);
+  plan.layers[0].updates.pop_back();
+  EXPECT_USER_ERROR((void)orders_of(plan, spec), "7 heads, but the model has 8");
+}
+
 TEST(Orders, ASecondReorderingChangesNothing) {
   std::mt19937 random(2);
   for (int round = 0; round < 100; ++round) {
@@ -172,6 +185,9 @@ TEST(PrunedConfig, RefusesAnUnorderedPlan) {
   EXPECT_THROW((void)pruned_config(plan, spec), InternalError);
   plan = dense_plan(spec);
   plan.layers[0].neurons = Neurons{1};
+  EXPECT_THROW((void)pruned_config(plan, spec), InternalError);
+  plan = dense_plan(spec);
+  plan.semantics = Semantics::Llava;
   EXPECT_THROW((void)pruned_config(plan, spec), InternalError);
 }
 
@@ -232,6 +248,22 @@ TEST(PrunedConfig, RefusesWhatDoesNotFitInVersion1) {
   Json json = good;
   json["heads"] = parse_json("[[1,1],[2,2]]", "t");
   refuse(json, "updates", parse_json("[[2,0],[2,2]]", "t"), "updates lie within heads");
+}
+
+TEST(LayeredJson, SmallObjectsStayOnALine) {
+  const Json json = parse_json(R"({"two": {"x": 1, "y": [2]}, "three": {"x": 1, "y": 2, "z": 3}})", "t");
+  EXPECT_EQ(layered_text(json), R"({
+  "two": {
+    "x": 1,
+    "y": [2]
+  },
+  "three": {
+    "x": 1,
+    "y": 2,
+    "z": 3
+  }
+})");
+  EXPECT_EQ(layered_text(parse_json(R"({"two": {"x": 1, "y": 2}})", "t")), "{\n  \"two\": {\"x\":1,\"y\":2}\n}");
 }
 
 TEST(LayeredJson, OneLayerALineAtAnyDepth) {

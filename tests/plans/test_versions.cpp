@@ -1,6 +1,8 @@
 // Files of version 1, written by the release that wrote that version, are read for good.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "models/spec.h"
 #include "plans/order.h"
 #include "plans/pruned_config.h"
@@ -9,7 +11,7 @@
 namespace yopo {
 namespace {
 
-const fs::path data = fs::path(YOPO_TEST_DATA) / "plans";
+const fs::path data = fs::path(YOPO_TEST_DATA) / "plans", fixtures = fs::path(YOPO_TEST_DATA) / "fixtures";
 
 /// What a plan of version 1 said, by its own members.
 void expect_same(const Plan& plan, const Json& json) {
@@ -30,10 +32,21 @@ void expect_same(const Plan& plan, const Json& json) {
   }
 }
 
+/// Plans that a release made, and those of the reference cases.
+std::vector<fs::path> plans_of_version_1() {
+  std::vector<fs::path> found;
+  for (const fs::path& folder : {data, fixtures})
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (entry.path().string().ends_with(".plan.json")) found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 TEST(Versions, PlansOfVersion1SayTheSame) {
-  for (const char* name : {"digitgrid", "digitgrid_llava", "qwen2vl"}) {
-    SCOPED_TRACE(name);
-    const fs::path file = data / (std::string(name) + ".v1.plan.json");
+  const std::vector<fs::path> files = plans_of_version_1();
+  ASSERT_EQ(files.size(), 3u + 91u);
+  for (const fs::path& file : files) {
+    SCOPED_TRACE(file.string());
     const Json json = read_json(file);
     ASSERT_EQ(json["version"], 1);
     const Plan plan = read_plan(file);
@@ -43,6 +56,20 @@ TEST(Versions, PlansOfVersion1SayTheSame) {
     EXPECT_EQ(read_json(folder / "plan.json")["version"], 2);
     EXPECT_EQ(read_plan(folder / "plan.json"), plan);
   }
+}
+
+TEST(Versions, PlansOfReferenceCasesFitTheirModels) {
+  int checked = 0;
+  for (const fs::path& file : plans_of_version_1()) {
+    const fs::path config = file.parent_path().parent_path().parent_path() / "model" / "config.json";
+    if (!fs::exists(config)) continue;
+    SCOPED_TRACE(file.string());
+    const DecoderSpec spec = spec_from_config(read_json(config), config.string()).text;
+    EXPECT_NO_THROW(check_plan(read_plan(file), spec, file.string()));
+    EXPECT_FALSE(is_dense(read_plan(file), spec));
+    ++checked;
+  }
+  EXPECT_EQ(checked, 91);
 }
 
 TEST(Versions, ExportedCheckpointsOfVersion1RunTheSamePlan) {

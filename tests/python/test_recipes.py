@@ -141,10 +141,24 @@ class DryRunTest(Case):
             inspected = self.yopo_json(*path)["report"]
             self.assertEqual(inspected["prompt"], dry["prompt"])
             self.assertEqual(inspected["flops"], planned["flops"])
+            self.assertEqual(inspected["kv_bytes"], planned["kv_bytes"])
+        again = run("run", self.recipe, "--dry-run", "--set", f"model.path={out / 'pruned'}")
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("is an exported checkpoint already", again.stdout)
         elsewhere.write_bytes((out / "plan.json").read_bytes())
         (self.folder / "recipe.yaml").rename(self.folder / "moved.yaml")
         inspected = self.yopo_json("inspect", elsewhere, "--model", MODEL)["report"]
         self.assertEqual(inspected["prompt"], {"name": "a typical prompt", "count": 1, "text": 99, "visual": 81})
+
+    def test_disk_is_what_a_run_writes(self):
+        """Within what HDF5 adds: also where all samples are used, and where fewer are there than were asked for."""
+        self.recipe.write_text(self.recipe.read_text().replace("samples: 25", "samples: 5"))
+        for samples in (8, 0, 100000):
+            output = self.folder / f"of-{samples}"
+            flags = [self.recipe, "--set", f"calibration.dataset.samples={samples}", "--set", f"output={output}"]
+            promised = self.yopo_json("run", *flags, "--dry-run")["disk_bytes"]["statistics"]
+            self.yopo("calibrate", *flags)
+            self.assertAlmostEqual((output / "stats.h5").stat().st_size / promised, 1, delta=0.1)
 
     def test_units_fit_the_model(self):
         shown = self.yopo("run", self.recipe, "--dry-run").stdout
@@ -156,7 +170,8 @@ class DryRunTest(Case):
         for key, value, words in (("calibration.dataset.questions", self.folder / "none.jsonl", ["none.jsonl"]),
                                   ("calibration.dataset.images", self.folder / "nowhere", ["nowhere"]),
                                   ("evaluate.0.questions", self.folder / "none.jsonl", ["none.jsonl"]),
-                                  ("evaluate.0.annotations", self.folder / "key.json", ["key.json"])):
+                                  ("evaluate.0.annotations", self.folder / "key.json", ["key.json"]),
+                                  ("plan.semantics", "llava", ["only 'skip' plans can be exported"])):
             with self.subTest(key=key):
                 result = run("run", self.recipe, "--dry-run", "--set", f"{key}={value}")
                 self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
@@ -164,6 +179,13 @@ class DryRunTest(Case):
                 self.assertEqual(len(problems), 1, problems)
                 for word in words:
                     self.assertIn(word, problems[0])
+
+    def test_what_cannot_be_exported_is_not_calibrated(self):
+        other = self.folder / "other"
+        refused = run("run", self.recipe, "--set", "plan.semantics=llava", "--set", f"output={other}")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("only 'skip' plans can be exported", refused.stderr)
+        self.assertFalse((other / "stats.h5").exists())
 
     def test_memory(self):
         """LLaVA-1.5-7B in bf16 on a machine of 24 GiB, of which four fifths are taken: measured 14.1 GB to calibrate and 19.7 GB to

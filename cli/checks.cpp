@@ -1,0 +1,58 @@
+#include "cli/checks.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/values.h"
+
+namespace yopo::cli {
+
+namespace {
+
+/// What is wrong with a word, "" for nothing.
+std::string word_fault(const std::string& text, const std::vector<std::string>& words) {
+  if (std::find(words.begin(), words.end(), text) != words.end()) return "";
+  return fmt::format("expected one of {}; found '{}'{}", fmt::join(words, ", "), printable(text),
+                     did_you_mean(text, words));
+}
+
+}  // namespace
+
+std::string flag_of(std::string_view key) {
+  std::string flag = "--" + std::string(key);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+void check_word(const std::string& flag, const std::string& text, const std::vector<std::string>& words) {
+  const std::string fault = word_fault(text, words);
+  require(fault.empty(), "{}: {}", flag, fault);
+}
+
+// CLI11 puts the flag's name before what a check returns, and throws.
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  return {[words = std::move(words)](std::string& text) { return word_fault(text, words); }, ""};
+}
+
+CLI::Validator whole_number(int64_t low, int64_t high) {
+  const auto fault = [=](std::string& text) -> std::string {
+    int64_t value = 0;
+    if (parse_decimal(text, value) && value >= low && value <= high) return "";
+    const bool open = high == std::numeric_limits<int64_t>::max();
+    return fmt::format("expected a whole number {}; found '{}'",
+                       open ? fmt::format("of at least {}", low) : fmt::format("from {} to {}", low, high),
+                       printable(text));
+  };
+  return {fault, ""};
+}
+
+CLI::Validator device_name() { return one_of({"auto", "cpu", "cuda"}); }
+
+CLI::Validator dtype_name(bool automatic) {
+  std::vector<std::string> words{"fp32", "bf16", "fp16", "float32", "bfloat16", "float16"};
+  if (automatic) words.insert(words.begin(), "auto");
+  return one_of(std::move(words));
+}
+
+}  // namespace yopo::cli
