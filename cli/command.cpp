@@ -1,7 +1,6 @@
 #include "cli/command.h"
 
-#include <cstdio>
-
+#include "cli/output.h"
 #include "core/values.h"
 
 namespace yopo::cli {
@@ -24,7 +23,7 @@ CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::str
   return command;
 }
 
-void print_json(const Json& value) { std::puts(value.dump(2).c_str()); }
+void print_json(const Json& value) { print_exactly(value.dump(2) + "\n"); }
 
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required) {
   CLI::Option* questions = command->add_option("--questions", flags.questions, "Question file");
