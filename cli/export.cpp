@@ -1,8 +1,7 @@
 #include "exporters/export.h"
 
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "core/values.h"
 #include "pipeline/stages.h"
 
@@ -44,7 +43,7 @@ void add_export(CLI::App& app, Context& context) {
       if (context.json)
         print_json({{"output", output.string()}});
       else
-        std::printf("%s\n", output.c_str());
+        print(escaped(output.string()) + "\n");
       return 0;
     };
   });

@@ -1,7 +1,6 @@
-#include <cstdio>
-
 #include "calibration/statistics.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace yopo::cli {
 
@@ -17,7 +16,7 @@ void add_merge(CLI::App& app, Context& context) {
   command->add_option("parts", flags->parts, "Statistics files, one after the other or separated by commas")
       ->required()
       ->delimiter(',');
-  command->add_option("--output", flags->output, "Statistics file to write")->required();
+  command->add_option("--output", escaped(flags->output), "Statistics file to write")->required();
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       std::vector<Statistics> parts;
@@ -27,7 +26,7 @@ void add_merge(CLI::App& app, Context& context) {
       if (context.json)
         print_json({{"output", flags->output}, {"samples", whole.samples()}});
       else
-        std::printf("%s: %ld samples of %zu files\n", flags->output.c_str(), long(whole.samples()), parts.size());
+        print(fmt::format("{}: {} samples of {} files\n", escaped(flags->output), whole.samples(), parts.size()));
       return 0;
     };
   });

@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "plans/option_schema.h"
 
 namespace yopo::cli {
@@ -13,7 +12,7 @@ void add_options(CLI::App& app, Context& context) {
   command->callback([file, &context] {
     context.run = [file] {
       if (file->empty())
-        std::printf("%s", option_table().c_str());
+        print(option_table());
       else
         write_text(*file, with_option_table(read_text(*file), *file));
       return 0;

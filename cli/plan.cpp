@@ -1,5 +1,4 @@
-#include <cstdio>
-
+#include "cli/output.h"
 #include "cli/plan_flags.h"
 #include "compress/make_plan.h"
 #include "exporters/report.h"
@@ -49,7 +48,9 @@ Made plan_of_flags(const Flags& flags) {
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
   const fs::path config = config_file(flags.model);
-  Made made{{}, spec_from_config(read_json(config), config.string()), {}, flags.output};
+  // By itself: GCC 12 destroys what was never made when a call inside an aggregate's braces throws.
+  ModelSpec model = spec_from_config(read_json(config), config.string());
+  Made made{{}, std::move(model), {}, flags.output};
   made.prompts = typical_prompt(made.spec);
   const DecoderSpec& spec = made.spec.text;
   const PlanOptions options = flags.options->options("yopo plan", option_flag);
@@ -76,7 +77,7 @@ int plan_command(const Flags& flags, const Context& context) {
   if (context.json)
     print_json({{"output", made.file.string()}, {"report", summary}});
   else
-    std::printf("%s\n%s", made.file.c_str(), report_text(summary).c_str());
+    print(fmt::format("{}\n{}", escaped(made.file.string()), report_text(summary)));
   return 0;
 }
 

@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "core/values.h"
 #include "exporters/random_checkpoint.h"
 
@@ -16,7 +15,7 @@ void add_random(CLI::App& app, Context& context) {
       app, context, Runs::Nothing, "random", "Write a checkpoint of an architecture's full size with random weights",
       "yopo random --config configs/models/llava-1.5-7b.json --output random-7b --layers 4");
   command->add_option("--config", flags->config, "A config.json, or a folder that holds one")->required();
-  command->add_option("--output", flags->output, "Folder to write; must not hold anything")->required();
+  command->add_option("--output", escaped(flags->output), "Folder to write; must not hold anything")->required();
   command->add_option("--seed", flags->options.seed, "Of the random numbers");
   command->add_option("--dtype", flags->dtype, "bf16, fp16 or fp32 (default: the config's own, else bf16)");
   command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...; 0: one file");
@@ -33,8 +32,8 @@ void add_random(CLI::App& app, Context& context) {
         print_json(
             {{"output", flags->output}, {"parameters", made.parameters}, {"bytes", made.bytes}, {"files", made.files}});
       else
-        std::printf("%s: %.3f billion parameters, %.2f GB\n", flags->output.c_str(), double(made.parameters) / 1e9,
-                    double(made.bytes) / 1e9);
+        print(fmt::format("{}: {:.3f} billion parameters, {:.2f} GB\n", escaped(flags->output),
+                          double(made.parameters) / 1e9, double(made.bytes) / 1e9));
       return 0;
     };
   });
