@@ -63,7 +63,7 @@ class Commands:
             "calibrate": ["calibrate", *self.model, *self.data, "--threads", 1, "--output", output / "stats.h5"],
             "merge": ["merge", self.inputs / "part1.h5", self.inputs / "part2.h5", "--output", output / "stats.h5"],
             "plan": ["plan", *self.model, "--stats", stats, "--ffn-keep", "0.5", "--output", output / "plan.json"],
-            "headmask": ["headmask", "--stats", stats, "--heads-keep", "0.5", "--output", output / "mask.npy"],
+            "headmask": ["headmask", "--stats", stats, "--keep", "0.5", "--output", output / "mask.npy"],
             "export": ["export", *self.model, "--plan", plan, "--output", output / "pruned"],
             "eval": ["eval", *self.model, *self.data, "--benchmark", "vqa", "--batch-size", 2, "--threads", 1, "--output", output],
             "inspect": ["inspect", self.inputs / "model"],

@@ -38,7 +38,7 @@ class OutputTest(Case):
             yield ["inspect", MODEL, *json_flag]
             yield ["inspect", stats, *json_flag]
             yield ["plan", "--stats", stats, "--model", MODEL, "--ffn-keep", "0.5", "--output", new / f"p{tag}.json", *json_flag]
-            yield ["headmask", "--stats", stats, "--heads-keep", "0.5", "--output", new / f"m{tag}.npy", *json_flag]
+            yield ["headmask", "--stats", stats, "--keep", "0.5", "--output", new / f"m{tag}.npy", *json_flag]
             yield ["export", "--model", MODEL, "--plan", plan, "--output", new / f"pruned{tag}", *json_flag]
             yield ["merge", stats, "--output", new / f"merged{tag}.h5", *json_flag]
             yield ["calibrate", "--model", MODEL, *CALIB.flags(), "--samples", 2, "--output", new / f"s{tag}.h5", *json_flag]

@@ -107,6 +107,7 @@ class SignalTest(Case):
 
     def test_no_thread_that_computes_takes_a_signal(self):
         wanted = sum(1 << (number - 1) for number in SIGNALS)
+        everybodys = 1 << (signal.SIGUSR1 - 1)
         arguments, file = self.work(self.folder / "out")["eval"]
         arguments = [argument if argument != 1 else 2 for argument in arguments]
         process = self.start(arguments)
@@ -117,7 +118,10 @@ class SignalTest(Case):
             found = masks(process.pid)
             if process.poll() is None:
                 most = max(most, len(found))
-                self.assertTrue(all(mask & wanted == wanted for mask in found), [f"{mask:x}" for mask in found])
+                # The kernel shows what a thread waits for as not blocked; the one that waits blocks everything else.
+                open_ones = [mask for mask in found if mask & wanted != wanted]
+                self.assertLessEqual(len(open_ones), 1, [f"{mask:x}" for mask in found])
+                self.assertTrue(all(mask & everybodys for mask in open_ones), [f"{mask:x}" for mask in found])
             time.sleep(0.002)
         process.communicate()
         self.assertGreaterEqual(most, 3, "the main thread, one that waits and one that prepares images")
