@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <exception>
 #include <limits>
 #include <optional>
 
 #include "core/error.h"
+#include "core/leftovers.h"
 #include "core/progress.h"
 #include "images/image.h"
 #include "models/context.h"
@@ -162,25 +160,6 @@ class Journal {
   size_t saved_;
   std::optional<Clock::time_point> last_;
 };
-
-// A killed run may leave the temporary it was just writing (core/file.h: name, ".tmp-", process, number). Those of
-// processes that are no more are removed.
-void remove_leftovers(const fs::path& path) {
-  const std::string prefix = path.filename().string() + ".tmp-";
-  std::error_code error;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  std::vector<fs::path> leftovers;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    int process = 0;
-    const char* first = name.data() + prefix.size();
-    const auto [last, bad] = std::from_chars(first, name.data() + name.size(), process);
-    if (bad == std::errc() && *last == '-' && process > 0 && ::kill(process, 0) != 0 && errno == ESRCH)
-      leftovers.push_back(entry->path());
-  }
-  for (const fs::path& leftover : leftovers) fs::remove(leftover, error);
-}
 
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {

@@ -1,8 +1,7 @@
 #include "runtime/bench.h"
 
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/table.h"
 #include "pipeline/stages.h"
 
@@ -55,13 +54,12 @@ void add_bench(CLI::App& app, Context& context) {
                                         std::to_string(s.kv_bytes_promised),
                                         fmt::format("{:.1f}", double(s.peak_bytes) / 1e6)};
       };
-      std::printf("%s\nspeed-up %.3f, FLOPs ratio %.3f, roofline ratio %.3f, efficiency %.3f\n",
-                  format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted",
-                                 "promised", "peak MB"},
-                                side("dense", result.dense),
-                                side("pruned", result.pruned)})
-                      .c_str(),
-                  result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency);
+      print(fmt::format("{}\nspeed-up {:.3f}, FLOPs ratio {:.3f}, roofline ratio {:.3f}, efficiency {:.3f}\n",
+                        format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted",
+                                       "promised", "peak MB"},
+                                      side("dense", result.dense),
+                                      side("pruned", result.pruned)}),
+                        result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency));
       return 0;
     };
   });

@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "core/progress.h"
 #include "evaluation/shard.h"
 #include "pipeline/stages.h"
@@ -55,9 +54,8 @@ int calibrate_command(const Flags& flags, const Context& context) {
                 {"intermediate_size", statistics.intermediate_size},
                 {"fingerprint", statistics.fingerprint}});
   } else {
-    std::printf("%s: %ld samples, %ld layers, %ld heads, %ld neurons a layer\n", output.c_str(),
-                long(statistics.samples()), long(statistics.layers), long(statistics.heads),
-                long(statistics.intermediate_size));
+    print(fmt::format("{}: {} samples, {} layers, {} heads, {} neurons a layer\n", escaped(output.string()),
+                      statistics.samples(), statistics.layers, statistics.heads, statistics.intermediate_size));
   }
   return 0;
 }

@@ -1,8 +1,8 @@
 #include "cli/command.h"
 
 #include <algorithm>
-#include <cstdio>
 
+#include "cli/output.h"
 #include "core/error.h"
 #include "core/values.h"
 #include "plans/option_schema.h"
@@ -48,7 +48,7 @@ void check_recipe_flags(const CLI::App& command, const std::vector<std::string>&
   }
 }
 
-void print_json(const Json& value) { std::puts(value.dump(2).c_str()); }
+void print_json(const Json& value) { print_exactly(value.dump(2) + "\n"); }
 
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required) {
   CLI::Option* questions = command->add_option("--questions", flags.questions, "Question file");

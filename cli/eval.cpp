@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/table.h"
 #include "evaluation/benchmarks/registry.h"
 #include "evaluation/flips.h"
@@ -216,10 +216,10 @@ int eval_command(const Flags& flags, const Context& context) {
   }
   for (const ReferenceScore& one : made.reference)
     rows.push_back({flags.benchmark, one.source, one.setting, score_text(made.result, one.score)});
-  std::printf("%s", format_table(rows).c_str());
+  print(format_table(rows));
   if (made.comparison) {
-    std::printf("\n%s", format_table(comparison_rows(*made.comparison)).c_str());
-    std::printf("\n%s", format_table(flip_rows(*made.comparison, kFlipsShown)).c_str());
+    print("\n" + format_table(comparison_rows(*made.comparison)));
+    print("\n" + format_table(flip_rows(*made.comparison, kFlipsShown)));
   }
   return 0;
 }

@@ -1,8 +1,7 @@
 #include "exporters/export.h"
 
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "core/values.h"
 #include "pipeline/stages.h"
 
@@ -49,7 +48,7 @@ void add_export(CLI::App& app, Context& context) {
                     {"derived", companions.derived},
                     {"not_copied", left_out}});
       } else {
-        std::printf("%s\n", output.c_str());
+        print(escaped(output.string()) + "\n");
       }
       return 0;
     };

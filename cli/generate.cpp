@@ -1,7 +1,6 @@
-#include <cstdio>
-
 #include "cli/command.h"
 #include "models/context.h"
+#include "cli/output.h"
 #include "pipeline/stages.h"
 #include "text/text_stream.h"
 
@@ -47,13 +46,9 @@ void add_generate(CLI::App& app, Context& context) {
       const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       runtime::GenerateOptions options = flags->options;
       TextStream stream(processor.tokenizer());
-      const auto show = [](const std::string& part) {
-        std::fputs(part.c_str(), stdout);
-        std::fflush(stdout);
-      };
       if (!context.json)
         options.chosen = [&](int64_t, int64_t token) {
-          show(stream.add(token));
+          print_exactly(stream.add(token));
           return true;
         };
       const runtime::Generated generated = engine.generate({input}, options).at(0);
@@ -70,7 +65,7 @@ void add_generate(CLI::App& app, Context& context) {
                     {"prefill_ms", counters.prefill_seconds * 1e3},
                     {"decode_ms", counters.decode_seconds * 1e3}});
       } else {
-        show(stream.finish() + "\n");
+        print_exactly(stream.finish() + "\n");
       }
       return 0;
     };

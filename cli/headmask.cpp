@@ -1,7 +1,8 @@
-#include <cstdio>
+#include <algorithm>
 #include <numeric>
 
 #include "calibration/statistics.h"
+#include "cli/output.h"
 #include "cli/plan_flags.h"
 #include "compress/make_plan.h"
 #include "formats/npy.h"
@@ -38,8 +39,7 @@ int headmask_command(const Flags& flags, const Context& context) {
   if (context.json) {
     print_json({{"output", flags.output}, {"kept", kept}, {"heads", all}, {"per_layer", counts}});
   } else {
-    std::printf("%s: %ld of %ld heads kept; per layer %s\n", flags.output.c_str(), long(kept), long(all),
-                counts.dump().c_str());
+    print(fmt::format("{}: {} of {} heads kept; per layer {}\n", escaped(flags.output), kept, all, counts.dump()));
   }
   return 0;
 }

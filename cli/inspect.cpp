@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "calibration/statistics.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/table.h"
 #include "exporters/report.h"
 #include "pipeline/samples.h"
@@ -48,9 +48,8 @@ int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context
     return 0;
   }
   for (const auto& [name, value] : facts.items())
-    std::printf("%-20s %s\n", name.c_str(),
-                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
-  std::printf("\n%s", report_text(summary).c_str());
+    print(fmt::format("{:<20} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump()));
+  print("\n" + report_text(summary));
   return 0;
 }
 
@@ -63,7 +62,7 @@ int inspect_plan(const Flags& flags, const fs::path& file, const std::string& mo
   if (context.json)
     print_json({{"report", summary}});
   else
-    std::printf("%s", report_text(summary).c_str());
+    print(report_text(summary));
   return 0;
 }
 
@@ -98,10 +97,8 @@ int inspect_statistics(const fs::path& file, const Context& context) {
     return 0;
   }
   for (const auto& [name, value] : facts.items())
-    std::printf("%-20s %s\n", name.c_str(),
-                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
-  std::printf("\nVisual attention over text attention, by layer (mean over samples, over heads):\n%s",
-              format_table(rows).c_str());
+    print(fmt::format("{:<20} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump()));
+  print("\nVisual attention over text attention, by layer (mean over samples, over heads):\n" + format_table(rows));
   return 0;
 }
 

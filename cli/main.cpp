@@ -1,12 +1,21 @@
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
+#include <exception>
 #include <new>
+#include <sstream>
+#include <system_error>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
+#include "cli/bus_error.h"
 #include "cli/command.h"
+#include "cli/output.h"
+#include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/remarks.h"
 #include "core/version.h"
@@ -14,6 +23,7 @@
 namespace {
 
 constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
+constexpr int kReaderLeft = 141;  // as a shell reports a process that SIGPIPE ended
 
 /// CLI11 says which argument was not expected; this adds the flag that was probably meant.
 std::string with_hint(const std::string& message, const CLI::App& app) {
@@ -48,16 +58,20 @@ void keep_freed_memory() {
 #endif
 }
 
-std::string first_line(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
+/// The one line on stderr by which a command says why it ends.
+void say(const std::string& reason) {
+  // Every message about the world passes here or through progress.h, so nothing foreign reaches the terminal as it is.
+  const std::string line = "yopo: " + yopo::escaped(reason) + "\n";
+  for (size_t at = 0; at < line.size();) {
+    const ssize_t step = ::write(STDERR_FILENO, line.data() + at, line.size() - at);
+    if (step < 0 && errno == EINTR) continue;
+    if (step <= 0) return;  // nobody to tell; the exit code says it
+    at += size_t(step);
+  }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   using namespace yopo;
-  keep_freed_memory();
   CLI::App app{
       "yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
   app.name("yopo");
@@ -65,7 +79,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Example:\n  yopo run configs/demo.yaml\n\n"
-      "Exit codes: 0 done, 1 a check failed, 2 bad input, 3 internal error, 130 interrupted.\n"
+      "Exit codes: 0 done, 1 a check failed, 2 bad input or unwritable output, 3 internal error, 130 interrupted,\n"
+      "141 nobody reads the output.\n"
       "`yopo COMMAND --help` shows an example of each command.");
   cli::Context context;
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
@@ -75,29 +90,49 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(error);
-    std::fprintf(stderr, "yopo: %s\n", parse_fault(error, app, argc, argv).c_str());
-    return kUserError;
+    if (error.get_exit_code() != int(CLI::ExitCodes::Success)) throw UserError(parse_fault(error, app, argc, argv));
+    std::ostringstream help;
+    app.exit(error, help, help);
+    cli::print(help.str());
+    return 0;
   }
+  set_quiet(context.quiet);
+  set_strict(context.strict);
+  check_interrupt();
+  return context.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace yopo;
+  keep_freed_memory();
+  // A reader that has left is an error of the write, which each writer knows to judge.
+  ::signal(SIGPIPE, SIG_IGN);
+  cli::catch_bus_errors();
   try {
-    set_quiet(context.quiet);
-    set_strict(context.strict);
     catch_interrupts();
-    return context.run();
+    const int code = run(argc, argv);
+    cli::finish_output();
+    if (!interrupted()) return code;
+    say("interrupted; it had just finished");
+    return kInterrupted;
   } catch (const UserError& error) {
-    std::fprintf(stderr, "yopo: %s\n", first_line(error.what()).c_str());
+    say(error.what());
     return kUserError;
+  } catch (const cli::ReaderLeft&) {
+    return kReaderLeft;
   } catch (const Interrupted&) {
-    std::fprintf(stderr, "yopo: interrupted; the same command continues where it stopped\n");
+    say("interrupted; the same command continues where it stopped");
     return kInterrupted;
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "yopo: out of memory\n");
+    say("out of memory");
     return kUserError;
-  } catch (const fs::filesystem_error& error) {
-    std::fprintf(stderr, "yopo: %s\n", error.what());
+  } catch (const std::system_error& error) {  // files, threads
+    say(error.what());
     return kUserError;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "yopo: internal error: %s\n", error.what());
+    say(fmt::format("internal error: {}", error.what()));
     return kInternalError;
   }
 }

@@ -1,7 +1,6 @@
-#include <cstdio>
-
 #include "calibration/statistics.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace yopo::cli {
 
@@ -27,7 +26,7 @@ void add_merge(CLI::App& app, Context& context) {
       if (context.json)
         print_json({{"output", flags->output}, {"samples", whole.samples()}});
       else
-        std::printf("%s: %ld samples of %zu files\n", flags->output.c_str(), long(whole.samples()), parts.size());
+        print(fmt::format("{}: {} samples of {} files\n", escaped(flags->output), whole.samples(), parts.size()));
       return 0;
     };
   });

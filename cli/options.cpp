@@ -1,7 +1,6 @@
-#include <cstdio>
-
 #include "cli/command.h"
 #include "models/checkpoint_keys.h"
+#include "cli/output.h"
 #include "plans/option_schema.h"
 
 namespace yopo::cli {
@@ -15,7 +14,7 @@ void add_options(CLI::App& app, Context& context) {
   command->callback([file, &context] {
     context.run = [file] {
       if (file->empty())
-        std::printf("%s\n%s", option_table().c_str(), checkpoint_key_table().c_str());
+        print(option_table() + "\n" + checkpoint_key_table());
       else
         write_text(*file, with_checkpoint_keys(with_option_table(read_text(*file), *file), *file));
       return 0;

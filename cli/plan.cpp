@@ -1,5 +1,4 @@
-#include <cstdio>
-
+#include "cli/output.h"
 #include "cli/plan_flags.h"
 #include "compress/make_plan.h"
 #include "exporters/report.h"
@@ -46,7 +45,9 @@ Made plan_of_recipe(const Flags& flags) {
 Made plan_of_flags(const Flags& flags) {
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
-  Made made{{}, spec_of(flags.model), {}, flags.output};
+  // By itself: GCC 12 destroys what was never made when a call inside an aggregate's braces throws.
+  ModelSpec model = spec_of(flags.model);
+  Made made{{}, std::move(model), {}, flags.output};
   made.prompts = typical_prompt(made.spec);
   const DecoderSpec& spec = made.spec.text;
   const PlanOptions options = flags.options->options("yopo plan", option_flag);
@@ -74,7 +75,7 @@ int plan_command(const Flags& flags, const Context& context) {
   if (context.json)
     print_json({{"output", made.file.string()}, {"report", summary}});
   else
-    std::printf("%s\n%s", made.file.c_str(), report_text(summary).c_str());
+    print(fmt::format("{}\n{}", escaped(made.file.string()), report_text(summary)));
   return 0;
 }
 

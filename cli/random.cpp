@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "core/values.h"
 #include "exporters/random_checkpoint.h"
 
@@ -20,7 +19,7 @@ void add_random(CLI::App& app, Context& context) {
   command->add_option("--seed", flags->options.seed, "Of the random numbers")->check(whole_number(0));
   command->add_option("--dtype", flags->dtype, "bf16, fp16 or fp32 (default: the config's own, else bf16)")
       ->check(dtype_name(false));
-  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
+  command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...; 0: one file");
   command->add_option("--layers", flags->options.layers, "Cut to this many decoder layers (0: all)")
       ->check(whole_number(0));
   command->callback([flags, &context] {
@@ -34,8 +33,8 @@ void add_random(CLI::App& app, Context& context) {
         print_json(
             {{"output", flags->output}, {"parameters", made.parameters}, {"bytes", made.bytes}, {"files", made.files}});
       else
-        std::printf("%s: %.3f billion parameters, %.2f GB\n", flags->output.c_str(), double(made.parameters) / 1e9,
-                    double(made.bytes) / 1e9);
+        print(fmt::format("{}: {:.3f} billion parameters, {:.2f} GB\n", escaped(flags->output),
+                          double(made.parameters) / 1e9, double(made.bytes) / 1e9));
       return 0;
     };
   });

@@ -1,8 +1,7 @@
 #include "pipeline/run.h"
 
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/table.h"
 #include "pipeline/dry_run.h"
 
@@ -21,7 +20,7 @@ int dry_run_command(const Recipe& recipe, const Context& context) {
   if (context.json)
     print_json(result);
   else
-    std::printf("%s", dry_run_text(result).c_str());
+    print(dry_run_text(result));
   return result["problems"].empty() ? 0 : 1;
 }
 
@@ -30,9 +29,9 @@ int run_command(const Recipe& recipe, const Context& context) {
   if (context.json)
     print_json(run_to_json(result));
   else if (result.comparison)
-    std::printf("\n%s: dense against pruned\n\n%s\nFLOPs, KV cache and times are of %s\nEverything is in %s\n",
-                recipe.model.c_str(), run_table(result.evaluation, *result.comparison).c_str(), result.prompts.c_str(),
-                result.files.folder.c_str());
+    print(fmt::format("\n{}: dense against pruned\n\n{}\nFLOPs, KV cache and times are of {}\nEverything is in {}\n",
+                      escaped(recipe.model.string()), run_table(result.evaluation, *result.comparison), result.prompts,
+                      escaped(result.files.folder.string())));
   return result.verify.passed ? 0 : 1;
 }
 

@@ -16,7 +16,11 @@ double category(const EvaluationResult& result, const std::string& name) {
 
 }  // namespace
 
-std::string format_table(const std::vector<std::vector<std::string>>& rows) {
+std::string format_table(const std::vector<std::vector<std::string>>& cells) {
+  std::vector<std::vector<std::string>> rows = cells;
+  // Ids and categories come out of files; a line end in one would look like a row.
+  for (auto& row : rows)
+    for (std::string& cell : row) cell = escaped(cell);
   std::vector<size_t> widths;
   for (const auto& row : rows)
     for (size_t c = 0; c < row.size(); ++c) {

@@ -10,7 +10,7 @@
 namespace yopo::cli {
 
 /// Rows of cells with aligned columns: the first to the left, the others to the right.
-std::string format_table(const std::vector<std::vector<std::string>>& rows);
+std::string format_table(const std::vector<std::vector<std::string>>& cells);
 
 /// A score or category of this result: a fraction with four digits, points with one.
 std::string score_text(const EvaluationResult& result, double value);

@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "pipeline/stages.h"
 #include "reference/engine.h"
 
@@ -51,7 +50,7 @@ int trace_command(const Flags& flags, const Context& context) {
   if (context.json)
     print_json({{"output", flags.output}, {"layers", L}, {"tokens", T}, {"decoded", n}});
   else
-    std::printf("%s: %ld layers, %ld tokens, %ld decoded\n", flags.output.c_str(), long(L), long(T), long(n));
+    print(fmt::format("{}: {} layers, {} tokens, {} decoded\n", escaped(flags.output), L, T, n));
   return 0;
 }
 

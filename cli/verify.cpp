@@ -1,8 +1,7 @@
 #include "evaluation/verify.h"
 
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/table.h"
 #include "pipeline/stages.h"
 
@@ -62,7 +61,7 @@ void add_verify(CLI::App& app, Context& context) {
         for (const VerifyCheck& check : result.checks)
           rows.push_back({check.name, fmt::format("{:.3g}", check.value), fmt::format("{:.3g}", check.limit),
                           check.passed ? "passed" : "FAILED"});
-        std::printf("%s", format_table(rows).c_str());
+        print(format_table(rows));
       }
       return result.passed ? 0 : 1;
     };

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <numeric>
+
+#include "core/utf8.h"
 
 namespace yopo {
 
@@ -33,6 +36,40 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return above[b.size()];
 }
 
+/// Of a well-formed sequence of 1 to 4 bytes.
+char32_t code_point(std::string_view sequence) {
+  const auto lead = static_cast<unsigned char>(sequence[0]);
+  if (sequence.size() == 1) return lead;
+  char32_t point = lead & (0x7fu >> sequence.size());
+  for (const char c : sequence.substr(1)) point = point << 6 | (static_cast<unsigned char>(c) & 0x3fu);
+  return point;
+}
+
+/// What changes more on a terminal than its own place: controls, ends of lines, and marks that turn the direction in
+/// which all that follows is shown (Unicode's Bidi_Control), so that a line reads as something else.
+bool obeyed(char32_t point) {
+  return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x061c || point == 0x200e || point == 0x200f ||
+         (point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+}
+
+std::string escaped_but(std::string_view text, std::string_view kept) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    const std::string_view sequence = text.substr(0, std::max<size_t>(length, 1));
+    const char32_t point = length == 0 ? static_cast<unsigned char>(text[0]) : code_point(sequence);
+    if (length > 0 && (!obeyed(point) || kept.find(text[0]) != std::string_view::npos))
+      out += sequence;
+    else if (length <= 1)
+      out += fmt::format("\\x{:02x}", uint32_t(point));
+    else
+      out += fmt::format("\\u{:04x}", uint32_t(point));
+    text.remove_prefix(sequence.size());
+  }
+  return out;
+}
+
 }  // namespace
 
 void ensure(bool ok, std::string_view what) {
@@ -60,27 +97,19 @@ std::string nearest(std::string_view name, const std::vector<std::string>& known
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& known) {
   const std::string best = nearest(name, known);
-  return best.empty() ? "" : fmt::format("; did you mean '{}'?", best);
+  return best.empty() ? "" : fmt::format("; did you mean '{}'?", printable(best));
 }
+
+std::string escaped(std::string_view text) { return escaped_but(text, ""); }
+
+std::string escaped_lines(std::string_view text) { return escaped_but(text, "\n\t"); }
 
 std::string printable(std::string_view text) {
   constexpr size_t kLongest = 200;
-  std::string out;
-  size_t taken = 0;
-  for (const char c : text) {
-    // A cut must not fall inside a UTF-8 sequence.
-    if (taken >= kLongest && (static_cast<unsigned char>(c) & 0xc0) != 0x80) break;
-    if (taken >= kLongest + 4) break;
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-    ++taken;
-  }
-  if (taken < text.size()) out += "...";
-  return out;
+  size_t end = std::min(text.size(), kLongest);
+  // A cut must not fall inside a UTF-8 sequence.
+  while (end < text.size() && end < kLongest + 3 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
+  return escaped(text.substr(0, end)) + (end < text.size() ? "..." : "");
 }
 
 }  // namespace yopo

@@ -11,11 +11,19 @@
 
 namespace yopo {
 
+/// `text` as one line that a terminal shows and does not obey: control characters (C0, DEL, C1), line separators and
+/// those that turn the direction of writing become \x1b or \u202e, bytes that are no UTF-8 \x9b. Escaping twice changes
+/// nothing more.
+std::string escaped(std::string_view text);
+
+/// The same for a text of several lines: newlines and tabs stay.
+std::string escaped_lines(std::string_view text);
+
 /// The user's mistake or the world's (bad file, bad key, full disk). The message names the file, the place, what was
-/// expected and what was found. The command ends with exit code 2.
+/// expected and what was found; it is escaped here, for much in it is foreign. The command ends with exit code 2.
 class UserError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit UserError(std::string_view message) : std::runtime_error(escaped(message)) {}
 };
 
 /// Our mistake: an invariant of the program does not hold. The command ends with exit code 3.
@@ -51,7 +59,7 @@ std::string nearest(std::string_view name, const std::vector<std::string>& known
 /// "; did you mean 'x'?" or "" when nothing is near.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& known);
 
-/// `text` from outside made fit for a message: control bytes escaped, cut after 200 bytes.
+/// `text` from outside made fit for a message: cut after 200 bytes and escaped.
 std::string printable(std::string_view text);
 
 }  // namespace yopo

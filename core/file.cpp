@@ -10,10 +10,14 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
+#include "core/held_file.h"
+#include "core/leftovers.h"
 #include "core/lfs.h"
 
 namespace yopo {
@@ -24,6 +28,7 @@ constexpr std::align_val_t kAlignment{64};
 // O_DIRECT asks for the disk's own block size, in memory, size and place; none in use is larger than a page.
 constexpr std::align_val_t kBlockAlignment{4096};
 constexpr size_t kBlockBytes = size_t(4) << 20;
+constexpr int kMostAttempts = 1000;  // at a name for a temporary that nobody has
 
 std::string reason(int code) { return std::strerror(code); }
 
@@ -37,7 +42,10 @@ struct Descriptor {
 
 /// Opens a regular file for reading and gives its size, and who it is. Never blocks on a pipe.
 int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = nullptr) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int descriptor;
+  do {
+    descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (descriptor < 0 && errno == EINTR);
   if (descriptor < 0) fail("cannot open {}: {}", path.string(), reason(errno));
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) {
@@ -47,8 +55,7 @@ int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = n
   }
   if (!S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    fail("cannot read {}: {}", path.string(),
-         S_ISDIR(status.st_mode) ? "is a folder, expected a file" : "not a regular file");
+    fail("cannot read {}: it is {}, expected a regular file", path.string(), kind_of(status.st_mode));
   }
   size = uint64_t(status.st_size);
   if (holds_lfs_pointer(descriptor, size)) {
@@ -62,14 +69,49 @@ int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = n
   return descriptor;
 }
 
+int sync(int descriptor) {
+  int result;
+  do {
+    result = ::fsync(descriptor);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
 /// A rename is durable only once its folder is on disk too.
 void sync_folder(const fs::path& folder) {
   const Descriptor descriptor{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   // Some network file systems refuse this; the data itself is safe by then.
-  if (descriptor.value >= 0) (void)::fsync(descriptor.value);
+  if (descriptor.value >= 0) (void)sync(descriptor.value);
 }
 
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+/// Looking for leftovers lists the folder: once for a name that is written again and again.
+void remove_leftovers_once(const fs::path& path) {
+  static std::mutex mutex;
+  static auto& done = *new std::set<fs::path>;  // never destroyed: files are written until the very end
+  {
+    const std::lock_guard lock(mutex);
+    if (!done.insert(path).second) return;
+  }
+  remove_leftovers(path);
+}
+
+/// All of a regular file that is open.
+std::string read_all(int descriptor, uint64_t size, uint64_t limit, const fs::path& path) {
+  require(size <= limit, "{} has {} bytes; expected at most {}", path.string(), size, limit);
+  std::string text(size, '\0');
+  size_t got = 0;
+  while (got < text.size()) {
+    const ssize_t step = ::pread(descriptor, text.data() + got, text.size() - got, off_t(got));
+    if (step < 0 && errno == EINTR) continue;
+    if (step < 0) fail("cannot read {}: {}", path.string(), reason(errno));
+    if (step == 0) break;  // shortened meanwhile: what is there is the file
+    got += size_t(step);
+  }
+  text.resize(got);
+  return text;
+}
 
 }  // namespace
 
@@ -153,35 +195,37 @@ void FileReader::read(size_t offset, size_t size, void* to) const {
 std::string read_text(const fs::path& path, uint64_t limit) {
   uint64_t size = 0;
   const Descriptor descriptor{open_regular(path, size)};
-  require(size <= limit, "{} has {} bytes; expected at most {}", path.string(), size, limit);
-  std::string text(size, '\0');
-  size_t got = 0;
-  while (got < text.size()) {
-    const ssize_t step = ::read(descriptor.value, text.data() + got, text.size() - got);
-    if (step < 0 && errno == EINTR) continue;
-    if (step < 0) fail("cannot read {}: {}", path.string(), reason(errno));
-    if (step == 0) break;  // shortened meanwhile: what is there is the file
-    got += size_t(step);
-  }
-  text.resize(got);
-  return text;
+  return read_all(descriptor.value, size, limit, path);
+}
+
+std::string read_text(int descriptor, const fs::path& path, uint64_t limit) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) fail("cannot read {}: {}", path.string(), reason(errno));
+  return read_all(descriptor, uint64_t(status.st_size), limit, path);
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   static std::atomic<uint64_t> counter{0};
   require(!path.empty() && path.has_filename(), "cannot write '{}': it names no file", path.string());
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0)
+    require(S_ISREG(status.st_mode) || S_ISLNK(status.st_mode), "cannot write {}: it is {}, expected a regular file",
+            path.string(), kind_of(status.st_mode));
   std::error_code code;
-  const fs::file_status status = fs::symlink_status(path, code);
-  require(!fs::exists(status) || fs::is_regular_file(status) || fs::is_symlink(status), "cannot write {}: {}",
-          path.string(), fs::is_directory(status) ? "it is a folder" : "it exists and is no regular file");
   fs::create_directories(parent_of(path), code);
   if (code) fail("cannot make folder {}: {}", parent_of(path).string(), code.message());
-  do {
+  remove_leftovers_once(path);
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     temporary_ = path;
     temporary_ += fmt::format(".tmp-{}-{}", ::getpid(), counter++);
     descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor_ < 0 && errno == EEXIST);
-  if (descriptor_ < 0) fail("cannot write {}: {}", path.string(), reason(errno));
+    if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) fail("cannot write {}: {}", path.string(), reason(errno));
+    if (descriptor_ < 0) continue;
+    if (hold(descriptor_, temporary_)) return;
+    ::close(descriptor_);
+  }
+  fail("cannot write {}: {} temporaries beside it, such as {}, were there already or taken away", path.string(),
+       kMostAttempts, temporary_.filename().string());
 }
 
 AtomicFile::~AtomicFile() {
@@ -202,7 +246,7 @@ void AtomicFile::fail_write(int code, uint64_t needed) const {
 }
 
 void AtomicFile::write(const void* data, size_t size) {
-  ensure(descriptor_ >= 0 && !committed_, "write to an atomic file that is released or committed");
+  ensure(!released_ && !committed_, "write to an atomic file that is released or committed");
   const auto* from = static_cast<const std::byte*>(data);
   if (!block_) return put(from, size);
   while (size > 0) {
@@ -234,7 +278,7 @@ void AtomicFile::put(const std::byte* data, size_t size) {
 void AtomicFile::Aligned::operator()(std::byte* memory) const { ::operator delete(memory, kBlockAlignment); }
 
 void AtomicFile::bypass_cache() {
-  ensure(descriptor_ >= 0 && written_ == 0, "the page cache is passed by from the first byte on");
+  ensure(!released_ && written_ == 0, "the page cache is passed by from the first byte on");
   const int flags = ::fcntl(descriptor_, F_GETFL);
   if (flags < 0 || ::fcntl(descriptor_, F_SETFL, flags | O_DIRECT) != 0) return;
   direct_ = true;
@@ -248,7 +292,7 @@ void AtomicFile::end_bypass() {
 }
 
 void AtomicFile::reserve(uint64_t size) {
-  ensure(descriptor_ >= 0 && !committed_, "reserve on an atomic file that is released or committed");
+  ensure(!released_ && !committed_, "reserve on an atomic file that is released or committed");
   if (size <= written_) return;
   const uint64_t more = size - written_;
   require(size <= uint64_t(INT64_MAX), "cannot write {}: {} bytes are more than a file can hold", path_.string(), size);
@@ -262,25 +306,23 @@ void AtomicFile::reserve(uint64_t size) {
 
 void AtomicFile::release() {
   ensure(held_ == 0, "an atomic file released with bytes that wait for a whole block");
-  if (descriptor_ >= 0) ::close(descriptor_);
-  descriptor_ = -1;
+  released_ = true;
 }
 
 void AtomicFile::commit() {
   ensure(!committed_, "atomic file committed twice");
-  if (descriptor_ < 0) {
-    descriptor_ = ::open(temporary_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor_ < 0) fail_write(errno, 0);
+  if (released_) {
+    // The other writer may have put a new file in the place of ours, which is held until the name is final.
+    const Descriptor theirs{::open(temporary_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+    if (theirs.value < 0 || sync(theirs.value) != 0) fail_write(errno, 0);
   }
   if (direct_) end_bypass();
   written_ -= held_;
   put(block_.get(), std::exchange(held_, 0));
-  if (::fsync(descriptor_) != 0) fail_write(errno, 0);
-  const int closed = ::close(descriptor_);
-  descriptor_ = -1;
-  if (closed != 0) fail_write(errno, 0);
+  if (sync(descriptor_) != 0) fail_write(errno, 0);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno, 0);
   committed_ = true;
+  ::close(std::exchange(descriptor_, -1));  // only now: it is held until then
   sync_folder(parent_of(path_));
 }
 

@@ -63,11 +63,13 @@ class FileReader {
 
 /// Whole file as text; UserError when absent or unreadable, or larger than `limit` bytes.
 std::string read_text(const fs::path& path, uint64_t limit = uint64_t(1) << 30);
+/// The same of a file that is open already; `path` is for messages.
+std::string read_text(int descriptor, const fs::path& path, uint64_t limit = uint64_t(1) << 30);
 
 /// A file that appears under its name only when committed: written to a temporary beside it, fsynced, renamed.
 /// Destroyed uncommitted, it leaves nothing. Missing parent folders are made. Every failure (full disk included) is a
-/// UserError naming the file. A symbolic link at `path` is replaced, never followed; a folder or device is refused. For
-/// one thread.
+/// UserError naming the file. A symbolic link at `path` is replaced, never followed; a folder or device is refused.
+/// What killed processes left of their temporaries for this name is removed first (core/leftovers.h). For one thread.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);
@@ -87,7 +89,7 @@ class AtomicFile {
   uint64_t size() const { return written_; }
   /// The temporary's path, for writers (HDF5) that open the file themselves.
   const fs::path& temporary() const { return temporary_; }
-  /// Closes our descriptor early so that another writer may own the temporary.
+  /// The temporary is another writer's from now on, until commit().
   void release();
   void commit();
 
@@ -104,7 +106,7 @@ class AtomicFile {
   std::unique_ptr<std::byte[], Aligned> block_;  // past the page cache: what waits for a whole block
   size_t held_ = 0;
   bool direct_ = false;  // the descriptor takes whole blocks only
-  bool committed_ = false;
+  bool released_ = false, committed_ = false;
 };
 
 /// Writes a whole file atomically.

@@ -1,6 +1,5 @@
 #include "core/progress.h"
 
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace yopo {
 
@@ -31,14 +31,6 @@ std::atomic<bool> g_quiet{false};
 std::mutex g_output;
 std::optional<ProgressSink> g_sink;
 bool g_live = false;  // a live line stands on the terminal, without its newline
-
-std::atomic<int> g_interrupts{0};
-static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch lock-free atomics only");
-
-extern "C" void on_interrupt(int) {
-  // Only async-signal-safe calls here.
-  if (g_interrupts.exchange(1) != 0) _exit(130);
-}
 
 void write_all(const std::string& text) {
   for (size_t at = 0; at < text.size();) {
@@ -83,8 +75,9 @@ void set_progress_sink(std::optional<ProgressSink> sink) {
   g_sink = std::move(sink);
 }
 
-void note(const std::string& line) {
+void note(const std::string& text) {
   if (g_quiet) return;
+  const std::string line = escaped(text);
   const std::lock_guard lock(g_output);
   if (!g_sink)
     write_line(line);
@@ -92,8 +85,9 @@ void note(const std::string& line) {
     g_sink->note(line);
 }
 
-void warn(const std::string& line) {
+void warn(const std::string& text) {
   if (g_quiet) return;
+  const std::string line = escaped(text);
   const std::lock_guard lock(g_output);
   if (!g_sink)
     write_line("warning: " + line);
@@ -112,7 +106,7 @@ void warn_once(const std::string& line) {
 }
 
 Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)
-    : what_(std::move(what)),
+    : what_(escaped(what)),
       unit_(std::move(unit)),
       total_(total),
       done_(done),
@@ -188,21 +182,6 @@ void Progress::show(const ProgressReport& report) const {
   // A line that wraps could not be rewritten in place.
   write_all("\r\x1b[K" + line.substr(0, terminal_width() - 1));
   g_live = true;
-}
-
-void catch_interrupts() {
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;  // a write in progress goes on; loops notice the flag
-  for (const int signal : {SIGINT, SIGTERM})
-    if (::sigaction(signal, &action, nullptr) != 0) fail("cannot catch signal {}", signal);
-}
-
-bool interrupted() { return g_interrupts != 0; }
-
-void check_interrupt() {
-  if (interrupted()) throw Interrupted("interrupted");
 }
 
 }  // namespace yopo

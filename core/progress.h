@@ -35,14 +35,15 @@ void set_progress_sink(std::optional<ProgressSink> sink);
 /// Whether progress and notes go to the sink (default) or nowhere (`--quiet`).
 void set_quiet(bool quiet);
 bool quiet();
-/// One line to the sink unless quiet; on stderr a live progress line is cleared first. From any thread.
-void note(const std::string& line);
-void warn(const std::string& line);
+/// One line to the sink unless quiet, escaped, for names of files and the like are foreign; on stderr a live progress
+/// line is cleared first. From any thread.
+void note(const std::string& text);
+void warn(const std::string& text);
 /// As warn, but a line that this process has warned of before is left out: what is read more than once is told once.
 void warn_once(const std::string& line);
 
 /// Counts towards `total` units and reports them; stderr shows rate and ETA. tick() also throws Interrupted once the
-/// user has asked to stop, so loops need only tick. For one thread.
+/// user has asked to stop (core/interrupt.h), so loops need only tick. For one thread.
 class Progress {
  public:
   Progress(std::string what, int64_t total, std::string unit, int64_t done = 0);
@@ -64,11 +65,5 @@ class Progress {
   std::chrono::steady_clock::time_point start_, shown_, told_;
   bool finished_ = false, terminal_;
 };
-
-/// Installs SIGINT/SIGTERM handlers that set a flag; the second signal ends the process at once.
-void catch_interrupts();
-bool interrupted();
-/// Throws Interrupted if the flag is set.
-void check_interrupt();
 
 }  // namespace yopo

@@ -1,7 +1,5 @@
 #include "evaluation/journal.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "core/held_file.h"
 #include "core/progress.h"
 
 namespace yopo {
@@ -56,24 +55,14 @@ namespace {
 
 constexpr std::chrono::seconds kSyncEvery{1};
 
-/// Opened for appending, and held: two runs over one journal would ask everything twice.
-int open_held(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  require(descriptor >= 0, "{}: cannot open for writing: {}", path.string(), std::strerror(errno));
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    ::close(descriptor);
-    fail("{}: another yopo is writing answers into this file; wait for it or choose another output", path.string());
-  }
-  return descriptor;
-}
-
 }  // namespace
 
 AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprint, const KeyOf& key_of) : path_(path) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
   require(!error, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
-  descriptor_ = open_held(path);
+  // Two runs over one journal would ask everything twice.
+  descriptor_ = open_held(path, "another yopo is writing answers into this file; wait for it or choose another output");
   try {
     take_up(fingerprint, key_of);
   } catch (...) {
@@ -84,7 +73,7 @@ AnswerJournal::AnswerJournal(const fs::path& path, const std::string& fingerprin
 
 void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of) {
   const fs::path seal = path_.string() + ".fingerprint";
-  const std::string text = read_text(path_);
+  const std::string text = read_text(descriptor_, path_);
   if (text.empty()) {
     // Nobody's answers yet: new, or killed before the first of them.
     write_text(seal, fingerprint + "\n");
@@ -112,9 +101,8 @@ void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of)
   }
   // A kill can leave half a line behind the last whole one; it was never counted as answered.
   if (whole == text.size()) return;
-  std::error_code error;
-  fs::resize_file(path_, whole, error);
-  require(!error, "{}: cannot drop its unfinished last line: {}", path_.string(), error.message());
+  if (::ftruncate(descriptor_, off_t(whole)) != 0)
+    fail("{}: cannot drop its unfinished last line: {}", path_.string(), std::strerror(errno));
 }
 
 AnswerJournal::~AnswerJournal() {
@@ -148,15 +136,15 @@ void AnswerJournal::flush(bool sync) {
   while (at < pending_.size()) {
     const ssize_t wrote = ::write(descriptor_, pending_.data() + at, pending_.size() - at);
     if (wrote < 0 && errno == EINTR) continue;
-    require(wrote >= 0, "{}: cannot write: {}", path_.string(), std::strerror(errno));
+    if (wrote < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
     at += size_t(wrote);
   }
   pending_.clear();
   const auto now = std::chrono::steady_clock::now();
   if (!sync && now - synced_ < kSyncEvery) return;
   synced_ = now;
-  const bool synced = ::fsync(descriptor_) == 0;  // before the message is made
-  require(synced, "{}: cannot sync: {}", path_.string(), std::strerror(errno));
+  while (::fsync(descriptor_) != 0)
+    if (errno != EINTR) fail("{}: cannot sync: {}", path_.string(), std::strerror(errno));
 }
 
 void AnswerJournal::arrange(const std::vector<const Sample*>& order) {

@@ -120,7 +120,7 @@ std::string report_text(const Json& report) {
   }
   const Json& prompt = report.at("prompt");
   text += fmt::format("\n{}: {:.4g} text and {:.4g} visual tokens\n{:<36}  {:>12}  {:>12}  {:>6}\n",
-                      prompt.at("name").get<std::string>(), prompt.at("text").get<double>(),
+                      escaped(prompt.at("name").get<std::string>()), prompt.at("text").get<double>(),
                       prompt.at("visual").get<double>(), "", "dense", "plan", "kept");
   const auto line = [&](std::string_view name, const Json& pair, std::string_view unit) {
     const Json& kept = pair.at("kept");

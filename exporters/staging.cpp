@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include "core/error.h"
+#include "core/leftovers.h"
 
 namespace yopo {
 namespace {
@@ -36,16 +39,26 @@ StagingFolder::StagingFolder(const fs::path& output) : output_(clean(output)), p
   std::error_code code;
   fs::create_directories(parent_of(output_), code);
   if (code) fail("cannot make folder {}: {}", parent_of(output_).string(), code.message());
-  fs::remove_all(path_, code);  // what an earlier process of the same number left when it was killed
-  // Not within one expression: a message made before the call would tell of success.
+  remove_leftovers(output_);
   const bool made = fs::create_directory(path_, code);
-  require(made && !code, "cannot make folder {}: {}", path_.string(), code ? code.message() : "it is there already");
+  if (code) fail("cannot make folder {}: {}", path_.string(), code.message());
+  require(made, "cannot make folder {}: it is there already", path_.string());
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  const int reason = errno;
+  if (descriptor_ >= 0 && hold(descriptor_, path_)) return;
+  discard();
+  require(descriptor_ >= 0, "cannot open folder {}: {}", path_.string(), std::strerror(reason));
+  fail("cannot make folder {}: another process has taken it away", path_.string());
 }
 
 StagingFolder::~StagingFolder() {
-  if (published_) return;
+  if (!published_) discard();
+}
+
+void StagingFolder::discard() {
   std::error_code code;
   fs::remove_all(path_, code);
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void StagingFolder::publish() {
@@ -56,6 +69,7 @@ void StagingFolder::publish() {
   fs::rename(path_, output_, code);  // replaces an empty folder, and nothing else
   if (code) fail("cannot rename {} to {}: {}", path_.string(), output_.string(), code.message());
   published_ = true;
+  ::close(descriptor_);
   sync_folder(parent_of(output_));
 }
 

@@ -6,7 +6,7 @@
 namespace yopo {
 
 /// A folder `output`.partial-PID beside `output`; publish() renames it. Destroyed unpublished, it and its files are
-/// gone. For one thread.
+/// gone; what a killed process left for the same output is removed first (core/leftovers.h). For one thread.
 class StagingFolder {
  public:
   /// UserError when the folder cannot be made.
@@ -19,7 +19,9 @@ class StagingFolder {
   void publish();
 
  private:
+  void discard();
   fs::path output_, path_;
+  int descriptor_ = -1;  // of the folder, held as long as it is filled
   bool published_ = false;
 };
 

@@ -9,34 +9,14 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "formats/hdf5_seal.h"
 
 namespace yopo {
 
 namespace {
 
-constexpr int kMostDimensions = 32;
-constexpr size_t kMostObjects = 100'000;
-constexpr int kDeepest = 32;
 // What fits an object header's message; longer text belongs into a dataset.
 constexpr size_t kLongestAttribute = 64'000;  // bytes
-
-// The line after the HDF5 content: this, 32 hex digits, a newline.
-constexpr std::string_view kSeal = "\nyopo-hdf5 content ";
-constexpr size_t kSealSize = kSeal.size() + 32 + 1;
-
-std::string seal_of(std::span<const std::byte> content) {
-  return fmt::format("{}{}\n", kSeal, Fingerprint().add(content).hex());
-}
-
-/// UserError if the file ends with a seal that its content does not have.
-void check_seal(std::span<const std::byte> bytes, const std::string& where) {
-  if (bytes.size() < kSealSize) return;
-  const auto tail = bytes.last(kSealSize);
-  const std::string_view seal(reinterpret_cast<const char*>(tail.data()), tail.size());
-  if (!seal.starts_with(kSeal)) return;
-  require(seal == seal_of(bytes.first(bytes.size() - kSealSize)), "{}: damaged: its content is not what was written",
-          where);
-}
 
 /// The library prints its own error stack by default; our messages take its place.
 class Silence {
@@ -155,143 +135,6 @@ void write_groups(hid_t file, const std::map<std::string, Hdf5Array>& datasets, 
   }
 }
 
-struct Shape {
-  std::vector<int64_t> sizes;
-  int64_t count;
-};
-Shape shape_of(hid_t space, int64_t limit, const std::string& what) {
-  const H5S_class_t kind = H5Sget_simple_extent_type(space);
-  require(kind == H5S_SIMPLE || kind == H5S_SCALAR, "{}: it has no plain shape", what);
-  const int rank = H5Sget_simple_extent_ndims(space);
-  require(rank >= 0 && rank <= kMostDimensions, "{}: {} dimensions", what, rank);
-  std::vector<hsize_t> sizes(static_cast<size_t>(rank));
-  require(rank == 0 || H5Sget_simple_extent_dims(space, sizes.data(), nullptr) == rank, "{}: unreadable shape", what);
-  Shape shape;
-  for (const hsize_t size : sizes) {
-    require(size <= hsize_t(INT64_MAX), "{}: a dimension that does not fit", what);
-    shape.sizes.push_back(int64_t(size));
-  }
-  shape.count = element_count(shape.sizes, what);
-  require(shape.count <= limit, "{}: {} elements; expected at most {}", what, shape.count, limit);
-  return shape;
-}
-
-/// Splits packed fixed-length strings; padding zeros (or the terminator) end each.
-std::vector<std::string> unpack(const std::string& packed, size_t width, int64_t count) {
-  std::vector<std::string> texts;
-  for (int64_t i = 0; i < count; ++i) {
-    const std::string_view cell = std::string_view(packed).substr(size_t(i) * width, width);
-    texts.emplace_back(cell.substr(0, std::min(cell.find('\0'), cell.size())));
-  }
-  return texts;
-}
-
-/// Variable-length text lies on a heap inside the file, wherever its pointers say: never followed.
-void check_string(hid_t type, const std::string& what) {
-  require(H5Tis_variable_str(type) == 0, "{}: variable-length text; expected fixed-length", what);
-}
-
-/// `bytes_left` is what of the file's size earlier datasets have not taken.
-Hdf5Array read_dataset(hid_t file, const std::string& name, int64_t limit, uint64_t& bytes_left,
-                       const std::string& where) {
-  const std::string what = fmt::format("cannot read {}: dataset {}", where, printable(name));
-  const Handle dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, what);
-  const Handle space(H5Dget_space(dataset), H5Sclose, what);
-  const Handle type(H5Dget_type(dataset), H5Tclose, what);
-  const Handle creation(H5Dget_create_plist(dataset), H5Pclose, what);
-  const Shape shape = shape_of(space, limit, what);
-  // Contiguous data takes its part of this very file: no small file can claim gigabytes, nor name another file.
-  const H5D_layout_t layout = H5Pget_layout(creation);
-  require((layout == H5D_CONTIGUOUS || layout == H5D_COMPACT) && H5Pget_external_count(creation) == 0,
-          "{}: chunked, virtual or external data; expected contiguous", what);
-  const size_t width = H5Tget_size(type);
-  require(width > 0 && uint64_t(shape.count) <= bytes_left / width,
-          "{}: {} elements of {} bytes are more than the file holds", what, shape.count, width);
-  bytes_left -= uint64_t(shape.count) * width;
-  Hdf5Array array{shape.sizes, {}};
-  const auto read = [&](hid_t memory, void* into) {
-    if (shape.count > 0)
-      require(H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, into) >= 0, "{}: unreadable data", what);
-  };
-  const auto count = static_cast<size_t>(shape.count);
-  switch (H5Tget_class(type)) {
-    case H5T_FLOAT: {
-      std::vector<double> values(count);
-      read(H5T_NATIVE_DOUBLE, values.data());
-      array.values = std::move(values);
-      break;
-    }
-    case H5T_INTEGER: {
-      require(H5Tget_sign(type) == H5T_SGN_2 || width < 8, "{}: unsigned 64-bit integers; expected signed", what);
-      std::vector<int64_t> values(count);
-      read(H5T_NATIVE_INT64, values.data());
-      array.values = std::move(values);
-      break;
-    }
-    case H5T_STRING: {
-      check_string(type, what);
-      std::string packed(width * count, '\0');
-      read(type, packed.data());
-      array.values = unpack(packed, width, shape.count);
-      break;
-    }
-    default:
-      fail("{}: expected floats, integers or text", what);
-  }
-  return array;
-}
-
-/// The state of one walk over a file's links. The library calls back through C, so errors travel in it.
-struct Walk {
-  std::vector<std::string> datasets;
-  std::string error;
-};
-herr_t visit_link(hid_t group, const char* name, const H5L_info_t* link, void* data) {
-  auto& walk = *static_cast<Walk*>(data);
-  const auto stop = [&](std::string error) {
-    walk.error = std::move(error);
-    return herr_t(-1);
-  };
-  try {
-    if (link->type != H5L_TYPE_HARD) return stop(fmt::format("'{}' is a soft or external link", printable(name)));
-    if (std::count(name, name + std::char_traits<char>::length(name), '/') > kDeepest)
-      return stop("groups nested too deep");
-    H5O_info_t object;
-    if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
-      return stop(fmt::format("'{}' is unreadable", printable(name)));
-    if (object.type == H5O_TYPE_DATASET) walk.datasets.push_back(std::string("/") + name);
-    if (object.type != H5O_TYPE_DATASET && object.type != H5O_TYPE_GROUP)
-      return stop(fmt::format("'{}' is neither a dataset nor a group", printable(name)));
-    if (walk.datasets.size() > kMostObjects) return stop("too many datasets");
-    return 0;
-  } catch (const std::exception& error) {
-    return -1;
-  }
-}
-
-std::pair<std::string, std::string> read_attribute(hid_t root, hsize_t index, const std::string& where) {
-  const std::string unreadable = fmt::format("cannot read {}: attribute {}", where, index);
-  const Handle attribute(H5Aopen_by_idx(root, ".", H5_INDEX_NAME, H5_ITER_INC, index, H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose, unreadable);
-  const ssize_t length = H5Aget_name(attribute, 0, nullptr);
-  require(length >= 0 && length < 65'536, "{}", unreadable);
-  std::string name(static_cast<size_t>(length) + 1, '\0');
-  H5Aget_name(attribute, name.size(), name.data());
-  name.pop_back();
-  const std::string what = fmt::format("cannot read {}: attribute '{}'", where, printable(name));
-  const Handle space(H5Aget_space(attribute), H5Sclose, what);
-  const Handle type(H5Aget_type(attribute), H5Tclose, what);
-  require(H5Tget_class(type) == H5T_STRING, "{}: expected text", what);
-  shape_of(space, 1, what);
-  require(H5Sget_simple_extent_npoints(space) == 1, "{}: expected one text", what);
-  check_string(type, what);
-  const size_t width = H5Tget_size(type);
-  require(width > 0 && width <= kLongestAttribute, "{}: {} bytes; expected at most {}", what, width, kLongestAttribute);
-  std::string packed(width, '\0');
-  require(H5Aread(attribute, type, packed.data()) >= 0, "{}", what);
-  return {name, unpack(packed, width, 1).front()};
-}
-
 }  // namespace
 
 void write_hdf5(const fs::path& path, const Hdf5File& content) {
@@ -320,34 +163,8 @@ void write_hdf5(const fs::path& path, const Hdf5File& content) {
   std::vector<std::byte> image(static_cast<size_t>(size));
   require(H5Fget_file_image(file, image.data(), image.size()) == size, "{}", what);
   target.write(image.data(), image.size());
-  target.write(seal_of(image));
+  target.write(hdf5_seal(image));
   target.commit();
-}
-
-Hdf5File read_hdf5(const fs::path& path, int64_t limit) {
-  const Silence silence;
-  const std::string where = path.string();
-  // Opened by us first: absent and unreadable files get our messages, and the size bounds every allocation.
-  const auto mapped = MappedFile::open(path);
-  uint64_t bytes_left = mapped->bytes().size();
-  check_seal(mapped->bytes(), where);
-  const htri_t known = H5Fis_hdf5(path.c_str());
-  require(known > 0, "{}: not an HDF5 file", where);
-  const std::string what = fmt::format("cannot read {}: a damaged HDF5 file", where);
-  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, what);
-  Walk walk;
-  const herr_t walked = H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, &walk);
-  require(walk.error.empty(), "{}: {}", where, walk.error);
-  require(walked >= 0, "{}", what);
-  Hdf5File content;
-  for (const std::string& name : walk.datasets)
-    content.datasets.emplace(name, read_dataset(file, name, limit, bytes_left, where));
-  const Handle root(H5Gopen2(file, "/", H5P_DEFAULT), H5Gclose, what);
-  H5O_info_t info;
-  require(H5Oget_info2(root, &info, H5O_INFO_NUM_ATTRS) >= 0, "{}", what);
-  require(info.num_attrs <= kMostObjects, "{}: too many attributes", where);
-  for (hsize_t i = 0; i < info.num_attrs; ++i) content.attributes.insert(read_attribute(root, i, where));
-  return content;
 }
 
 }  // namespace yopo

@@ -1,14 +1,11 @@
 #include "pipeline/stages.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <sstream>
 
 #include "compress/make_plan.h"
+#include "core/held_file.h"
 #include "core/progress.h"
 #include "core/version.h"
 #include "exporters/edit_config.h"
@@ -65,13 +62,8 @@ OutputFiles output_files(const fs::path& folder) {
 
 OutputFolder::OutputFolder(const Recipe& recipe) : files_(output_files(recipe.output)) {
   make_folder(files_.folder);
-  const fs::path lock = files_.folder / ".lock";
-  descriptor_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  require(descriptor_ >= 0, "{}: cannot open: {}", lock.string(), std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(descriptor_);
-    fail("{}: another yopo is writing into this folder; wait for it or choose another output", files_.folder.string());
-  }
+  descriptor_ = open_held(files_.folder / ".lock",
+                          "another yopo is writing into this folder; wait for it or choose another output");
   try {
     const std::string resolved = recipe.resolved();
     if (fs::exists(files_.recipe)) {

@@ -11,6 +11,7 @@
 
 #include "calibration/calibrate.h"
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/progress.h"
 #include "models/prompt.h"
 #include "tests/support/temporary.h"
@@ -198,9 +199,12 @@ TEST(CalibrateDeathTest, InterruptedRunKeepsItsSamples) {
         catch_interrupts();
         // Not by the clock: however busy the machine is, some samples are done and some are not.
         set_quiet(false);
+        bool asked = false;  // once: a second signal ends the process
         set_progress_sink(ProgressSink{{}, {}, [&](const ProgressReport& report) {
-                                         if (report.done >= 4 && !interrupted() && fs::exists(shared.journal))
-                                           kill(getpid(), SIGINT);
+                                         if (report.done < 4 || asked || !fs::exists(shared.journal)) return;
+                                         asked = true;
+                                         kill(getpid(), SIGINT);
+                                         while (!interrupted()) std::this_thread::yield();
                                        }});
         try {
           calibrate(model, demo_run(200), shared.output);

@@ -57,9 +57,10 @@ TEST(MappedFile, EmptyAndBad) {
   write_file(folder / "empty", "");
   EXPECT_TRUE(MappedFile::open(folder / "empty")->bytes().empty());
   EXPECT_USER_ERROR(MappedFile::open(folder / "absent"), (folder / "absent").string());
-  EXPECT_USER_ERROR(MappedFile::open(folder.path()), "is a folder");
+  EXPECT_USER_ERROR(MappedFile::open(folder.path()), "it is a folder");
   ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
-  EXPECT_USER_ERROR(MappedFile::open(folder / "pipe"), "not a regular file");  // and does not wait for a writer
+  EXPECT_USER_ERROR(MappedFile::open(folder / "pipe"),
+                    "it is a pipe, expected a regular file");  // and does not wait for a writer
 }
 
 TEST(MappedFile, CopyIsAligned) {
@@ -202,7 +203,7 @@ TEST(AtomicFile, RefusesWhatIsNoFile) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "d");
   EXPECT_USER_ERROR(AtomicFile(folder / "d"), "it is a folder");
-  EXPECT_USER_ERROR(AtomicFile("/dev/null"), "no regular file");
+  EXPECT_USER_ERROR(AtomicFile("/dev/null"), "it is a device, expected a regular file");
   EXPECT_USER_ERROR(AtomicFile(""), "names no file");
   write_file(folder / "f", "");
   EXPECT_USER_ERROR(AtomicFile(folder / "f/x"), "cannot make folder");

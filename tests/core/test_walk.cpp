@@ -1,11 +1,15 @@
 #include "core/walk.h"
 
-#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
 
-#include <csignal>
+#include <thread>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/progress.h"
 
 namespace yopo {
@@ -46,7 +50,8 @@ TEST(Walk, EndsWhenTheUserAsksTo) {
         Walk walk;
         walk.begin(2);
         walk.step();
-        std::raise(SIGINT);
+        kill(getpid(), SIGINT);
+        while (!interrupted()) std::this_thread::yield();
         try {
           walk.step();
         } catch (const Interrupted&) {

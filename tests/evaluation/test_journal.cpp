@@ -1,5 +1,7 @@
 #include "evaluation/journal.h"
 
+#include <sys/stat.h>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -71,6 +73,21 @@ TEST(Journal, RefusesAnotherModelsAnswersAndKeepsThem) {
   const std::string before = read_file(file);
   EXPECT_USER_ERROR(AnswerJournal(file, "other"), "another model");
   EXPECT_EQ(read_file(file), before);
+}
+
+// Answers must not be written through a link into somebody's file, and a pipe without a reader must not stop the run.
+TEST(Journal, IsARegularFileOrNothing) {
+  const TemporaryFolder folder;
+  write_file(folder / "outside.jsonl", "theirs\n");
+  fs::create_symlink(folder / "outside.jsonl", folder / "link.jsonl");
+  EXPECT_USER_ERROR(AnswerJournal(folder / "link.jsonl", "abc"), "it is a symbolic link, expected a regular file");
+  ASSERT_EQ(mkfifo((folder / "pipe.jsonl").c_str(), 0600), 0);
+  EXPECT_USER_ERROR(AnswerJournal(folder / "pipe.jsonl", "abc"), "it is a pipe, expected a regular file");
+  fs::create_directory(folder / "folder.jsonl");
+  EXPECT_USER_ERROR(AnswerJournal(folder / "folder.jsonl", "abc"), "it is a folder, expected a regular file");
+  EXPECT_EQ(read_file(folder / "outside.jsonl"), "theirs\n");
+  for (const char* name : {"link.jsonl", "pipe.jsonl", "outside.jsonl"})
+    EXPECT_FALSE(fs::exists(folder / (std::string(name) + ".fingerprint"))) << name;
 }
 
 TEST(Journal, IsHeldByOneRunAtATime) {

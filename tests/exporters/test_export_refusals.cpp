@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/leftovers.h"
 #include "exporters/export.h"
 #include "exporters/staging.h"
 #include "tests/exporters/export_support.h"
@@ -167,6 +168,22 @@ TEST_F(Refusals, AFolderThatCameInTheMeantimeStays) {
     EXPECT_USER_ERROR(staging.publish(), "cannot rename");
   }
   EXPECT_EQ(testing::contents(folder.path()), (std::map<std::string, std::string>{{"out/theirs", "y"}}));
+}
+
+TEST_F(Refusals, AFolderThatAKilledRunLeftGoes) {
+  testing::write_file(folder / "out.partial-2147483646" / "model.safetensors", "gigabytes");
+  testing::write_file(folder / "out.partial-note.txt", "the user's");
+  {
+    const StagingFolder alive(folder / "out");
+    testing::write_file(alive.path() / "x", "");
+    EXPECT_FALSE(fs::exists(folder / "out.partial-2147483646"));
+    remove_leftovers(folder / "out");
+    EXPECT_TRUE(fs::exists(alive.path() / "x")) << "its maker lives";
+    EXPECT_USER_ERROR(StagingFolder(folder / "out"), "it is there already");
+    EXPECT_TRUE(fs::exists(alive.path() / "x"));
+  }
+  export_checkpoint(model, plan, folder / "out", {});
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"out", "out.partial-note.txt"}));
 }
 
 TEST_F(Refusals, AFolderThatCannotBeMade) {

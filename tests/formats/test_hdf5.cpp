@@ -1,5 +1,7 @@
 #include "formats/hdf5.h"
 
+#include <cstring>
+#include <random>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -84,6 +86,84 @@ TEST(Hdf5, DamageAnywhereIsAnError) {
   }
   testing::write_file(folder / "bare.h5", bytes.substr(0, content));
   EXPECT_EQ(read_hdf5(folder / "bare.h5").attributes, example().attributes) << "as another program would write it";
+}
+
+// Without the line that seals it nothing tells that it was damaged: whatever its metadata say now, it is read or is a
+// UserError, and the next file is read as ever. The HDF5 library does not survive this.
+TEST(Hdf5, AnyDamageInOneProcess) {
+  const TemporaryFolder folder;
+  Hdf5File small = example();
+  small.attributes.erase("long");
+  write_hdf5(folder / "a.h5", small);
+  const std::string sealed = read_file(folder / "a.h5");
+  const std::string bytes = sealed.substr(0, sealed.rfind("\nyopo-hdf5 content "));
+  size_t refused = 0, tried = 0;
+  const auto read = [&](const std::string& damaged) {
+    testing::write_file(folder / "damaged.h5", damaged);
+    ++tried;
+    try {
+      (void)read_hdf5(folder / "damaged.h5");
+    } catch (const UserError& error) {
+      ++refused;
+      EXPECT_NE(std::string(error.what()).find("damaged.h5"), std::string::npos) << error.what();
+    }
+  };
+  for (const int flip : {0x01, 0x80, 0xff})
+    for (size_t at = 0; at < bytes.size(); at += 13) {
+      std::string damaged = bytes;
+      damaged[at] = char(damaged[at] ^ flip);
+      read(damaged);
+    }
+  std::mt19937_64 chance(20241006);
+  for (int round = 0; round < 2000; ++round) {
+    std::string damaged = bytes;
+    for (uint64_t i = 0, n = 1 + chance() % 8; i < n; ++i) {
+      // A pointer or a size in the metadata becomes any other, most of all one within the file.
+      const uint64_t at = chance() % (bytes.size() - 8), value = chance() % (chance() % 2 ? bytes.size() : UINT64_MAX);
+      std::memcpy(damaged.data() + at / 8 * 8, &value, 8);
+    }
+    read(damaged);
+  }
+  EXPECT_GT(refused, 300u);
+  EXPECT_GT(tried - refused, 300u) << "much of a file is values and padding";
+  EXPECT_EQ(read_hdf5(folder / "a.h5").attributes, small.attributes);
+}
+
+// A small file in which 60,000 names lead to one object whose header takes long to read: its time is bounded, too.
+TEST(Hdf5, NamesThatLeadToOneLongHeader) {
+  const TemporaryFolder folder;
+  Hdf5File file;
+  file.datasets["/x"] = {{1}, std::vector<double>{1}};
+  write_hdf5(folder / "a.h5", file);
+  std::string bytes = read_file(folder / "a.h5");
+  bytes = bytes.substr(0, bytes.rfind("\nyopo-hdf5 content "));
+  const auto get = [&](size_t at, size_t width) {
+    uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, width);
+    return value;
+  };
+  const auto put = [&](size_t at, uint64_t value, size_t width) { std::memcpy(bytes.data() + at, &value, width); };
+  const size_t tree = bytes.find("TREE"), table = bytes.find("SNOD");
+  ASSERT_NE(table, std::string::npos);
+  const uint64_t name = get(table + 8, 8), old_header = get(table + 16, 8);
+  const size_t header = bytes.size(), empty_messages = 100'000;
+  const std::string messages = bytes.substr(old_header + 16, get(old_header + 8, 4));
+  bytes += bytes.substr(old_header, 16) + messages + std::string(8 * empty_messages, '\0');
+  put(header + 8, messages.size() + 8 * empty_messages, 4);
+  const size_t names = bytes.size();
+  bytes += std::string("SNOD\1\0\0\0", 8) + std::string(40 * 60'000, '\0');
+  put(names + 6, 60'000, 2);
+  for (size_t i = 0; i < 60'000; ++i) {
+    put(names + 8 + 40 * i, name, 8);
+    put(names + 16 + 40 * i, header, 8);
+  }
+  put(tree + 32, names, 8);
+  put(40, bytes.size(), 8);
+  testing::write_file(folder / "many.h5", bytes);
+  EXPECT_USER_ERROR(read_hdf5(folder / "many.h5"), "a damaged HDF5 file");
+  put(names + 6, 1, 2);
+  testing::write_file(folder / "one.h5", bytes);
+  EXPECT_EQ(read_hdf5(folder / "one.h5").datasets.size(), 1u) << "nothing else is wrong with it";
 }
 
 TEST(Hdf5, LimitsElements) {

@@ -288,6 +288,11 @@ class PlanTest(BadInput):
         self.refused("plan", "--stats", self.stats(TOWER), "--model", MODEL, "--ffn-keep", "0.5", "--output",
                      self.folder / "plan.json", naming=["8", "11"])
 
+    def test_no_model(self):
+        """An aborted process was the answer once (GCC 12, an exception out of an aggregate's braces)."""
+        self.refused("plan", "--stats", self.stats(), "--model", self.folder / "none", "--ffn-keep", "0.5", "--output",
+                     self.folder / "plan.json", naming=["none"])
+
     def test_keep_above_what_is_there(self):
         stats = self.stats()
         for flag, value, there in (("--heads-keep", HEADS + 1, HEADS), ("--updates-keep", HEADS + 1, HEADS),
