@@ -123,7 +123,8 @@ class SavedTest(VersionCase):
         return pruned
 
     def check(self, version):
-        """What that version saved, and its export, load in both versions whole and with the same logits."""
+        """What that version saved, and its export, load whole and with the same logits: in both versions, but that 4.57 does not
+        know rope_parameters and so not what 5.24 saves."""
         pairs = []
         for name in ("llava", "qwen2_vl"):
             folder, expected = written(version)[name]
@@ -131,7 +132,7 @@ class SavedTest(VersionCase):
                 self.check_prompts(folder, expected)
                 self.check_logits(folder, expected)
             pairs += [(place, folder.parent / "expected.safetensors") for place in (folder, self.export(folder))]
-        for reader in VERSIONS:
+        for reader in VERSIONS if version == "4.57" else [version]:
             reports = json.loads(python(reader, "load_checkpoint.py", *[part for pair in pairs for part in pair]))
             for (place, _), report in zip(pairs, reports, strict=True):
                 with self.subTest(reader=reader, folder=str(place)):
