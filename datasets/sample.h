@@ -41,8 +41,9 @@ inline const std::string& question_key(const Sample& sample) { return sample.key
 /// from 0 and only such a field holds answers. Format `conversations`: a JSON array of {id, image, conversations:
 /// [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer. UserError naming file
 /// and line for: bad JSON, a missing field, a repeated id, ids in some lines only, an image outside the folder or
-/// absent, an annotation for no question, no samples.
-std::vector<Sample> read_samples(const DatasetOptions& options);
+/// absent, an annotation for no question, no samples. Without `images_needed` the folder may be left out: then the
+/// samples have no images.
+std::vector<Sample> read_samples(const DatasetOptions& options, bool images_needed = true);
 
 /// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id; sorted by id (numbers before
 /// text, numbers by value) so that file order never matters.
