@@ -22,17 +22,21 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--model", paths->model, "Checkpoint folder");
   command->add_option("--config", paths->config, "A config.json: random weights of that architecture");
   command->add_option("--layers", flags->layers, "Cut to this many decoder layers (0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0, "all"))
+      ->capture_default_str();
   command->add_option("--plan", paths->plan, "Plan of the pruned side (default: the checkpoint's own)");
   command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--text", flags->text, "Text tokens of a prompt")->check(CLI::PositiveNumber);
-  command->add_option("--batch", flags->batch, "Prompts at once")->check(CLI::PositiveNumber);
-  command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")->check(CLI::NonNegativeNumber);
-  command->add_option("--rounds", flags->rounds, "Interleaved repetitions")->check(CLI::PositiveNumber);
+      ->check(at_least(0))
+      ->capture_default_str();
+  command->add_option("--text", flags->text, "Text tokens of a prompt")->check(at_least(1))->capture_default_str();
+  command->add_option("--batch", flags->batch, "Prompts at once")->check(at_least(1))->capture_default_str();
+  command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")
+      ->check(at_least(0))
+      ->capture_default_str();
+  command->add_option("--rounds", flags->rounds, "Interleaved repetitions")->check(at_least(1))->capture_default_str();
   command->add_option("--device", flags->run.device, "cpu or cuda");
-  command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16");
-  command->add_option("--seed", flags->seed, "Of the random weights");
+  command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16")->capture_default_str();
+  command->add_option("--seed", flags->seed, "Of the random weights")->capture_default_str();
   command->callback([flags, paths, &context] {
     context.run = [flags, paths, &context] {
       runtime::BenchOptions options = *flags;

@@ -28,9 +28,10 @@ int calibrate_command(const Flags& flags, const Context& context) {
   fs::path output = flags.output;
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+    const OpenModel model = open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     if (output.empty()) output = folder.files().statistics;
-    statistics = calibrate_stage(recipe, open_model(recipe.model), context.settings(), output);
+    statistics = calibrate_stage(recipe, model, context.settings(), output);
   } else {
     need(!flags.model.empty() && !flags.dataset.questions.empty() && !output.empty(), "calibrate",
          "give a recipe, or --model, --questions, --images and --output");
@@ -79,8 +80,13 @@ void add_calibrate(CLI::App& app, Context& context) {
   command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples");
   command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16");
   command->add_option("--output", flags->output, "Statistics file to write");
-  command->callback(
-      [flags, &context] { context.run = [flags, &context] { return calibrate_command(*flags, context); }; });
+  command->callback([flags, command, &context] {
+    context.resumes = true;
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, context, {"--output"});
+      return calibrate_command(*flags, context);
+    };
+  });
 }
 
 }  // namespace yopo::cli

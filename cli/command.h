@@ -15,10 +15,12 @@ namespace yopo::cli {
 /// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
 /// returns the exit code.
 struct Context {
-  bool json = false;   // --json: the result on stdout for machines
-  bool quiet = false;  // --quiet: no progress
-  int threads = 0;     // --threads: 0 is all
-  std::string memory;  // --memory: a size; empty is no limit
+  bool json = false;                // --json: the result on stdout for machines
+  bool quiet = false;               // --quiet: no progress
+  int threads = 0;                  // --threads: 0 is all
+  std::string memory;               // --memory: a size; empty is no limit
+  bool resumes = false;             // interrupted work is taken up by the same command
+  std::vector<std::string> shared;  // the flags that every subcommand has, and those that bound its memory
   std::function<int()> run;
   RunSettings settings() const;
 };
@@ -44,6 +46,9 @@ enum class Runs { Nothing, Model };
 CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,
                       const std::string& description, const std::string& example);
 
+/// Refuses numbers below `low`; `meaning` is what `low` itself stands for, "" for nothing special.
+CLI::Validator at_least(int64_t low, const std::string& meaning = "");
+
 /// Prints one JSON document on stdout.
 void print_json(const Json& value);
 
@@ -54,6 +59,10 @@ struct DatasetFlags {
 };
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required);
 DatasetOptions dataset_of(const DatasetFlags& flags);
+
+/// UserError naming the flags beside the recipe that was given, other than the shared ones and those `heard` there:
+/// what they say stands in the recipe. Without a recipe there is nothing to --set.
+void check_recipe_flags(const CLI::App& command, const Context& context, const std::vector<std::string>& heard = {});
 
 /// A flag's value, or UserError saying that one of the two ways to call the command must be chosen.
 void need(bool given, const std::string& command, const std::string& what);

@@ -117,6 +117,9 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   need(shard.whole() ||
            (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
        "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
+  // Read before anything is asked: its mistakes must not show after hours of that.
+  std::optional<Answers> other;
+  if (!flags.compare.empty()) other = read_answers(flags.compare, open_benchmark(options, false));
   fs::path answers = flags.answers;
   Evaluated made;
   if (!flags.merge.empty()) {
@@ -134,6 +137,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   } else {
     made.result = score_answers(open_benchmark(options, false), answers);
     made.result.model = flags.model.empty() ? answers.string() : flags.model;
+    made.result.plan_known = !flags.model.empty();
     if (!flags.model.empty()) {
       const OpenModel model = open_model(flags.model);
       made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan), model.spec.text);
@@ -148,8 +152,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   if (!flags.submission.empty()) write_submission(benchmark, given, flags.submission);
   if (!flags.lmms.empty())
     write_lmms_files(benchmark, given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
-  if (!flags.compare.empty())
-    made.comparison = compare_answers(benchmark, read_answers(flags.compare, benchmark), given);
+  if (other) made.comparison = compare_answers(benchmark, *other, given);
   return made;
 }
 
@@ -171,10 +174,8 @@ int eval_command(const Flags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
   Evaluated made;
   if (!flags.recipe.empty()) {
-    need(flags.submission.empty() && flags.lmms.empty() && flags.date.empty() && flags.compare.empty() &&
-             flags.merge.empty() && flags.reference.empty() && flags.shard.empty(),
-         "eval", "--submission, --lmms, --compare, --merge, --reference and --shard go with flags, not with a recipe");
     const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+    (void)open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context.settings(), folder.files());
   } else {
@@ -194,10 +195,11 @@ int eval_command(const Flags& flags, const Context& context) {
   }
   std::vector<std::vector<std::string>> rows{{"benchmark", "model", "category", "score"}};
   for (const EvaluationResult& result : results) {
+    const std::string side = !result.plan_known ? "-" : result.pruned ? "pruned" : "dense";
     for (const auto& [name, value] : result.categories)
-      rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", name, score_text(result, value)});
+      rows.push_back({result.benchmark, side, name, score_text(result, value)});
     const std::string all = result.shard.empty() ? "all" : "shard " + result.shard + ":";
-    rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", fmt::format("{} {}", all, result.count),
+    rows.push_back({result.benchmark, side, fmt::format("{} {}", all, result.count),
                     result.scored ? score_text(result, result.score) : "-"});
   }
   for (const ReferenceScore& one : made.reference)
@@ -227,9 +229,10 @@ void add_eval(CLI::App& app, Context& context) {
                       fmt::format("How answers become letters ({}); the first is the default", rules_text()));
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--batch-size", flags->batch_size, "Questions asked at once")
-      ->check(CLI::Range(int64_t(1), int64_t(4096)));
+      ->check(CLI::Range(int64_t(1), int64_t(4096)))
+      ->capture_default_str();
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of an answer (0: the benchmark's own limit)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0, "the benchmark's own"));
   command->add_option("--shard", flags->shard,
                       "K/N: ask only each N-th question from the K-th on; --merge joins the N answer files");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
@@ -254,7 +257,13 @@ void add_eval(CLI::App& app, Context& context) {
       ->delimiter(',');
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");
-  command->callback([flags, &context] { context.run = [flags, &context] { return eval_command(*flags, context); }; });
+  command->callback([flags, command, &context] {
+    context.resumes = true;
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, context);
+      return eval_command(*flags, context);
+    };
+  });
 }
 
 }  // namespace yopo::cli

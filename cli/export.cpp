@@ -23,13 +23,15 @@ void add_export(CLI::App& app, Context& context) {
   command->add_option("--plan", flags->plan, "Plan file");
   command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
   command->add_option("--output", flags->output, "Folder to write");
-  command->callback([flags, &context] {
-    context.run = [flags, &context] {
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, context, {"--plan", "--output"});
       ExportOptions options;
       fs::path model = flags->model, plan = flags->plan, output = flags->output;
       std::optional<OutputFolder> folder;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        (void)open_recipe_model(recipe);
         folder.emplace(recipe);
         model = recipe.model;
         if (plan.empty()) plan = folder->files().plan;

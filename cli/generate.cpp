@@ -23,7 +23,8 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
   command->add_option("--template", flags->form, "Chat template by name, where the checkpoint's own is not known");
   command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+      ->capture_default_str();
   runtime::Sampling& sampling = flags->options.sampling;
   command->add_option("--temperature", sampling.temperature, "0: the most probable token, always; above: draw");
   command->add_option("--top-k", sampling.top_k, "Draw among the K most probable tokens (0: all)");
@@ -35,12 +36,14 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--device", flags->device, "cpu, cuda or auto");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
+      for (const std::string& image : flags->images)
+        require(fs::is_regular_file(image), "--image: {}: no such file", image);
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
       const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       const Processor processor(model, flags->form);
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
-      const ModelInput input = processor.prepare(flags->prompt, images, "--prompt");
+      const ModelInput input = processor.prepare(flags->prompt, images, "generate");
       runtime::GenerateOptions options = flags->options;
       TextStream stream(processor.tokenizer());
       const auto show = [](const std::string& part) {

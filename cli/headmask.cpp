@@ -25,9 +25,9 @@ struct Flags {
 };
 
 int headmask_command(const Flags& flags, const Context& context) {
-  const PlanOptions options = flags.options->options("yopo headmask", flag_of);
+  const PlanOptions options = flags.options->options("headmask", flag_of);
   need(options.heads.has_value(), "headmask", "give either --threshold or --keep");
-  const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads, "yopo headmask");
+  const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads, "headmask");
   write_npy_bool(flags.output, mask);
   Json counts = Json::array();
   int64_t kept = 0, all = 0;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -13,11 +14,19 @@ namespace {
 
 constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
 
-/// CLI11 says which argument was not expected; this adds the flag that was probably meant.
-std::string with_hint(const std::string& message, const CLI::App& app) {
-  const size_t dashes = message.rfind("--");
-  if (dashes == std::string::npos) return message;
-  std::string word = message.substr(dashes, message.find_first_of(" =]", dashes) - dashes);
+/// CLI11 complains of what is missing before it names a command or flag that it does not know; this names it first,
+/// with what was probably meant.
+std::string parse_message(const CLI::ParseError& error, const CLI::App& app, const std::vector<std::string>& words) {
+  if (app.get_subcommands().empty() && !words.empty() && !words[0].starts_with("-")) {
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+    return fmt::format("unknown command '{}'{} (see yopo --help)", yopo::printable(words[0]),
+                       yopo::did_you_mean(words[0], commands));
+  }
+  const std::vector<std::string> rest = app.remaining(true);
+  const auto flag = std::find_if(rest.begin(), rest.end(), [](const std::string& r) { return r.starts_with("--"); });
+  if (flag == rest.end()) return error.what();
+  const std::string word = flag->substr(0, flag->find('='));
   std::vector<std::string> known;
   for (const CLI::App* level = &app; level != nullptr;) {
     for (const CLI::Option* option : level->get_options())
@@ -25,7 +34,7 @@ std::string with_hint(const std::string& message, const CLI::App& app) {
     const auto used = level->get_subcommands();
     level = used.empty() ? nullptr : used.front();
   }
-  return message + yopo::did_you_mean(word, known);
+  return fmt::format("unknown flag {}{}", yopo::printable(word), yopo::did_you_mean(word, known));
 }
 
 /// Every batch needs buffers of the same sizes again. By default glibc gives each larger one back to the kernel and
@@ -65,7 +74,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(error);
-    std::fprintf(stderr, "yopo: %s\n", with_hint(error.what(), app).c_str());
+    std::fprintf(stderr, "yopo: %s\n", parse_message(error, app, {argv + 1, argv + argc}).c_str());
     return kUserError;
   }
   try {
@@ -76,7 +85,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "yopo: %s\n", first_line(error.what()).c_str());
     return kUserError;
   } catch (const Interrupted&) {
-    std::fprintf(stderr, "yopo: interrupted; the same command continues where it stopped\n");
+    std::fprintf(stderr, "yopo: interrupted; the same command %s\n",
+                 context.resumes ? "continues where it stopped" : "starts over");
     return kInterrupted;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "yopo: out of memory\n");

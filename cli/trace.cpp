@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "core/writable.h"
 #include "pipeline/stages.h"
 #include "reference/engine.h"
 
@@ -19,6 +20,7 @@ std::vector<float> to_floats(const std::vector<double>& values) { return {values
 int trace_command(const Flags& flags, const Context& context) {
   require(flags.engine == "torch" || flags.engine == "runtime", "--engine: expected torch or runtime, found '{}'{}",
           flags.engine, did_you_mean(flags.engine, {"torch", "runtime"}));
+  check_writable(flags.output);
   const OpenModel model = open_model(flags.model);
   const Plan plan = choose_plan(model, flags.dense, flags.plan);
   const ModelInput input = read_input(model.spec, flags.inputs);
@@ -71,9 +73,9 @@ void add_trace(CLI::App& app, Context& context) {
   command
       ->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")
       ->required();
-  command->add_option("--engine", flags->engine, "torch or runtime");
-  command->add_option("--device", flags->device, "cpu or cuda");
-  command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto");
+  command->add_option("--engine", flags->engine, "torch or runtime")->capture_default_str();
+  command->add_option("--device", flags->device, "cpu or cuda")->capture_default_str();
+  command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto")->capture_default_str();
   command->add_option("--decode", flags->decode, "Tokens to decode one by one after the prompt")->delimiter(',');
   command->add_option("--output", flags->output, "safetensors file to write")->required();
   command->callback([flags, &context] { context.run = [flags, &context] { return trace_command(*flags, context); }; });

@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/table.h"
+#include "core/writable.h"
 #include "pipeline/stages.h"
 
 namespace yopo::cli {
@@ -31,18 +32,22 @@ void add_verify(CLI::App& app, Context& context) {
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--seed", flags->seed, "Chooses the samples");
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1))
+      ->capture_default_str();
   command->add_option("--output", flags->output, "verify.json to write");
-  command->callback([flags, &context] {
-    context.run = [flags, &context] {
+  command->callback([flags, command, &context] {
+    context.run = [flags, command, &context] {
+      check_recipe_flags(*command, context);
       VerifyResult result;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        (void)open_recipe_model(recipe);
         const OutputFolder folder(recipe);
         result = verify_stage(recipe, context.settings(), folder.files(), Reuse::No);
       } else {
         need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
              "give a recipe, or --model, --questions and --images");
+        if (!flags->output.empty()) check_writable(flags->output);
         VerifyOptions options;
         options.original = flags->original;
         const runtime::Options run = engine_options(context.settings(), "fp32", "cpu");

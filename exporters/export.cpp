@@ -14,6 +14,7 @@
 #include "models/family.h"
 #include "plans/layered_json.h"
 #include "plans/order.h"
+#include "plans/provenance.h"
 #include "plans/pruned_config.h"
 
 namespace yopo {
@@ -89,7 +90,7 @@ bool already_done(const fs::path& output, const Json& provenance) {
   }
   std::string differs;
   for (const auto& [key, value] : provenance.items())
-    if (!found.is_object() || !found.contains(key) || found[key] != value)
+    if (key != "made_by" && (!found.is_object() || !found.contains(key) || found[key] != value))  // the plan says it
       differs += (differs.empty() ? "" : ", ") + key;
   fail("{}: exists and is an export of other inputs (other {}); {}", output.string(), differs, advice);
 }
@@ -215,6 +216,7 @@ void export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path&
           "from that",
           checkpoint.folder().string());
   check_plan(plan, model.spec.text, "export");
+  check_made_for(plan, checkpoint, model.spec.text, "export");
   require(
       plan.semantics == Semantics::Skip,
       "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",

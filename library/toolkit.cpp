@@ -48,16 +48,15 @@ std::string plan(const PlanSettings& settings) {
   return library::at_boundary([&] {
     need(settings.model, "PlanSettings::model");
     need(settings.output, "PlanSettings::output");
-    const fs::path config = config_file(settings.model);
-    const ModelSpec spec = spec_from_config(read_json(config), config.string());
+    const ModelSpec spec = described_model(settings.model);
     const PlanOptions options = plan_options(settings.keep);
     require(!settings.statistics.empty() || !needs_statistics(options),
             "PlanSettings::statistics is missing: heads or neurons are chosen by it");
     const Statistics statistics =
-        settings.statistics.empty() ? no_statistics(spec.text) : read_statistics(settings.statistics);
+        settings.statistics.empty() ? no_statistics(spec.text) : statistics_for(settings.model, settings.statistics);
     const Plan made = make_plan(statistics, options, spec.text, "PlanSettings");
     write_plan(settings.output, made);
-    return report_text(report(made, spec, typical_prompt(spec)));
+    return report_text(report(made, spec, typical_prompt(spec), running_type(spec)));
   });
 }
 

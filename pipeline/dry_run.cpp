@@ -4,7 +4,7 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
-#include "exporters/edit_config.h"
+#include "datasets/check_images.h"
 #include "models/tensors.h"
 #include "pipeline/memory_needed.h"
 #include "pipeline/samples.h"
@@ -13,33 +13,46 @@ namespace yopo {
 
 namespace {
 
-/// What the readers of the recipe's questions complain of.
-Json problems_of(const Recipe& recipe) {
+constexpr size_t kImagesRead = 1000;  // of a question file: a dry run takes seconds
+
+/// What is wrong with the recipe's questions, and of how many images that is known.
+struct Checked {
   Json problems = Json::array();
-  const auto check = [&](const auto& read) {
+  size_t images = 0, read = 0;
+
+  void add(const std::string& problem) {
+    if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(problem);
+  }
+};
+
+/// Whatever in the recipe's files would stop the run.
+Checked check_files(const Recipe& recipe) {
+  Checked checked;
+  const auto check = [&](const DatasetOptions& dataset, const auto& read) {
+    const std::vector<std::string> missing = missing_paths(dataset);
+    for (const std::string& problem : missing) checked.add(problem);
+    if (!missing.empty()) return;
     try {
-      read();
+      const ImageCheck images = check_images(read(), kImagesRead);
+      checked.images += images.there;
+      checked.read += images.read;
+      if (images.damaged > 0)
+        checked.add(images.first + (images.damaged == 1 ? "" : fmt::format(" (and {} more)", images.damaged - 1)));
     } catch (const UserError& error) {
-      const std::string text = error.what();
-      if (std::find(problems.begin(), problems.end(), text) == problems.end()) problems.push_back(text);
+      checked.add(error.what());
     }
   };
-  if (recipe.calibration) check([&] { (void)read_samples(recipe.calibration->dataset); });
-  for (const EvaluateOptions& options : recipe.evaluate) check([&] { (void)open_benchmark(options, true); });
-  return problems;
+  if (recipe.calibration) {
+    const DatasetOptions& dataset = recipe.calibration->dataset;
+    check(dataset, [&] { return choose_samples(read_samples(dataset), dataset.samples, recipe.seed); });
+  }
+  for (const EvaluateOptions& options : recipe.evaluate)
+    check(options.dataset, [&] { return *open_benchmark(options, true).samples; });
+  return checked;
 }
 
-/// The checkpoint's where it is there, whose weights know their type; else what config.json says.
-ModelSpec spec_of(const fs::path& model) {
-  const std::string config = (model / "config.json").string();
-  const Json json = read_json(config);
-  ModelSpec spec = spec_from_config(json, config);
-  try {
-    return open_model(model).spec;
-  } catch (const UserError&) {
-    spec.dtype = stored_type(json, config);
-    return spec;
-  }
+std::string parameters_text(double count) {
+  return count < 1e9 ? fmt::format("{:.3g} million", count / 1e6) : fmt::format("{:.2f} billion", count / 1e9);
 }
 
 Json costs(const Json& pair) {
@@ -49,12 +62,13 @@ Json costs(const Json& pair) {
 }  // namespace
 
 Json dry_run(const Recipe& recipe, const RunSettings& settings) {
-  const ModelSpec spec = spec_of(recipe.model);
+  check_recipe_model(recipe);
+  const ModelSpec spec = described_model(recipe.model);
   const DecoderSpec& text = spec.text;
   const SizedPlan sized =
       sized_plan(recipe.plan.value_or(PlanOptions{}), text, fmt::format("{}: plan", recipe.file.string()));
   const Prompts prompts = figure_prompts(recipe, spec);
-  const Json figures = report(sized.plan, spec, prompts);
+  const Json figures = report(sized.plan, spec, prompts, running_type(spec, recipe.dtype, recipe.device));
   int64_t parameters = 0, longest = 0;
   for (const StoredTensor& tensor : stored_tensors(spec)) parameters += element_count(tensor.shape, tensor.name);
   for (const PromptShape& shape : prompts.shapes) longest = std::max(longest, shape.length);
@@ -62,6 +76,7 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
   const double statistics = 8.0 * double(text.num_hidden_layers) *
                             (double(S) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
   const MemoryNeeded memory = memory_needed(recipe, spec, settings, longest);
+  const Checked checked = check_files(recipe);
   return {{"settings", recipe.resolved()},
           {"parameters", parameters},
           {"plan_known", sized.known},
@@ -71,6 +86,7 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
            {{"paper", costs(figures.at("flops").at("paper_visual"))},
             {"exact", costs(figures.at("flops").at("exact_visual"))},
             {"prefill", costs(figures.at("flops").at("exact_prefill"))}}},
+          {"kv_dtype", figures.at("kv_dtype")},
           {"kv_bytes", costs(figures.at("kv_bytes"))},
           {"memory_bytes",
            {{"calibrate", memory.calibrate},
@@ -79,18 +95,19 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
             {"calibrate_streams", memory.calibrate_streams},
             {"verify_streams", memory.verify_streams}}},
           {"disk_bytes", {{"statistics", statistics}, {"pruned", parameters * int64_t(size_of(spec.dtype))}}},
-          {"problems", problems_of(recipe)}};
+          {"images", {{"there", checked.images}, {"read", checked.read}}},
+          {"problems", checked.problems}};
 }
 
 std::string dry_run_text(const Json& dry_run) {
   const auto at = [&](const char* pointer) -> const Json& { return dry_run.at(Json::json_pointer(pointer)); };
   const auto size = [&](const char* pointer) { return scaled(at(pointer).get<double>()) + "B"; };
   std::string text = dry_run["settings"].get<std::string>() + "\n";
-  text += fmt::format("parameters           {:.3g} million\n", at("/parameters").get<double>() / 1e6);
+  text += fmt::format("parameters           {}\n", parameters_text(at("/parameters").get<double>()));
   text += fmt::format("figures below        {}: {:.4g} text and {:.4g} visual tokens\n",
                       at("/prompt/name").get<std::string>(), at("/prompt/text").get<double>(),
                       at("/prompt/visual").get<double>());
-  const auto line = [&](const char* name, const std::string& pointer, const char* unit) {
+  const auto line = [&](const std::string& name, const std::string& pointer, const char* unit) {
     const Json& pair = at(pointer.c_str());
     text += fmt::format(
         "{:<20} {}{} dense, {}{} pruned{}\n", name, scaled(pair.at("dense").get<double>()), unit,
@@ -100,7 +117,7 @@ std::string dry_run_text(const Json& dry_run) {
   line("visual FLOPs, paper", "/flops/paper", "FLOP");
   line("visual FLOPs, exact", "/flops/exact", "FLOP");
   line("prefill, text incl.", "/flops/prefill", "FLOP");
-  line("KV cache", "/kv_bytes", "B");
+  line("KV cache, " + at("/kv_dtype").get<std::string>(), "/kv_bytes", "B");
   if (!dry_run["plan_known"].get<bool>())
     text += "                     (heads chosen by threshold count as all kept until calibration)\n";
   if (dry_run["plan_spread"].get<bool>())
@@ -113,6 +130,9 @@ std::string dry_run_text(const Json& dry_run) {
                       memory("verify"), size("/memory_bytes/limit"));
   text += fmt::format("disk                 about {} for the pruned checkpoint, {} for the statistics\n",
                       size("/disk_bytes/pruned"), size("/disk_bytes/statistics"));
+  if (at("/images/read") < at("/images/there"))
+    text += fmt::format("images               {} of {} read\n", at("/images/read").get<size_t>(),
+                        at("/images/there").get<size_t>());
   for (const Json& problem : dry_run["problems"]) text += "problem: " + problem.get<std::string>() + "\n";
   return text;
 }
