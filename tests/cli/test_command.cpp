@@ -45,6 +45,23 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_EQ(flag.code, 2);
   EXPECT_TRUE(holds(flag.text, "did you mean '--model'")) << flag.text;
   EXPECT_EQ(yopo("").code, 2);
+  // What is unknown is named before what is missing.
+  for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
+           {"runn", "unknown command 'runn'; did you mean 'run'?"},
+           {"compare a", "unknown command 'compare' (see yopo --help)"},
+           {"generate --model x --promt hi", "unknown flag --promt; did you mean '--prompt'?"},
+           {"generate --model x --promt=hi", "unknown flag --promt; did you mean '--prompt'?"},
+           {"calibrate --samples -1", "--samples: expected 0 (all) or more, found -1"},
+           {"bench --rounds 0", "--rounds: expected 1 or more, found 0"},
+           {"calibrate --model x --questions q --output o --memory 16",
+            "--memory: 16 is 16 bytes, too little for any model; did you mean 16GB?"},
+           {"generate --model x --prompt hi --image nope.jpg", "--image: nope.jpg: no such file"},
+           {"calibrate --threads 5000", "5000 not in range"}}) {
+    const Outcome outcome = yopo(arguments);
+    EXPECT_EQ(outcome.code, 2) << arguments;
+    EXPECT_TRUE(holds(outcome.text, said)) << outcome.text;
+  }
+  EXPECT_FALSE(holds(yopo("calibrate --threads 5000").text, "did you mean"));
   EXPECT_EQ(yopo("prune").code, 2);
   EXPECT_EQ(yopo("calibrate").code, 2);
   EXPECT_EQ(yopo("run missing-recipe.yaml").code, 2);
@@ -58,7 +75,8 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
       << zero.text;
   const Outcome recipe = yopo("plan configs/demo.yaml --ffn-keep 0.5");
   EXPECT_EQ(recipe.code, 2);
-  EXPECT_TRUE(holds(recipe.text, "change them by --set plan.KEY=VALUE")) << recipe.text;
+  EXPECT_TRUE(holds(recipe.text, "yopo: plan: a recipe holds its own options, and --ffn-keep beside it"))
+      << recipe.text;
 }
 
 TEST(Command, MemoryIsOfferedWhereAModelRuns) {
