@@ -11,9 +11,11 @@
 #include "core/error.h"
 #include "core/leftovers.h"
 #include "core/progress.h"
+#include "core/writable.h"
 #include "images/image.h"
 #include "models/context.h"
 #include "models/prompt.h"
+#include "plans/provenance.h"
 
 namespace yopo {
 
@@ -29,30 +31,6 @@ std::string identity_of(const OpenModel& model, const CalibrationRun& run, const
                      dataset_fingerprint(chosen), name_of(run.options.queries),
                      short_name(torch_dtype(model.spec, run.dtype)),
                      run.chat_template.empty() ? "" : ", template " + run.chat_template);
-}
-
-// "options queries prefill, fp32": the part of an identity that begins with `name`; "" if there is none.
-std::string identity_part(std::string_view identity, std::string_view name) {
-  while (!identity.empty()) {
-    const size_t end = std::min(identity.find("; "), identity.size());
-    const std::string_view part = identity.substr(0, end);
-    if (part.starts_with(fmt::format("{} ", name))) return std::string(part.substr(name.size() + 1));
-    identity.remove_prefix(std::min(end + 2, identity.size()));
-  }
-  return "";
-}
-
-void check_identity(const Statistics& found, const std::string& identity, const fs::path& path,
-                    std::string_view way_out) {
-  if (found.fingerprint == identity) return;
-  std::string differences;
-  for (const std::string_view name : identity_names) {
-    const std::string there = identity_part(found.fingerprint, name), here = identity_part(identity, name);
-    if (there != here)
-      differences += fmt::format("{}{} (there: {}; now: {})", differences.empty() ? "" : ", ", name, there, here);
-  }
-  fail("{}: made from other inputs: {} changed; {}", path.string(),
-       differences.empty() ? found.fingerprint : differences, way_out);
 }
 
 // The samples of this process in the order they are summed: those with an image, chosen, sorted, every parts-th.
@@ -79,17 +57,33 @@ Work work_of(const CalibrationRun& run) {
   return work;
 }
 
+void check_identity(const Statistics& found, const std::string& identity, const Work& work, bool finished,
+                    const fs::path& path, std::string_view way_out) {
+  if (found.fingerprint == identity) return;
+  std::string differences;
+  const auto add = [&](const std::string& difference) {
+    differences += (differences.empty() ? "" : ", ") + difference;
+  };
+  for (const std::string_view name : identity_names) {
+    const std::string there = identity_part(found.fingerprint, name), here = identity_part(identity, name);
+    if (there == here) continue;
+    if (name == "dataset" && finished && found.ids.size() != work.own.size())
+      add(fmt::format("dataset ({} samples there, {} now)", found.ids.size(), work.own.size()));
+    else if (name == "dataset")
+      add("dataset (other samples, questions, answers or images)");
+    else
+      add(fmt::format("{} (there: {}; now: {})", name, printable(there), here));
+  }
+  fail("{}: made from other inputs: {} changed; {}", path.string(),
+       differences.empty() ? found.fingerprint : differences, way_out);
+}
+
 // Whether the samples of the statistics are the first of these.
 bool is_prefix(const Statistics& found, const std::vector<Sample>& samples) {
   if (found.ids.size() > samples.size()) return false;
   for (size_t i = 0; i < found.ids.size(); ++i)
     if (found.ids[i] != samples[i].id || found.repeat(i) != samples[i].repeat) return false;
   return true;
-}
-
-bool fits(const Statistics& found, const DecoderSpec& spec) {
-  return found.layers == spec.num_hidden_layers && found.heads == spec.num_attention_heads &&
-         found.intermediate_size == spec.intermediate_size;
 }
 
 Statistics read_journal(const fs::path& journal, std::string_view way_out) {
@@ -223,23 +217,27 @@ Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs
   if (fs::exists(output)) {
     constexpr std::string_view way_out = "choose another output, or delete the file to calibrate anew";
     Statistics done = read_statistics(output);
-    check_identity(done, identity, output, way_out);
+    check_identity(done, identity, work, true, output, way_out);
     require(fits(done, model.spec.text) && done.ids.size() == work.own.size() && is_prefix(done, work.own),
             "{}: holds other samples than part {} of {}; {}", output.string(), run.part + 1, run.parts, way_out);
     fs::remove(journal, ignored);
+    note(fmt::format("{}: already calibrated on the same samples", output.string()));
     return done;
   }
+  check_writable(output);
   Statistics sums = empty_statistics(model.spec.text, run.options.queries, identity);
   if (fs::exists(journal)) {
     constexpr std::string_view way_out =
         "go on with the inputs of that run, choose another output, or delete the file to start over";
     Statistics found = read_journal(journal, way_out);
-    check_identity(found, identity, journal, way_out);
+    check_identity(found, identity, work, false, journal, way_out);
     require(fits(found, model.spec.text) && is_prefix(found, work.own),
             "{}: holds other samples than part {} of {}; {}", journal.string(), run.part + 1, run.parts, way_out);
     note(fmt::format("calibration goes on after {} of {} samples", found.samples(), work.own.size()));
     sums = std::move(found);
   }
+  sums.parts = run.parts;
+  if (run.parts > 1) sums.held = {run.part + 1};
   if (sums.samples() < int64_t(work.own.size())) observe_samples(model, run, work.own, sums, journal);
   write_statistics(output, sums);
   fs::remove(journal, ignored);

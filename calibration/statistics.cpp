@@ -1,6 +1,7 @@
 #include "calibration/statistics.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numeric>
 
@@ -76,6 +77,31 @@ std::string sample_name(const Statistics& s, size_t i) {
                           : fmt::format("'{}' (number {} of its id)", printable(s.ids[i]), s.repeat(i));
 }
 
+// "1,3/3" of the parts 1 and 3 of 3.
+std::string parts_text(const Statistics& s) {
+  return s.held.empty() ? "all" : fmt::format("{}/{}", fmt::join(s.held, ","), s.parts);
+}
+
+void read_parts(const std::string& text, const std::string& where, Statistics& s) {
+  const size_t slash = text.find('/');
+  const auto number = [&](std::string_view digits) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    require(error == std::errc() && end == digits.data() + digits.size() && value >= 1,
+            "{}: expected part numbers such as 1,3/4, found '{}'", where, printable(text));
+    return value;
+  };
+  s.parts = number(slash == std::string::npos ? "" : std::string_view(text).substr(slash + 1));
+  for (size_t at = 0; at <= slash;) {
+    const size_t end = std::min(text.find(',', at), slash);
+    s.held.push_back(number(std::string_view(text).substr(at, end - at)));
+    at = end + 1;
+  }
+  for (size_t i = 0; i < s.held.size(); ++i)
+    require(s.held[i] <= s.parts && (i == 0 || s.held[i - 1] < s.held[i]),
+            "{}: '{}': parts are not of 1 to {}, ascending", where, printable(text), s.parts);
+}
+
 void check_sizes(const Statistics& s) {
   const size_t heads = size_t(s.layers * s.heads), neurons = size_t(s.layers * s.intermediate_size);
   ensure(s.layers > 0 && s.heads > 0 && s.intermediate_size > 0 && !s.ids.empty(), "statistics of something");
@@ -101,6 +127,11 @@ void Statistics::add_sample(const std::string& id, int64_t repeat) {
 
 double on_grid(double value) { return std::ldexp(std::nearbyint(std::ldexp(value, 24)), -24); }
 
+bool fits(const Statistics& statistics, const DecoderSpec& spec) {
+  return statistics.layers == spec.num_hidden_layers && statistics.heads == spec.num_attention_heads &&
+         statistics.intermediate_size == spec.intermediate_size;
+}
+
 void write_statistics(const fs::path& path, const Statistics& s, bool journal) {
   check_sizes(s);
   const int64_t samples = s.samples();
@@ -108,6 +139,7 @@ void write_statistics(const fs::path& path, const Statistics& s, bool journal) {
   file.attributes = {{"format", std::string(file_format)},         {"version", std::string(file_version)},
                      {"tool_version", std::string(tool_version)},  {"fingerprint", s.fingerprint},
                      {"queries", std::string(name_of(s.queries))}, {"state", journal ? "journal" : "complete"}};
+  if (!s.held.empty()) file.attributes["part"] = parts_text(s);
   const std::vector<int64_t> neurons{s.layers, s.intermediate_size};
   file.datasets["/attention/ratio"] = array_of({samples, s.layers, s.heads}, s.ratio);
   file.datasets["/ffn/abs_sum"] = array_of(neurons, s.abs_sum);
@@ -135,6 +167,7 @@ Statistics read_statistics(const fs::path& path, bool journal) {
   Statistics s;
   s.fingerprint = attribute(file, path, "fingerprint");
   s.queries = parse_queries(attribute(file, path, "queries"), path.string() + ": attribute 'queries'");
+  if (file.attributes.contains("part")) read_parts(file.attributes.at("part"), path.string() + ": attribute 'part'", s);
   const std::vector<int64_t> ratio = shape_of(file, path, "/attention/ratio", 3);
   const std::vector<int64_t> neurons = shape_of(file, path, "/ffn/abs_sum", 2);
   s.layers = ratio[1];
@@ -174,6 +207,8 @@ Statistics merge_statistics(const std::vector<Statistics>& parts) {
             all.layers, all.heads, all.intermediate_size, name_of(all.queries), part.layers, part.heads,
             part.intermediate_size, name_of(part.queries));
     require(part.column_norm == all.column_norm, "merge: the files hold norms of different weights");
+    require(part.parts == all.parts, "merge: the files are parts of other divisions: {} and {}", parts_text(all),
+            parts_text(part));
     for (size_t i = 0; i < part.ids.size(); ++i) rows.emplace_back(&part, i);
   }
   const auto less = [](const auto& a, const auto& b) { return sample_less(*a.first, a.second, *b.first, b.second); };
@@ -198,8 +233,21 @@ Statistics merge_statistics(const std::vector<Statistics>& parts) {
     add(all.square_sum, parts[p].square_sum);
     add(all.active, parts[p].active);
     add(all.rows, parts[p].rows);
+    all.held.insert(all.held.end(), parts[p].held.begin(), parts[p].held.end());
   }
+  std::sort(all.held.begin(), all.held.end());
+  if (int64_t(all.held.size()) == all.parts) all.parts = 1, all.held.clear();
   return all;
+}
+
+std::string missing_parts(const Statistics& statistics) {
+  constexpr size_t kNamed = 10;
+  if (statistics.held.empty()) return "";
+  std::vector<std::string> missing;
+  for (int64_t part = 1; part <= statistics.parts && missing.size() <= kNamed; ++part)
+    if (!std::binary_search(statistics.held.begin(), statistics.held.end(), part))
+      missing.push_back(missing.size() < kNamed ? fmt::format("{}/{}", part, statistics.parts) : "...");
+  return fmt::format("{}", fmt::join(missing, ", "));
 }
 
 }  // namespace yopo

@@ -8,6 +8,7 @@
 
 #include "calibration/queries.h"
 #include "core/file.h"
+#include "models/spec.h"
 
 namespace yopo {
 
@@ -24,6 +25,8 @@ struct Statistics {
   std::vector<double> active;      // [L, F] visual rows in which |activation| exceeds that row's mean over all neurons
   std::vector<int64_t> rows;       // [L] visual rows
   std::vector<double> column_norm;  // [L, F] norm of the down-projection's columns: makes plans need no model
+  int64_t parts = 1;                // how many processes share the calibration
+  std::vector<int64_t> held;        // which parts these are, from 1 and ascending; empty: the whole, or an older file
   int64_t samples() const { return int64_t(ids.size()); }
   int64_t repeat(size_t sample) const { return repeats.empty() ? 1 : repeats[sample]; }
   void add_sample(const std::string& id, int64_t repeat);
@@ -37,12 +40,19 @@ bool id_less(std::string_view a, std::string_view b);
 /// bit may depend on the order.
 double on_grid(double value);
 
+/// Whether they have the model's layers, heads and neurons.
+bool fits(const Statistics& statistics, const DecoderSpec& spec);
+
 /// Writes stats.h5 atomically; the same statistics give the same bytes. `journal`: marks it as an unfinished run's.
 void write_statistics(const fs::path& path, const Statistics& statistics, bool journal = false);
 /// UserError for a file that is none, of another version, whose arrays do not fit each other, hold NaN, Inf or negative
 /// numbers, or whose samples are not ascending; and for an unfinished run's journal, unless that is what is asked for.
 Statistics read_statistics(const fs::path& path, bool journal = false);
-/// UserError for other fingerprints, other sizes, or a sample in two files. The result does not depend on the order.
+/// UserError for other fingerprints, other sizes, parts of other divisions, or a sample in two files. The result does
+/// not depend on the order; of all parts it is the whole.
 Statistics merge_statistics(const std::vector<Statistics>& parts);
+
+/// "2/3, 3/3" of 3: the parts that are not held; "" of a whole.
+std::string missing_parts(const Statistics& statistics);
 
 }  // namespace yopo

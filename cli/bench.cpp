@@ -20,17 +20,26 @@ void add_bench(CLI::App& app, Context& context) {
                   "      --visual 576 --text 64 --dtype bf16 --json");
   command->add_option("--model", paths->model, "Checkpoint folder");
   command->add_option("--config", paths->config, "A config.json: random weights of that architecture");
-  command->add_option("--layers", flags->layers, "Cut to this many decoder layers (0: all)")->check(whole_number(0));
+  command->add_option("--layers", flags->layers, "Cut to this many decoder layers (0: all)")
+      ->check(whole_number(0, "all"))
+      ->capture_default_str();
   command->add_option("--plan", paths->plan, "Plan of the pruned side (default: the checkpoint's own)");
   command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")
-      ->check(whole_number(0));
-  command->add_option("--text", flags->text, "Text tokens of a prompt")->check(whole_number(1));
-  command->add_option("--batch", flags->batch, "Prompts at once")->check(whole_number(1));
-  command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")->check(whole_number(0));
-  command->add_option("--rounds", flags->rounds, "Interleaved repetitions")->check(whole_number(1));
+      ->check(whole_number(0))
+      ->capture_default_str();
+  command->add_option("--text", flags->text, "Text tokens of a prompt")->check(whole_number(1))->capture_default_str();
+  command->add_option("--batch", flags->batch, "Prompts at once")->check(whole_number(1))->capture_default_str();
+  command->add_option("--decode-tokens", flags->decode_tokens, "Decode steps timed")
+      ->check(whole_number(0))
+      ->capture_default_str();
+  command->add_option("--rounds", flags->rounds, "Interleaved repetitions")
+      ->check(whole_number(1))
+      ->capture_default_str();
   command->add_option("--device", flags->run.device, "cpu or cuda")->check(device_name());
-  command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16")->check(dtype_name());
-  command->add_option("--seed", flags->seed, "Of the random weights")->check(whole_number(0));
+  command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16")
+      ->check(dtype_name())
+      ->capture_default_str();
+  command->add_option("--seed", flags->seed, "Of the random weights")->check(whole_number(0))->capture_default_str();
   command->callback([flags, paths, &context] {
     context.run = [flags, paths, &context] {
       runtime::BenchOptions options = *flags;

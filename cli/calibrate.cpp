@@ -27,9 +27,10 @@ int calibrate_command(const Flags& flags, const Context& context) {
   fs::path output = flags.output;
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
+    const OpenModel model = open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     if (output.empty()) output = folder.files().statistics;
-    statistics = calibrate_stage(recipe, open_model(recipe.model), context.settings(), output);
+    statistics = calibrate_stage(recipe, model, context.settings(), output);
   } else {
     need(!flags.model.empty() && !flags.dataset.questions.empty() && !output.empty(), "calibrate",
          "give a recipe, or --model, --questions, --images and --output");
@@ -80,8 +81,9 @@ void add_calibrate(CLI::App& app, Context& context) {
   add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "Statistics file to write");
   command->callback([flags, command, &context] {
+    context.resumes = true;
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--output"});
+      check_recipe_flags(*command, {"--template", "--output"});
       return calibrate_command(*flags, context);
     };
   });

@@ -47,7 +47,27 @@ CLI::Validator whole_number(int64_t low, int64_t high) {
   return {fault, ""};
 }
 
-CLI::Validator device_name() { return one_of({"auto", "cpu", "cuda"}); }
+CLI::Validator whole_number(int64_t low, const std::string& meaning) {
+  const auto fault = [=](std::string& text) -> std::string {
+    int64_t value = 0;
+    const bool number = parse_decimal(text, value);
+    if (number && value >= low) return "";
+    return fmt::format("expected {}; found '{}'",
+                       number ? fmt::format("{} ({}) or more", low, meaning) : "a whole number", printable(text));
+  };
+  return {fault, ""};
+}
+
+CLI::Validator device_name() {
+  const std::vector<std::string> words{"auto", "cpu", "cuda"};
+  const auto fault = [=](std::string& text) -> std::string {
+    // People call it by what it is; by letters "gpu" is nearer to the other one.
+    if (text == "gpu" || text == "GPU")
+      return fmt::format("expected one of {}; found '{}'; did you mean 'cuda'?", fmt::join(words, ", "), text);
+    return word_fault(text, words);
+  };
+  return {fault, ""};
+}
 
 CLI::Validator dtype_name(bool automatic) {
   std::vector<std::string> words{"fp32", "bf16", "fp16", "float32", "bfloat16", "float16"};

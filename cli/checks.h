@@ -20,6 +20,8 @@ void check_word(const std::string& flag, const std::string& text, const std::vec
 /// Checks while flags are parsed: a word, a whole number within bounds.
 CLI::Validator one_of(std::vector<std::string> words);
 CLI::Validator whole_number(int64_t low, int64_t high = std::numeric_limits<int64_t>::max());
+/// From `low` on, which itself means something else: whole_number(0, "all").
+CLI::Validator whole_number(int64_t low, const std::string& meaning);
 
 /// Of --device and --dtype; whether this machine has it shows later.
 CLI::Validator device_name();

@@ -9,8 +9,15 @@
 
 namespace yopo::cli {
 
+constexpr int64_t kLeastMemory = 100'000;
+
 RunSettings Context::settings() const {
-  return {threads, memory.empty() ? 0 : int64_t(parse_size(memory, "--memory"))};
+  if (memory.empty()) return {threads, 0};
+  const int64_t bytes = int64_t(parse_size(memory, "--memory"));
+  const bool bare = memory.find_first_not_of("0123456789") == std::string::npos;  // a number without its unit
+  require(bytes >= kLeastMemory, "--memory: {} is {} bytes, too little for any model{}", memory, bytes,
+          bare ? "; did you mean " + memory + "GB?" : "");
+  return {threads, bytes};
 }
 
 CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,
@@ -35,17 +42,21 @@ void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::s
 
 void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe) {
   const bool recipe = command.get_option("recipe")->count() > 0;
-  require(recipe || command.get_option("--set")->count() == 0, "yopo {}: --set changes a recipe, and none is given",
+  require(recipe || command.get_option("--set")->count() == 0, "{}: --set changes a recipe, and none is given",
           command.get_name());
   if (!recipe) return;
+  std::vector<std::string> unread;
   const std::vector<const CLI::Option*> all = command.get_options();
   const auto own = std::find(all.begin(), all.end(), command.get_option("--set")) + 1;
   for (auto option = own; option != all.end(); ++option) {
     const std::string name = (*option)->get_name();
-    require((*option)->count() == 0 || std::find(with_recipe.begin(), with_recipe.end(), name) != with_recipe.end(),
-            "yopo {}: {} is not read beside a recipe, which holds its own options: change them by --set KEY=VALUE",
-            command.get_name(), name);
+    if ((*option)->count() > 0 && std::find(with_recipe.begin(), with_recipe.end(), name) == with_recipe.end())
+      unread.push_back(name);
   }
+  require(unread.empty(),
+          "{}: {} {} not read beside a recipe, which holds its own options: change them by --set KEY=VALUE (keys: "
+          "docs/formats.md)",
+          command.get_name(), fmt::join(unread, ", "), unread.size() == 1 ? "is" : "are");
 }
 
 void print_json(const Json& value) { print_exactly(value.dump(2) + "\n"); }
@@ -57,7 +68,7 @@ void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required) {
                       "Expected answers: a file, a folder or several, separated by commas");
   command->add_option("--format", flags.format, "llava (JSON lines) or conversations (JSON array)")
       ->check(one_of({"llava", "conversations"}));
-  command->add_option("--samples", flags.samples, "How many samples to use (0: all)")->check(whole_number(0));
+  command->add_option("--samples", flags.samples, "How many samples to use (0: all)")->check(whole_number(0, "all"));
   if (required) questions->required();
 }
 
@@ -81,7 +92,7 @@ std::vector<std::string> with_template(std::vector<std::string> overrides, const
 }
 
 void need(bool given, const std::string& command, const std::string& what) {
-  require(given, "yopo {}: {} (see yopo {} --help)", command, what, command);
+  require(given, "{}: {} (see yopo {} --help)", command, what, command);
 }
 
 }  // namespace yopo::cli

@@ -17,11 +17,12 @@ namespace yopo::cli {
 /// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
 /// returns the exit code.
 struct Context {
-  bool json = false;    // --json: the result on stdout for machines
-  bool quiet = false;   // --quiet: no progress
-  bool strict = false;  // --strict: remarks are errors
-  int threads = 0;      // --threads: 0 is all
-  std::string memory;   // --memory: a size; empty is no limit
+  bool json = false;     // --json: the result on stdout for machines
+  bool quiet = false;    // --quiet: no progress
+  bool strict = false;   // --strict: remarks are errors
+  int threads = 0;       // --threads: 0 is all
+  std::string memory;    // --memory: a size; empty is no limit
+  bool resumes = false;  // interrupted work is taken up by the same command
   std::function<int()> run;
   RunSettings settings() const;
 };
@@ -49,7 +50,7 @@ CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::str
 
 /// The recipe and --set of a subcommand that takes either a recipe or flags, which are added after these.
 void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::string>& overrides);
-/// With a recipe, UserError for a flag that would be ignored: one behind --set that is not in `with_recipe`
+/// With a recipe, UserError for flags that would be ignored: those behind --set that are not in `with_recipe`
 /// ("--output"). Without one, for --set.
 void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe);
 

@@ -135,10 +135,16 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     if (!benchmark) benchmark = open_benchmark(options, false);
     if (!given) given = read_answers(answers, *benchmark);
   };
+  // Before anything is asked: its mistakes must not show after hours of that.
+  std::optional<Answers> other;
+  if (!flags.compare.empty()) {
+    benchmark = open_benchmark(options, false);
+    other = read_answers(flags.compare, *benchmark);
+  }
   if (!flags.merge.empty()) {
     need(!flags.output.empty(), "eval", "give --output, the file of the merged answers");
     answers = flags.output;
-    benchmark = open_benchmark(options, false);
+    if (!benchmark) benchmark = open_benchmark(options, false);
     merge_answers({flags.merge.begin(), flags.merge.end()}, *benchmark, answers);
   }
   if (answers.empty()) {
@@ -152,6 +158,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     read();
     made.result = score_answers(*benchmark, *given);
     made.result.model = flags.model.empty() ? answers.string() : flags.model;
+    made.result.plan_known = !flags.model.empty();
     if (!flags.model.empty()) {
       const OpenModel model = open_model(flags.model);
       made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan), model.spec.text);
@@ -165,8 +172,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
   if (!flags.submission.empty()) write_submission(*benchmark, *given, flags.submission);
   if (!flags.lmms.empty())
     write_lmms_files(*benchmark, *given, {flags.date, made.result.model, made.result.batch_size}, flags.lmms);
-  if (!flags.compare.empty())
-    made.comparison = compare_answers(*benchmark, read_answers(flags.compare, *benchmark), *given);
+  if (other) made.comparison = compare_answers(*benchmark, *other, *given);
   return made;
 }
 
@@ -189,6 +195,7 @@ int eval_command(const Flags& flags, const Context& context) {
   Evaluated made;
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
+    (void)open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context.settings(), folder.files());
   } else {
@@ -208,10 +215,11 @@ int eval_command(const Flags& flags, const Context& context) {
   }
   std::vector<std::vector<std::string>> rows{{"benchmark", "model", "category", "score"}};
   for (const EvaluationResult& result : results) {
+    const std::string side = !result.plan_known ? "-" : result.pruned ? "pruned" : "dense";
     for (const auto& [name, value] : result.categories)
-      rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", name, score_text(result, value)});
+      rows.push_back({result.benchmark, side, name, score_text(result, value)});
     const std::string all = result.shard.empty() ? "all" : "shard " + result.shard + ":";
-    rows.push_back({result.benchmark, result.pruned ? "pruned" : "dense", fmt::format("{} {}", all, result.count),
+    rows.push_back({result.benchmark, side, fmt::format("{} {}", all, result.count),
                     result.scored ? score_text(result, result.score) : "-"});
   }
   for (const ReferenceScore& one : made.reference)
@@ -241,9 +249,10 @@ void add_eval(CLI::App& app, Context& context) {
                       fmt::format("How answers become letters ({}); the first is the default", rules_text()));
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--batch-size", flags->batch_size, "Questions asked at once")
-      ->check(whole_number(1, most_questions_at_once));
+      ->check(whole_number(1, most_questions_at_once))
+      ->capture_default_str();
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of an answer (0: the benchmark's own limit)")
-      ->check(whole_number(0));
+      ->check(whole_number(0, "the benchmark's own"));
   command->add_option("--shard", flags->shard,
                       "K/N: ask only each N-th question from the K-th on; --merge joins the N answer files");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
@@ -270,8 +279,9 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");
   command->callback([flags, command, &context] {
+    context.resumes = true;
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {});
+      check_recipe_flags(*command, {"--template"});
       return eval_command(*flags, context);
     };
   });

@@ -29,6 +29,7 @@ void add_export(CLI::App& app, Context& context) {
       std::optional<OutputFolder> folder;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, flags->overrides);
+        (void)open_recipe_model(recipe);
         folder.emplace(recipe);
         model = recipe.model;
         if (plan.empty()) plan = folder->files().plan;

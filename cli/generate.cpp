@@ -1,6 +1,6 @@
 #include "cli/command.h"
-#include "models/context.h"
 #include "cli/output.h"
+#include "models/context.h"
 #include "pipeline/stages.h"
 #include "text/text_stream.h"
 
@@ -23,7 +23,8 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
   add_template_flag(command, flags->form);
   command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
-      ->check(whole_number(1, int64_t(1) << 20));
+      ->check(whole_number(1, int64_t(1) << 20))
+      ->capture_default_str();
   runtime::Sampling& sampling = flags->options.sampling;
   command->add_option("--temperature", sampling.temperature, "0: the most probable token, always; above: draw");
   command->add_option("--top-k", sampling.top_k, "Draw among the K most probable tokens (0: all)")
@@ -37,12 +38,14 @@ void add_generate(CLI::App& app, Context& context) {
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       runtime::check_sampling(flags->options.sampling, flag_of);
+      for (const std::string& image : flags->images)
+        require(fs::is_regular_file(image), "--image: {}: no such file", image);
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
       const Processor processor(model, flags->form);  // before the weights: its mistakes show at once
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
-      const ModelInput input = processor.prepare(flags->prompt, images, "yopo generate");
-      ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "yopo generate");
+      const ModelInput input = processor.prepare(flags->prompt, images, "generate");
+      ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "generate");
       const runtime::Engine engine(model, plan, engine_options(context.settings(), flags->dtype, flags->device));
       runtime::GenerateOptions options = flags->options;
       TextStream stream(processor.tokenizer());

@@ -23,10 +23,10 @@ struct Flags {
 };
 
 int headmask_command(const Flags& flags, const Context& context) {
-  const PlanOptions options = flags.options->options("yopo headmask", headmask_flag);
+  const PlanOptions options = flags.options->options("headmask", headmask_flag);
   need(options.heads.has_value(), "headmask", "give either --threshold or --keep");
   const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads,
-                                     flag_place("yopo headmask", headmask_flag).section("heads"));
+                                     flag_place("headmask", headmask_flag).section("heads"));
   write_npy_bool(flags.output, mask);
   Json counts = Json::array();
   int64_t kept = 0, all = 0;

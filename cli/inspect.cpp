@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "calibration/statistics.h"
 #include "cli/command.h"
@@ -30,7 +31,8 @@ int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context
   const OpenModel model = open_model(folder);
   const Plan plan = choose_plan(model, false, {});
   const DecoderSpec& text = model.spec.text;
-  const Json summary = report(plan, model.spec, prompts_for(flags, model.spec, folder, folder));
+  const Json summary =
+      report(plan, model.spec, prompts_for(flags, model.spec, folder, folder), running_type(model.spec));
   const Json facts = {{"layout", model.spec.layout},
                       {"dtype", short_name(model.spec.dtype)},
                       {"num_hidden_layers", text.num_hidden_layers},
@@ -58,7 +60,7 @@ int inspect_plan(const Flags& flags, const fs::path& file, const std::string& mo
   need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
   const ModelSpec spec = spec_of(model);
   check_plan(plan, spec.text, file.string());
-  const Json summary = report(plan, spec, prompts_for(flags, spec, model, file));
+  const Json summary = report(plan, spec, prompts_for(flags, spec, model, file), running_type(spec));
   if (context.json)
     print_json({{"report", summary}});
   else
@@ -66,11 +68,23 @@ int inspect_plan(const Flags& flags, const fs::path& file, const std::string& mo
   return 0;
 }
 
+/// "5 2 7": the heads of the least ratios, the first the least.
+std::string least_heads(const Json& ratios) {
+  constexpr size_t kShown = 4;
+  std::vector<size_t> heads(ratios.size());
+  std::iota(heads.begin(), heads.end(), size_t(0));
+  std::stable_sort(heads.begin(), heads.end(),
+                   [&](size_t a, size_t b) { return ratios[a].get<double>() < ratios[b].get<double>(); });
+  heads.resize(std::min(heads.size(), kShown));
+  return fmt::format("{}", fmt::join(heads, " "));
+}
+
 int inspect_statistics(const fs::path& file, const Context& context) {
   const Statistics statistics = read_statistics(file);
   const int64_t L = statistics.layers, H = statistics.heads, S = statistics.samples();
   Json mean = Json::array();
-  std::vector<std::vector<std::string>> rows{{"layer", "least ratio", "mean ratio", "greatest ratio"}};
+  std::vector<std::vector<std::string>> rows{
+      {"layer", "least ratio", "mean ratio", "greatest ratio", "heads that look least"}};
   for (int64_t l = 0; l < L; ++l) {
     double low = INFINITY, high = -INFINITY, sum = 0;
     Json heads = Json::array();
@@ -83,8 +97,8 @@ int inspect_statistics(const fs::path& file, const Context& context) {
       heads.push_back(value);
     }
     mean.push_back(heads);
-    rows.push_back(
-        {std::to_string(l), fmt::format("{:.4f}", low), fmt::format("{:.4f}", sum), fmt::format("{:.4f}", high)});
+    rows.push_back({std::to_string(l), fmt::format("{:.4f}", low), fmt::format("{:.4f}", sum),
+                    fmt::format("{:.4f}", high), least_heads(heads)});
   }
   const Json facts = {{"samples", S},
                       {"layers", L},
@@ -100,6 +114,18 @@ int inspect_statistics(const fs::path& file, const Context& context) {
     print(fmt::format("{:<20} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump()));
   print("\nVisual attention over text attention, by layer (mean over samples, over heads):\n" + format_table(rows));
   return 0;
+}
+
+/// What else there is in a run's folder, JSON of another kind, masks: UserError saying what can be shown.
+[[noreturn]] void fail_unknown(const fs::path& path) {
+  const fs::path exported = path / "pruned";
+  fail("{}: expected a checkpoint folder, plan.json or stats.h5{}", path.string(),
+       fs::exists(exported / "config.json") ? "; did you mean " + exported.string() + "?" : "");
+}
+
+bool is_plan(const fs::path& file) {
+  const Json json = read_json(file);
+  return json.is_object() && json.value("format", Json()) == "yopo-plan";
 }
 
 }  // namespace
@@ -122,8 +148,15 @@ void add_inspect(CLI::App& app, Context& context) {
         need(flags->model.empty(), "inspect", "give the plan's model as PATH or as --model, not both");
         return inspect_plan(*flags, flags->plan, flags->path, context);
       }
-      if (fs::is_directory(path)) return inspect_checkpoint(*flags, path, context);
-      if (path.extension() == ".json") return inspect_plan(*flags, path, flags->model, context);
+      if (fs::is_directory(path)) {
+        if (!fs::exists(path / "config.json")) fail_unknown(path);
+        return inspect_checkpoint(*flags, path, context);
+      }
+      if (path.extension() == ".json") {
+        if (!is_plan(path)) fail_unknown(path);
+        return inspect_plan(*flags, path, flags->model, context);
+      }
+      if (path.extension() == ".npy") fail_unknown(path);
       return inspect_statistics(path, context);
     };
   });

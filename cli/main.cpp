@@ -25,11 +25,19 @@ namespace {
 constexpr int kUserError = 2, kInternalError = 3, kInterrupted = 130;
 constexpr int kReaderLeft = 141;  // as a shell reports a process that SIGPIPE ended
 
-/// CLI11 says which argument was not expected; this adds the flag that was probably meant.
-std::string with_hint(const std::string& message, const CLI::App& app) {
-  const size_t dashes = message.rfind("--");
-  if (dashes == std::string::npos) return message;
-  std::string word = message.substr(dashes, message.find_first_of(" =]:", dashes) - dashes);
+/// CLI11 complains of what is missing before it names a command or flag that it does not know; this names it first,
+/// with what was probably meant.
+std::string parse_fault(const CLI::ParseError& error, const CLI::App& app, int argc, char** argv) {
+  if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands(nullptr)) commands.push_back(command->get_name());
+    return fmt::format("unknown command '{}'{} (see yopo --help)", yopo::printable(argv[1]),
+                       yopo::did_you_mean(argv[1], commands));
+  }
+  const std::vector<std::string> rest = app.remaining(true);
+  const auto flag = std::find_if(rest.begin(), rest.end(), [](const std::string& r) { return r.starts_with("--"); });
+  if (flag == rest.end()) return error.what();
+  const std::string word = flag->substr(0, flag->find('='));
   std::vector<std::string> known;
   for (const CLI::App* level = &app; level != nullptr;) {
     for (const CLI::Option* option : level->get_options())
@@ -37,16 +45,7 @@ std::string with_hint(const std::string& message, const CLI::App& app) {
     const auto used = level->get_subcommands();
     level = used.empty() ? nullptr : used.front();
   }
-  if (std::find(known.begin(), known.end(), word) != known.end()) return message;
-  return message + yopo::did_you_mean(word, known);
-}
-
-/// CLI11 only says that a subcommand is missing where one was mistyped.
-std::string parse_fault(const CLI::ParseError& error, const CLI::App& app, int argc, char** argv) {
-  if (!app.get_subcommands().empty() || argc < 2 || argv[1][0] == '-') return with_hint(error.what(), app);
-  std::vector<std::string> known;
-  for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
-  return fmt::format("there is no command '{}'{}", yopo::printable(argv[1]), yopo::did_you_mean(argv[1], known));
+  return fmt::format("unknown flag {}{}", yopo::printable(word), yopo::did_you_mean(word, known));
 }
 
 /// Every batch needs buffers of the same sizes again. By default glibc gives each larger one back to the kernel and
@@ -70,7 +69,7 @@ void say(const std::string& reason) {
   }
 }
 
-int run(int argc, char** argv) {
+int run(int argc, char** argv, yopo::cli::Context& context) {
   using namespace yopo;
   CLI::App app{
       "yopo: offline compression of multimodal language models. Keeps every visual token, computes far less for it."};
@@ -82,7 +81,6 @@ int run(int argc, char** argv) {
       "Exit codes: 0 done, 1 a check failed, 2 bad input or unwritable output, 3 internal error, 130 interrupted,\n"
       "141 nobody reads the output.\n"
       "`yopo COMMAND --help` shows an example of each command.");
-  cli::Context context;
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
                    cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
                    cli::add_random, cli::add_options})
@@ -110,9 +108,10 @@ int main(int argc, char** argv) {
   // A reader that has left is an error of the write, which each writer knows to judge.
   ::signal(SIGPIPE, SIG_IGN);
   cli::catch_bus_errors();
+  cli::Context context;
   try {
     catch_interrupts();
-    const int code = run(argc, argv);
+    const int code = run(argc, argv, context);
     cli::finish_output();
     if (!interrupted()) return code;
     say("interrupted; it had just finished");
@@ -123,7 +122,8 @@ int main(int argc, char** argv) {
   } catch (const cli::ReaderLeft&) {
     return kReaderLeft;
   } catch (const Interrupted&) {
-    say("interrupted; the same command continues where it stopped");
+    say(std::string("interrupted; the same command ") +
+        (context.resumes ? "continues where it stopped" : "starts over"));
     return kInterrupted;
   } catch (const std::bad_alloc&) {
     say("out of memory");

@@ -4,6 +4,20 @@
 
 namespace yopo::cli {
 
+namespace {
+
+/// Statistics take hours: a finished file makes way for the same ones only.
+void check_not_replaced(const fs::path& output, const Statistics& whole) {
+  if (!fs::exists(output)) return;
+  const Statistics there = read_statistics(output);
+  require(there.fingerprint == whole.fingerprint && there.ids == whole.ids && there.repeats == whole.repeats &&
+              there.held == whole.held,
+          "{}: other statistics are there already ({} samples); choose another output, or delete the file",
+          output.string(), there.samples());
+}
+
+}  // namespace
+
 void add_merge(CLI::App& app, Context& context) {
   struct Flags {
     std::vector<std::string> parts;
@@ -20,8 +34,16 @@ void add_merge(CLI::App& app, Context& context) {
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       std::vector<Statistics> parts;
-      for (const std::string& part : flags->parts) parts.push_back(read_statistics(part));
+      for (const std::string& part : flags->parts) {
+        require(fs::weakly_canonical(part) != fs::weakly_canonical(flags->output),
+                "merge: --output {} is one of the parts; choose another name", flags->output);
+        parts.push_back(read_statistics(part));
+      }
       const Statistics whole = merge_statistics(parts);
+      const std::string missing = missing_parts(whole);
+      require(missing.empty(), "merge: part {} is missing; the files are {} of the {} parts", missing,
+              whole.held.size(), whole.parts);
+      check_not_replaced(flags->output, whole);
       write_statistics(flags->output, whole);
       if (context.json)
         print_json({{"output", flags->output}, {"samples", whole.samples()}});

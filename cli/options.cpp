@@ -1,6 +1,6 @@
 #include "cli/command.h"
-#include "models/checkpoint_keys.h"
 #include "cli/output.h"
+#include "models/checkpoint_keys.h"
 #include "plans/option_schema.h"
 
 namespace yopo::cli {

@@ -9,6 +9,8 @@ namespace yopo::cli {
 
 namespace {
 
+constexpr const char* kOwnPrompts = "For your prompts: yopo inspect MODEL --plan FILE --questions FILE --images DIR\n";
+
 struct Flags {
   std::string recipe, stats, model, output;
   std::vector<std::string> overrides;
@@ -22,14 +24,17 @@ struct Made {
   Plan plan;
   ModelSpec spec;
   Prompts prompts;
+  DType kv_dtype = DType::F32;
   fs::path file;
 };
 
 Made plan_of_recipe(const Flags& flags) {
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
-  const OutputFolder folder(recipe);
-  const OpenModel model = open_model(recipe.model);
-  OutputFiles files = folder.files();
+  const OpenModel model = open_recipe_model(recipe);
+  // Where statistics and plan lie elsewhere, the recipe's folder is neither read nor written.
+  std::optional<OutputFolder> folder;
+  if (flags.stats.empty() || flags.output.empty()) folder.emplace(recipe);
+  OutputFiles files = output_files(recipe.output);
   if (!flags.output.empty()) {
     files.plan = flags.output;
     files.head_mask = files.plan.parent_path() / "headmask.npy";
@@ -39,28 +44,30 @@ Made plan_of_recipe(const Flags& flags) {
   require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(),
           flags.recipe);
   Plan plan = plan_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), files);
-  return {std::move(plan), model.spec, figure_prompts(recipe, model.spec), files.plan};
+  return {std::move(plan), model.spec, figure_prompts(recipe, model.spec),
+          running_type(model.spec, recipe.dtype, recipe.device), files.plan};
 }
 
 Made plan_of_flags(const Flags& flags) {
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
-  // By itself: GCC 12 destroys what was never made when a call inside an aggregate's braces throws.
-  ModelSpec model = spec_of(flags.model);
-  Made made{{}, std::move(model), {}, flags.output};
+  Made made;  // member by member: where an initialiser of the braces throws, GCC 12 destroys what was never made
+  made.spec = spec_of(flags.model);
+  made.kv_dtype = running_type(made.spec);
   made.prompts = typical_prompt(made.spec);
+  made.file = flags.output;
   const DecoderSpec& spec = made.spec.text;
-  const PlanOptions options = flags.options->options("yopo plan", option_flag);
-  const OptionPlace place = flag_place("yopo plan", option_flag);
+  const PlanOptions options = flags.options->options("plan", option_flag);
+  const OptionPlace place = flag_place("plan", option_flag);
   if (flags.random && flags.stats.empty()) {  // random choices need only the counts
     SizedPlan sized = sized_plan(options, spec, place);
-    require(sized.known, "yopo plan: how many heads pass a threshold is in the statistics: give --stats");
+    require(sized.known, "plan: how many heads pass a threshold is in the statistics: give --stats");
     made.plan = std::move(sized.plan);
   } else {
     require(!flags.stats.empty() || !needs_statistics(options),
-            "yopo plan: choosing heads or neurons needs --stats (from yopo calibrate)");
-    made.plan =
-        make_plan(flags.stats.empty() ? no_statistics(spec) : read_statistics(flags.stats), options, spec, place);
+            "plan: choosing heads or neurons needs --stats (from yopo calibrate)");
+    made.plan = make_plan(flags.stats.empty() ? no_statistics(spec) : statistics_for(flags.model, flags.stats), options,
+                          spec, place);
   }
   if (flags.random) made.plan = random_plan(made.plan, spec, *flags.random);
   require(flags.force || !fs::exists(made.file) || read_plan(made.file) == made.plan,
@@ -71,11 +78,12 @@ Made plan_of_flags(const Flags& flags) {
 
 int plan_command(const Flags& flags, const Context& context) {
   const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags);
-  const Json summary = report(made.plan, made.spec, made.prompts);
+  const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
   if (context.json)
     print_json({{"output", made.file.string()}, {"report", summary}});
   else
-    print(fmt::format("{}\n{}", escaped(made.file.string()), report_text(summary)));
+    print(fmt::format("{}\n{}{}", escaped(made.file.string()), report_text(summary),
+                      flags.recipe.empty() ? kOwnPrompts : ""));
   return 0;
 }
 

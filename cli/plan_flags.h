@@ -11,8 +11,7 @@ namespace yopo::cli {
 /// The values of flags made from the schema, as they were typed.
 struct PlanFlags {
   std::map<const PlanOption*, std::string> texts;  // of flags that were given
-  bool given() const { return !texts.empty(); }
-  /// UserError naming `place` ("yopo plan") and the flags.
+  /// UserError naming `place` ("plan") and the flags.
   PlanOptions options(const std::string& place, const OptionName& name) const;
 };
 /// Adds a flag for each option of the schema that `name` calls something; `flags` outlives the command.

@@ -48,6 +48,7 @@ void add_run(CLI::App& app, Context& context) {
   command->add_flag("--dry-run", flags->dry_run,
                     "Print resolved settings, FLOPs, memory and disk needed and what is missing, and stop");
   command->callback([flags, &context] {
+    context.resumes = true;
     context.run = [flags, &context] {
       const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));
       require(recipe.plan.has_value() && recipe.calibration.has_value(),

@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
+#include "core/writable.h"
 #include "pipeline/stages.h"
 #include "reference/engine.h"
 
@@ -16,6 +17,7 @@ struct Flags {
 std::vector<float> to_floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
 int trace_command(const Flags& flags, const Context& context) {
+  check_writable(flags.output);
   const OpenModel model = open_model(flags.model);
   const Plan plan = choose_plan(model, flags.dense, flags.plan);
   const ModelInput input = read_input(model.spec, flags.inputs);
@@ -68,9 +70,11 @@ void add_trace(CLI::App& app, Context& context) {
   command
       ->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")
       ->required();
-  command->add_option("--engine", flags->engine, "torch or runtime")->check(one_of({"torch", "runtime"}));
-  command->add_option("--device", flags->device, "cpu or cuda")->check(device_name());
-  command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto")->check(dtype_name());
+  command->add_option("--engine", flags->engine, "torch or runtime")
+      ->check(one_of({"torch", "runtime"}))
+      ->capture_default_str();
+  command->add_option("--device", flags->device, "cpu or cuda")->check(device_name())->capture_default_str();
+  command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto")->check(dtype_name())->capture_default_str();
   command->add_option("--decode", flags->decode, "Tokens to decode one by one after the prompt")->delimiter(',');
   command->add_option("--output", flags->output, "safetensors file to write")->required();
   command->callback([flags, &context] { context.run = [flags, &context] { return trace_command(*flags, context); }; });

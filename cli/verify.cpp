@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "core/writable.h"
 #include "pipeline/stages.h"
 
 namespace yopo::cli {
@@ -29,20 +30,23 @@ void add_verify(CLI::App& app, Context& context) {
   add_dataset_flags(command, flags->dataset, false);
   command->add_option("--seed", flags->seed, "Chooses the samples")->check(whole_number(0));
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
-      ->check(whole_number(1));
+      ->check(whole_number(1))
+      ->capture_default_str();
   add_template_flag(command, flags->form);
   command->add_option("--output", flags->output, "verify.json to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {});
+      check_recipe_flags(*command, {"--template"});
       VerifyResult result;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));
+        (void)open_recipe_model(recipe);
         const OutputFolder folder(recipe);
         result = verify_stage(recipe, context.settings(), folder.files(), Reuse::No);
       } else {
         need(!flags->model.empty() && !flags->dataset.questions.empty(), "verify",
              "give a recipe, or --model, --questions and --images");
+        if (!flags->output.empty()) check_writable(flags->output);
         VerifyOptions options;
         options.original = flags->original;
         const runtime::Options run = engine_options(context.settings(), "fp32", "cpu");

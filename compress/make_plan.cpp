@@ -36,8 +36,7 @@ Plan assemble_plan(const PlanOptions& options, const DecoderSpec& spec, int64_t 
 
 Plan make_plan(const Statistics& statistics, const PlanOptions& options, const DecoderSpec& spec,
                const OptionPlace& place) {
-  require(statistics.layers == spec.num_hidden_layers && statistics.heads == spec.num_attention_heads &&
-              statistics.intermediate_size == spec.intermediate_size,
+  require(fits(statistics, spec),
           "{}: the statistics are of another model: {} layers, {} heads, {} neurons, but this one has {}, {}, {}",
           place.all(), statistics.layers, statistics.heads, statistics.intermediate_size, spec.num_hidden_layers,
           spec.num_attention_heads, spec.intermediate_size);

@@ -4,6 +4,7 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
+#include "core/progress.h"
 
 namespace yopo {
 namespace {
@@ -77,11 +78,16 @@ HeadMask by_number(const Statistics& statistics, const HeadOptions& options, con
   std::copy_n(within.begin(), exempt, mask.begin());
   if (options.scope == Scope::Layer) {
     const int64_t count = kept_count(*options.keep, heads, "heads", "that a layer has", place.of("keep"));
+    int64_t fewer = 0;
     for (int64_t layer = exempt; layer < layers; ++layer) {
       auto candidates = candidates_of(means, within, layer, layer + 1);
       const int64_t most = int64_t(candidates.size());
+      if (most < count && layer < visual_layers) ++fewer;
       keep_highest(std::move(candidates), std::min(count, most), mask);
     }
+    if (fewer > 0)
+      note(fmt::format("{}: {} heads a layer, but 'heads' keeps fewer in {} layers: all of those are updated there",
+                       place.of("keep"), count, fewer));
     return mask;
   }
   std::copy(within.begin() + visual_layers, within.end(), mask.begin() + visual_layers);

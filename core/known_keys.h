@@ -42,8 +42,8 @@ struct KeyReader {
 /// `where`, key, what is expected and what was found for another value of a Refused one.
 void check_keys(const Json& object, const KeyReader& reader, const std::string& where);
 
-/// The readers' keys in Markdown, for docs/formats.md. What a reader makes of a key as the first reader does is not said
-/// again.
+/// The readers' keys in Markdown, for docs/formats.md. What a reader makes of a key as the first reader does is not
+/// said again.
 std::string key_table(const std::vector<const KeyReader*>& readers);
 
 }  // namespace yopo

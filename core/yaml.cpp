@@ -143,6 +143,21 @@ const YamlNode* YamlNode::find(std::string_view key) const {
   return nullptr;
 }
 
+namespace {
+
+/// Whether the line that the parser stopped at, or the one before it, begins with a tab.
+bool indented_by_tab(std::string_view text, int line) {
+  for (int number = 0; number <= line && !text.empty(); ++number) {
+    const std::string_view one = text.substr(0, text.find('\n'));
+    const size_t first = one.find_first_not_of(' ');
+    if (number + 1 >= line && first != std::string_view::npos && one[first] == '\t') return true;
+    text.remove_prefix(std::min(one.size() + 1, text.size()));
+  }
+  return false;
+}
+
+}  // namespace
+
 YamlNode parse_yaml(std::string_view text, const std::string& where) {
   check_text(text, where);
   // The YAML library closes an unfinished quote by itself if the text ends with a newline.
@@ -155,7 +170,8 @@ YamlNode parse_yaml(std::string_view text, const std::string& where) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    fail("{}: not valid YAML: {}", builder.place(error.mark), printable(error.msg));
+    fail("{}: not valid YAML: {}{}", builder.place(error.mark), printable(error.msg),
+         indented_by_tab(text, error.mark.line) ? " (tabs cannot indent YAML)" : "");
   }
   YamlNode root = builder.take();
   if (root.place.empty()) root.place = where;

@@ -66,7 +66,7 @@ std::string without_placeholders(const std::string& text, size_t images, const s
 
 class Reader {
  public:
-  explicit Reader(const DatasetOptions& options) : options_(options) {}
+  Reader(const DatasetOptions& options, bool images_needed) : options_(options), images_needed_(images_needed) {}
 
   void add(const Json& record, const std::string& where, const char* id_key) {
     require(record.is_object(), "{}: expected an object, found {}", where, printable(record.dump()));
@@ -88,14 +88,14 @@ class Reader {
       samples_[same[0]].key = repeated_key(sample.id, 1);
       sample.key = repeated_key(sample.id, sample.repeat);
     }
-    add_images(record, sample);
+    const size_t images = add_images(record, sample);
     if (options_.format == "llava") {
       const char* key = has(record, "question") && !has(record, "text") ? "question" : "text";
-      sample.text = without_placeholders(get_string(record, key, where), sample.images.size(), where);
+      sample.text = without_placeholders(get_string(record, key, where), images, where);
       sample.category = get_string_or(record, "category", where, "");
       sample.answers = answers_of(record, {"answers", "answer"}, where);
     } else {
-      add_conversation(record, sample);
+      add_conversation(record, images, sample);
     }
     samples_.push_back(std::move(sample));
   }
@@ -147,20 +147,24 @@ class Reader {
   std::vector<Sample> take() { return std::move(samples_); }
 
  private:
-  void add_images(const Json& record, Sample& sample) {
-    if (!has(record, "image")) return;
+  /// How many images the record names.
+  size_t add_images(const Json& record, Sample& sample) {
+    if (!has(record, "image")) return 0;
     const Json& image = record.at("image");
-    for (const Json& name : image.is_array() ? image : Json::array({image})) {
+    const Json names = image.is_array() ? image : Json::array({image});
+    for (const Json& name : names) {
       require(name.is_string(), "{}: image: expected a file name, found {}", sample.where, printable(name.dump()));
+      if (options_.images.empty() && !images_needed_) continue;
       require(!options_.images.empty(), "{}: the question has an image, but no images folder is given", sample.where);
       const fs::path path = inside(options_.images, name.get_ref<const std::string&>(), sample.where + ": image");
       if (found_.insert(path.string()).second)  // data sets ask several questions about an image
         require(fs::is_regular_file(path), "{}: image {} is not there", sample.where, path.string());
       sample.images.push_back(path);
     }
+    return names.size();
   }
 
-  void add_conversation(const Json& record, Sample& sample) {
+  void add_conversation(const Json& record, size_t images, Sample& sample) {
     const Json& turns = get_array(record, "conversations", sample.where);
     bool asked = false, answered = false;
     for (const Json& turn : turns) {
@@ -170,7 +174,7 @@ class Reader {
       const std::string value = get_string(turn, "value", sample.where + ": conversations");
       if (from == "human" && !asked) {
         asked = true;
-        sample.text = without_placeholders(value, sample.images.size(), sample.where);
+        sample.text = without_placeholders(value, images, sample.where);
       } else if (from == "gpt" && asked && !answered) {
         answered = true;
         sample.answers = {value};
@@ -181,6 +185,7 @@ class Reader {
   }
 
   const DatasetOptions& options_;
+  bool images_needed_;
   bool numbered_ = false;
   std::vector<Sample> samples_;
   std::unordered_map<std::string, std::vector<size_t>> index_;  // of an id
@@ -205,7 +210,7 @@ std::string repeated_key(const std::string& key, int64_t count) {
   return count == 1 ? key : fmt::format("{}\n{}", key, count);
 }
 
-std::vector<Sample> read_samples(const DatasetOptions& options) {
+std::vector<Sample> read_samples(const DatasetOptions& options, bool images_needed) {
   const std::vector<std::string> formats = {"llava", "conversations"};
   require(std::find(formats.begin(), formats.end(), options.format) != formats.end(),
           "dataset format: expected llava or conversations, found '{}'{}", printable(options.format),
@@ -214,7 +219,7 @@ std::vector<Sample> read_samples(const DatasetOptions& options) {
   require(options.images.empty() || fs::is_directory(options.images), "{} is not a folder of images",
           options.images.string());
   const std::string file = options.questions.string();
-  Reader reader(options);
+  Reader reader(options, images_needed);
   if (options.format == "llava") {
     for (const JsonLine& line : read_json_lines(options.questions))
       reader.add(line.value, fmt::format("{}:{}", file, line.line), "question_id");

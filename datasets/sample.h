@@ -46,8 +46,9 @@ std::string repeated_key(const std::string& key, int64_t count);
 /// JSON array of {id, image, conversations:
 /// [{from: human|gpt, value}]}; the first human turn is the text, the first gpt turn the answer. UserError naming file
 /// and line for: bad JSON, a missing field, ids in some lines only, an image outside the folder or absent, annotations
-/// none of which is for a question, no samples.
-std::vector<Sample> read_samples(const DatasetOptions& options);
+/// none of which is for a question, no samples. Without `images_needed` the folder may be left out: then the samples
+/// have no images.
+std::vector<Sample> read_samples(const DatasetOptions& options, bool images_needed = true);
 
 /// The samples to calibrate on: all, or `count` of them chosen by a hash of seed and id (and repeat); sorted by id
 /// (numbers before text, numbers by value) so that file order matters only among samples of one id.

@@ -155,7 +155,7 @@ Json evaluation_to_json(const std::vector<EvaluationResult>& results) {
     Json entry{{"benchmark", result.benchmark}, {"protocol", result.protocol}};
     if (!result.rule.empty()) entry["rule"] = result.rule;
     entry["model"] = result.model;
-    entry["pruned"] = result.pruned;
+    entry["pruned"] = result.plan_known ? Json(result.pruned) : Json();
     entry["count"] = result.count;
     entry["score"] = result.scored ? Json(result.score) : Json();
     if (result.points) entry["unit"] = kPoints;
@@ -182,6 +182,7 @@ std::vector<EvaluationResult> evaluation_from_json(const Json& json, const std::
     result.protocol = get_string(entry, "protocol", where);
     result.model = get_string(entry, "model", where);
     result.pruned = get_bool_or(entry, "pruned", where, false);
+    result.plan_known = has(entry, "pruned") || !entry.contains("pruned");
     result.count = get_int(entry, "count", where, 0, int64_t(1) << 40);
     result.rule = get_string_or(entry, "rule", where, "");
     result.scored = has(entry, "score") || !entry.contains("score");

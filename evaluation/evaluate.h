@@ -14,6 +14,7 @@ namespace yopo {
 struct EvaluationResult {
   std::string benchmark, protocol, model;
   bool pruned = false;
+  bool plan_known = true;  // false: ready answers, which do not say what gave them; `pruned` means nothing
   int64_t count = 0;
   double score = 0;
   std::vector<std::pair<std::string, double>> categories;  // sorted by name

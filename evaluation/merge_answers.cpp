@@ -72,7 +72,8 @@ void check_complete(const OpenBenchmark& benchmark, const std::unordered_map<std
         unfinished = fmt::format("; {} (shard {}) is not finished", files[i].string(), seals[i].shard.text());
     if (absent++ < kNamed) missing.push_back(fmt::format("{} ({})", printable(sample.id), sample.where));
   }
-  require(absent == 0, "merge: {} of {} questions are answered in none of the files: {}{}{}", absent,
+  require(absent == 0,
+          "merge: {} of {} questions are answered in none of the files: {}{}{} (asked with another --samples?)", absent,
           benchmark.samples->size(), fmt::join(missing, ", "), absent > kNamed ? ", ..." : "", unfinished);
 }
 

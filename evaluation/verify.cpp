@@ -97,6 +97,23 @@ size_t chunk_size(const TorchEngine& torch, const std::vector<ModelInput>& input
   return count;
 }
 
+/// The original that `pruned` came from. UserError if it is an export itself, which would be its own witness, or has
+/// other sizes.
+OpenModel open_original(const fs::path& folder, const OpenModel& pruned) {
+  OpenModel original = open_model(folder);
+  require(!has(original.checkpoint.config(), "yopo"),
+          "verify: the original {} is an exported checkpoint itself and proves nothing: give the one it came from",
+          folder.string());
+  const auto sizes = [](const DecoderSpec& spec) {
+    return fmt::format("{} layers of {} heads, {} neurons and width {}", spec.num_hidden_layers,
+                       spec.num_attention_heads, spec.intermediate_size, spec.hidden_size);
+  };
+  const std::string there = sizes(original.spec.text), here = sizes(pruned.spec.text);
+  require(there == here, "verify: {} is not the original of {}: it has {}, the export {}", folder.string(),
+          pruned.checkpoint.folder().string(), there, here);
+  return original;
+}
+
 }  // namespace
 
 double logits_difference(const Trace& a, const Trace& b) {
@@ -154,7 +171,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   }
 
   std::optional<OpenModel> original;
-  if (!options.original.empty()) original.emplace(open_model(options.original));
+  if (!options.original.empty()) original.emplace(open_original(options.original, pruned));
   Loaded<TorchEngine> torch(
       [&] {
         return TorchEngine(pruned, {"fp32", options.threads, run.memory, run.passing});

@@ -15,6 +15,7 @@
 #include "models/family.h"
 #include "plans/layered_json.h"
 #include "plans/order.h"
+#include "plans/provenance.h"
 #include "plans/pruned_config.h"
 
 namespace yopo {
@@ -66,7 +67,7 @@ bool already_done(const fs::path& output, const Json& provenance) {
   }
   std::string differs;
   for (const auto& [key, value] : provenance.items())
-    if (!found.is_object() || !found.contains(key) || found[key] != value)
+    if (key != "made_by" && (!found.is_object() || !found.contains(key) || found[key] != value))  // the plan says it
       differs += (differs.empty() ? "" : ", ") + key;
   fail("{}: exists and is an export of other inputs (other {}); {}", output.string(), differs, advice);
 }
@@ -222,6 +223,7 @@ Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs:
   const Checkpoint& checkpoint = model.checkpoint;
   check_exportable(checkpoint.config(), checkpoint.folder().string(), plan.semantics);
   check_plan(plan, model.spec.text, "export");
+  check_made_for(plan, checkpoint, model.spec.text, "export");
   const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
   Plan reordered = reorder_plan(plan, model.spec.text, orders);
   reordered.provenance = provenance_of(model, plan, options);

@@ -28,6 +28,11 @@ std::string window_name(const Json& window) {
   return fmt::format("{}{}", window.at("size").get<int64_t>(), window.at("causal").get<bool>() ? " causal" : "");
 }
 
+/// The layers below `count`, as the rows under it are numbered.
+std::string layers_text(int64_t count) {
+  return count == 0 ? "no layer" : count == 1 ? "layer 0" : fmt::format("layers 0 - {}", count - 1);
+}
+
 std::string layer_line(std::string_view layers, const Json& row, bool windows) {
   const auto cell = [&](const char* key) { return row.at(key).get<int64_t>(); };
   return fmt::format("{:>9}  {:>6}  {:>8}  {:>9}  {:>8}{}\n", layers, cell("heads"), cell("updates"), cell("kv_heads"),
@@ -61,7 +66,7 @@ Prompts typical_prompt(const ModelSpec& spec) {
   return {"a typical prompt", {single_image_shape(35, grid, grid, 64)}};
 }
 
-Json report(const Plan& plan, const ModelSpec& model, const Prompts& prompts) {
+Json report(const Plan& plan, const ModelSpec& model, const Prompts& prompts, DType kv_dtype) {
   const DecoderSpec& spec = model.text;
   check_plan(plan, spec, "report");
   ensure(!prompts.shapes.empty(), "a report of some prompt");
@@ -99,16 +104,16 @@ Json report(const Plan& plan, const ModelSpec& model, const Prompts& prompts) {
   add(flops["exact_visual"], [&](const Plan& p, const PromptShape& s) { return visual_cost(p, spec, s).flops(); });
   add(flops["exact_prefill"], [&](const Plan& p, const PromptShape& s) { return prefill_cost(p, spec, s).flops(); });
   add(flops["exact_decode"], [&](const Plan& p, const PromptShape& s) { return decode_cost(p, spec, s, 0).flops(); });
-  const int64_t width = int64_t(size_of(model.dtype));
+  const int64_t width = int64_t(size_of(kv_dtype));
+  json["kv_dtype"] = short_name(kv_dtype);
   add(json["kv_bytes"], [&](const Plan& p, const PromptShape& s) { return kv_bytes(p, spec, s, 0, width); });
   return json;
 }
 
 std::string report_text(const Json& report) {
   const Json& window = report.at("window");
-  std::string text =
-      fmt::format("{}, window {}, visual tokens in layers [0, {})\n\n", report.at("semantics").get<std::string>(),
-                  window_name(window), report.at("visual_layers").get<int64_t>());
+  std::string text = fmt::format("{}, window {}, visual tokens in {}\n\n", report.at("semantics").get<std::string>(),
+                                 window_name(window), layers_text(report.at("visual_layers").get<int64_t>()));
   const bool windows = window.is_string();
   text += fmt::format("    layer   heads   updates   KV heads   neurons{}   (for visual tokens)\n",
                       windows ? "     window" : "");
@@ -134,7 +139,7 @@ std::string report_text(const Json& report) {
   line("visual tokens, exact", flops.at("exact_visual"), "FLOP");
   line("prefill, exact (text included)", flops.at("exact_prefill"), "FLOP");
   line("first generated token, exact", flops.at("exact_decode"), "FLOP");
-  line("KV cache after prefill", report.at("kv_bytes"), "B");
+  line(fmt::format("KV cache after prefill, {}", report.at("kv_dtype").get<std::string>()), report.at("kv_bytes"), "B");
   return text;
 }
 

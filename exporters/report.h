@@ -19,12 +19,12 @@ Prompts typical_prompt(const ModelSpec& spec);
 /// {"semantics", "window", "visual_layers", "layers": [{"layer", "heads", "updates", "kv_heads", "neurons",
 /// "window"}...],
 ///  "prompt": {"name", "count", "text", "visual"}, "flops": {"paper_visual" | "exact_visual" | "exact_prefill" |
-///  "exact_decode": {"dense", "plan", "kept"}}, "kv_bytes": {"dense", "plan", "kept"}}.
+///  "exact_decode": {"dense", "plan", "kept"}}, "kv_dtype", "kv_bytes": {"dense", "plan", "kept"}}.
 /// FLOPs by plans/cost.h. `exact_decode` is the first generated token. KV bytes are after the prefill, at the width of
-/// the checkpoint's type. All are means over the prompts, as are the prompt's tokens; `kept` is plan / dense, null
+/// "kv_dtype". All are means over the prompts, as are the prompt's tokens; `kept` is plan / dense, null
 /// where dense is nothing. Per layer: query heads read and updated, KV heads held and FFN neurons used by visual
 /// tokens; zero in layers that are not alive. "window" is "by layer" where layers differ.
-Json report(const Plan& plan, const ModelSpec& spec, const Prompts& prompts);
+Json report(const Plan& plan, const ModelSpec& spec, const Prompts& prompts, DType kv_dtype);
 
 /// 14.89 T, 41.20 G, 512: two decimals, as the paper writes them, and a decimal prefix.
 std::string scaled(double value);

@@ -54,10 +54,10 @@ std::string plan(const PlanSettings& settings) {
     require(!settings.statistics.empty() || !needs_statistics(options),
             "PlanSettings::statistics is missing: heads or neurons are chosen by it");
     const Statistics statistics =
-        settings.statistics.empty() ? no_statistics(spec.text) : read_statistics(settings.statistics);
+        settings.statistics.empty() ? no_statistics(spec.text) : statistics_for(settings.model, settings.statistics);
     const Plan made = make_plan(statistics, options, spec.text, "PlanSettings");
     write_plan(settings.output, made);
-    return report_text(report(made, spec, typical_prompt(spec)));
+    return report_text(report(made, spec, typical_prompt(spec), running_type(spec)));
   });
 }
 

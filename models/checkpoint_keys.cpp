@@ -8,7 +8,8 @@
 namespace yopo {
 
 std::vector<const KeyReader*> checkpoint_key_readers() {
-  std::vector<const KeyReader*> readers = {&common_reader(), &rope_reader(), &processor_reader(), &generation_reader(),
+  std::vector<const KeyReader*> readers = {&common_reader(),           &rope_reader(),
+                                           &processor_reader(),        &generation_reader(),
                                            &tokenizer_config_reader(), &tokenizer_reader()};
   for (const Family* family : families()) readers.insert(readers.end(), family->readers.begin(), family->readers.end());
   return readers;

@@ -4,6 +4,7 @@
 
 #include "compress/make_plan.h"
 #include "core/error.h"
+#include "datasets/check_images.h"
 #include "exporters/export.h"
 #include "models/prompt_template.h"
 #include "models/tensors.h"
@@ -14,31 +15,60 @@ namespace yopo {
 
 namespace {
 
-/// What would stop the run: a device that is not there, what cannot be exported, and what the readers of the recipe's
-/// chat template and questions complain of. `samples` becomes the number of those that calibration will use where they
-/// can be read.
-Json problems_of(const Recipe& recipe, const ModelSpec& spec, int64_t& samples) {
+constexpr size_t kImagesRead = 1000;  // of a question file: a dry run takes seconds
+
+/// What would stop the run, and of how many images that is known.
+struct Checked {
   Json problems = Json::array();
-  const auto check = [&](const auto& read) {
+  size_t images = 0, read = 0;
+
+  void add(const std::string& problem) {
+    if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(problem);
+  }
+};
+
+/// Whatever would stop the run. `samples` becomes the number of those that calibration will use where they can be read.
+Checked check_recipe(const Recipe& recipe, const ModelSpec& spec, int64_t& samples) {
+  Checked checked;
+  const auto check = [&](const auto& action) {
     try {
-      read();
+      action();
     } catch (const UserError& error) {
-      const std::string text = error.what();
-      if (std::find(problems.begin(), problems.end(), text) == problems.end()) problems.push_back(text);
+      checked.add(error.what());
     }
+  };
+  const auto check_samples = [&](const DatasetOptions& dataset, const auto& read) {
+    const std::vector<std::string> missing = missing_paths(dataset);
+    for (const std::string& problem : missing) checked.add(problem);
+    if (!missing.empty()) return;
+    check([&] {
+      const ImageCheck images = check_images(read(), kImagesRead);
+      checked.images += images.there;
+      checked.read += images.read;
+      if (images.damaged > 0)
+        checked.add(images.first + (images.damaged == 1 ? "" : fmt::format(" (and {} more)", images.damaged - 1)));
+    });
   };
   check([&] { (void)prompt_template(recipe.model, spec, recipe.chat_template); });
   check([&] { (void)resolve_device(recipe.device); });
   const fs::path config = config_file(recipe.model);
   const std::string semantics = recipe.plan.value_or(PlanOptions()).semantics;
   check([&] { check_exportable(read_json(config), recipe.model.string(), parse_semantics(semantics, "plan")); });
-  if (recipe.calibration)
-    check([&] {
-      const int64_t there = int64_t(read_samples(recipe.calibration->dataset).size());
-      samples = samples > 0 ? std::min(samples, there) : there;
+  if (recipe.calibration) {
+    const DatasetOptions& dataset = recipe.calibration->dataset;
+    check_samples(dataset, [&] {
+      std::vector<Sample> chosen = choose_samples(read_samples(dataset), dataset.samples, recipe.seed);
+      samples = int64_t(chosen.size());
+      return chosen;
     });
-  for (const EvaluateOptions& options : recipe.evaluate) check([&] { (void)open_benchmark(options, true); });
-  return problems;
+  }
+  for (const EvaluateOptions& options : recipe.evaluate)
+    check_samples(options.dataset, [&] { return *open_benchmark(options, true).samples; });
+  return checked;
+}
+
+std::string parameters_text(double count) {
+  return count < 1e9 ? fmt::format("{:.3g} million", count / 1e6) : fmt::format("{:.2f} billion", count / 1e9);
 }
 
 Json costs(const Json& pair) {
@@ -48,17 +78,18 @@ Json costs(const Json& pair) {
 }  // namespace
 
 Json dry_run(const Recipe& recipe, const RunSettings& settings) {
+  check_recipe_model(recipe);
   const ModelSpec spec = spec_of(recipe.model);
   const DecoderSpec& text = spec.text;
   const SizedPlan sized =
       sized_plan(recipe.plan.value_or(PlanOptions{}), text, fmt::format("{}: plan", recipe.file.string()));
   const Prompts prompts = figure_prompts(recipe, spec);
-  const Json figures = report(sized.plan, spec, prompts);
+  const Json figures = report(sized.plan, spec, prompts, running_type(spec, recipe.dtype, recipe.device));
   int64_t parameters = 0, longest = 0;
   for (const StoredTensor& tensor : stored_tensors(spec)) parameters += element_count(tensor.shape, tensor.name);
   for (const PromptShape& shape : prompts.shapes) longest = std::max(longest, shape.length);
   int64_t samples = recipe.calibration ? recipe.calibration->dataset.samples : 0;
-  const Json problems = problems_of(recipe, spec, samples);
+  const Checked checked = check_recipe(recipe, spec, samples);
   const double statistics = 8.0 * double(text.num_hidden_layers) *
                             (double(samples) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
   const MemoryNeeded memory = memory_needed(recipe, spec, settings, longest);
@@ -71,6 +102,7 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
            {{"paper", costs(figures.at("flops").at("paper_visual"))},
             {"exact", costs(figures.at("flops").at("exact_visual"))},
             {"prefill", costs(figures.at("flops").at("exact_prefill"))}}},
+          {"kv_dtype", figures.at("kv_dtype")},
           {"kv_bytes", costs(figures.at("kv_bytes"))},
           {"memory_bytes",
            {{"calibrate", memory.calibrate},
@@ -79,18 +111,19 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
             {"calibrate_streams", memory.calibrate_streams},
             {"verify_streams", memory.verify_streams}}},
           {"disk_bytes", {{"statistics", statistics}, {"pruned", parameters * int64_t(size_of(spec.dtype))}}},
-          {"problems", problems}};
+          {"images", {{"there", checked.images}, {"read", checked.read}}},
+          {"problems", checked.problems}};
 }
 
 std::string dry_run_text(const Json& dry_run) {
   const auto at = [&](const char* pointer) -> const Json& { return dry_run.at(Json::json_pointer(pointer)); };
   const auto size = [&](const char* pointer) { return scaled(at(pointer).get<double>()) + "B"; };
   std::string text = dry_run["settings"].get<std::string>() + "\n";
-  text += fmt::format("parameters           {:.3g} million\n", at("/parameters").get<double>() / 1e6);
+  text += fmt::format("parameters           {}\n", parameters_text(at("/parameters").get<double>()));
   text += fmt::format("figures below        {}: {:.4g} text and {:.4g} visual tokens\n",
                       at("/prompt/name").get<std::string>(), at("/prompt/text").get<double>(),
                       at("/prompt/visual").get<double>());
-  const auto line = [&](const char* name, const std::string& pointer, const char* unit) {
+  const auto line = [&](const std::string& name, const std::string& pointer, const char* unit) {
     const Json& pair = at(pointer.c_str());
     text += fmt::format(
         "{:<20} {}{} dense, {}{} pruned{}\n", name, scaled(pair.at("dense").get<double>()), unit,
@@ -100,7 +133,7 @@ std::string dry_run_text(const Json& dry_run) {
   line("visual FLOPs, paper", "/flops/paper", "FLOP");
   line("visual FLOPs, exact", "/flops/exact", "FLOP");
   line("prefill, text incl.", "/flops/prefill", "FLOP");
-  line("KV cache", "/kv_bytes", "B");
+  line("KV cache, " + at("/kv_dtype").get<std::string>(), "/kv_bytes", "B");
   if (!dry_run["plan_known"].get<bool>())
     text += "                     (heads chosen by threshold count as all kept until calibration)\n";
   if (dry_run["plan_spread"].get<bool>())
@@ -113,6 +146,9 @@ std::string dry_run_text(const Json& dry_run) {
                       memory("verify"), size("/memory_bytes/limit"));
   text += fmt::format("disk                 about {} for the pruned checkpoint, {} for the statistics\n",
                       size("/disk_bytes/pruned"), size("/disk_bytes/statistics"));
+  if (at("/images/read") < at("/images/there"))
+    text += fmt::format("images               {} of {} read\n", at("/images/read").get<size_t>(),
+                        at("/images/there").get<size_t>());
   for (const Json& problem : dry_run["problems"]) text += "problem: " + problem.get<std::string>() + "\n";
   return text;
 }

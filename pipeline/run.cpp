@@ -1,5 +1,6 @@
 #include "pipeline/run.h"
 
+#include "compress/make_plan.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "exporters/export.h"
@@ -54,6 +55,10 @@ Comparison compare_stage(const Recipe& recipe, const OpenModel& original, const 
   return comparison;
 }
 
+void check_there(const DatasetOptions& dataset) {
+  for (const std::string& missing : missing_paths(dataset)) fail("{}", missing);
+}
+
 void note_model(const Recipe& recipe, const OpenModel& model) {
   note(fmt::format("model: {} ({}, {} decoder layers, {} visual tokens an image)", recipe.model.string(),
                    model.spec.layout, model.spec.text.num_hidden_layers,
@@ -65,13 +70,17 @@ void note_model(const Recipe& recipe, const OpenModel& model) {
 RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   require(recipe.plan.has_value() && recipe.calibration.has_value(),
           "{}: `yopo run` needs the sections calibration and plan", recipe.file.string());
+  resolve_device(recipe.device);
+  const OpenModel model = open_recipe_model(recipe);
+  // What would stop the run later, before the folder belongs to this recipe.
+  check_exportable(model.checkpoint.config(), recipe.model.string(),
+                   parse_semantics(recipe.plan->semantics, recipe.file.string() + ": plan"));
+  (void)sized_plan(*recipe.plan, model.spec.text, recipe.file.string() + ": plan");
+  check_there(recipe.calibration->dataset);
+  for (const EvaluateOptions& options : recipe.evaluate) check_there(options.dataset);
   const OutputFolder output(recipe);
   RunResult result;
   const OutputFiles& files = result.files = output.files();
-  resolve_device(recipe.device);
-  const OpenModel model = open_model(recipe.model);
-  check_exportable(model.checkpoint.config(), recipe.model.string(),
-                   parse_semantics(recipe.plan->semantics, recipe.file.string() + ": plan"));
   note_model(recipe, model);
   const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));

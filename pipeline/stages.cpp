@@ -12,12 +12,16 @@
 #include "exporters/export.h"
 #include "formats/npy.h"
 #include "pipeline/stored.h"
+#include "plans/provenance.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
 
 namespace yopo {
 
 namespace {
+
+constexpr const char* kLock = ".lock";
+constexpr const char* kOutputKey = "output: ";  // of a resolved recipe
 
 void make_folder(const fs::path& folder) {
   std::error_code error;
@@ -26,9 +30,18 @@ void make_folder(const fs::path& folder) {
           error ? error.message() : "a file of that name is there");
 }
 
-/// UserError naming the first line in which the folder's recipe and this one differ.
-void check_same_recipe(const fs::path& file, const std::string& resolved) {
-  const std::string before = read_text(file);
+/// Whether nothing but the recipe (and the lock) is in the folder: a first try that failed at once.
+bool holds_only(const fs::path& folder, const fs::path& recipe) {
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder, code))
+    if (entry.path().filename() != recipe.filename() && entry.path().filename() != kLock) return false;
+  return !code;
+}
+
+/// Writes the recipe, unless the folder's is the same but for where the folder is. UserError naming the first line in
+/// which they differ, if there is anything else in the folder.
+void claim_folder(const fs::path& file, const std::string& resolved) {
+  const std::string before = fs::exists(file) ? read_text(file) : "";
   if (before == resolved) return;
   std::istringstream old_lines(before), new_lines(resolved);
   std::string was, is;
@@ -36,12 +49,18 @@ void check_same_recipe(const fs::path& file, const std::string& resolved) {
     const bool more_old = bool(std::getline(old_lines, was)), more_new = bool(std::getline(new_lines, is));
     if (!more_old) was = "(nothing)";
     if (!more_new) is = "(nothing)";
-    if (was != is || (!more_old && !more_new)) break;
+    const bool moved = was.starts_with(kOutputKey) && is.starts_with(kOutputKey);
+    if ((was != is && !moved) || (!more_old && !more_new)) break;
+  }
+  if (was == is || before.empty() || holds_only(file.parent_path(), file)) {
+    write_text(file, resolved);
+    return;
   }
   fail(
       "{}: this folder belongs to another recipe: it was '{}' and is now '{}'; choose another output, or remove the "
       "folder "
-      "(its stats.h5 may be copied into the new one to spare the calibration)",
+      "(its stats.h5 may be copied into the new one to spare the calibration, and `yopo plan RECIPE --stats STATS "
+      "--output FILE` plans from it anew)",
       file.parent_path().string(), was, is);
 }
 
@@ -60,17 +79,47 @@ OutputFiles output_files(const fs::path& folder) {
           folder / "comparison.json"};
 }
 
+namespace {
+
+/// Says that nothing is at the path; `what` should be there. Nothing where something is.
+std::optional<std::string> absent(const fs::path& path, std::string_view what) {
+  std::error_code code;
+  if (path.empty() || fs::exists(path, code)) return std::nullopt;
+  return fmt::format("{}: no such {}{}", path.string(), what,
+                     path.is_absolute() ? ""
+                                        : fmt::format(" (paths in a recipe are relative to the working directory, {})",
+                                                      fs::current_path(code).string()));
+}
+
+}  // namespace
+
+void check_recipe_model(const Recipe& recipe) {
+  if (const auto missing = absent(recipe.model, "folder")) fail("{}", *missing);
+}
+
+OpenModel open_recipe_model(const Recipe& recipe) {
+  check_recipe_model(recipe);
+  return open_model(recipe.model);
+}
+
+std::vector<std::string> missing_paths(const DatasetOptions& dataset) {
+  std::vector<std::string> missing;
+  const auto check = [&](const fs::path& path, std::string_view what) {
+    if (auto message = absent(path, what)) missing.push_back(*std::move(message));
+  };
+  check(dataset.questions, "question file");
+  check(dataset.images, "folder of images");
+  if (dataset.annotations.string().find(',') == std::string::npos)  // several: the benchmark looks for each
+    check(dataset.annotations, "file or folder of annotations");
+  return missing;
+}
+
 OutputFolder::OutputFolder(const Recipe& recipe) : files_(output_files(recipe.output)) {
   make_folder(files_.folder);
-  descriptor_ = open_held(files_.folder / ".lock",
+  descriptor_ = open_held(files_.folder / kLock,
                           "another yopo is writing into this folder; wait for it or choose another output");
   try {
-    const std::string resolved = recipe.resolved();
-    if (fs::exists(files_.recipe)) {
-      check_same_recipe(files_.recipe, resolved);
-    } else {
-      write_text(files_.recipe, resolved);
-    }
+    claim_folder(files_.recipe, recipe.resolved());
   } catch (...) {
     ::close(descriptor_);
     throw;
@@ -97,6 +146,36 @@ runtime::Options engine_options(const RunSettings& settings, const std::string& 
   return options;
 }
 
+namespace {
+
+/// UserError naming `where` unless they were gathered on these weights; other sizes are left to make_plan.
+void check_statistics(const Statistics& statistics, const OpenModel& model, const std::string& where) {
+  const std::string gathered = identity_part(statistics.fingerprint, "checkpoint");
+  if (gathered.empty() || !fits(statistics, model.spec.text)) return;
+  const std::string here = model.checkpoint.fingerprint();
+  require(gathered == here,
+          "{}: statistics of another checkpoint than {} (fingerprint there: {}; here: {}); calibrate on this one",
+          where, model.checkpoint.folder().string(), printable(gathered), here);
+}
+
+/// The model, where its weights can be read; nothing of a config.json alone.
+std::optional<OpenModel> with_weights(const fs::path& model) {
+  if (!fs::is_directory(model)) return std::nullopt;
+  try {
+    return open_model(model);
+  } catch (const UserError&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+Statistics statistics_for(const fs::path& model, const fs::path& file) {
+  Statistics statistics = read_statistics(file);
+  if (const std::optional<OpenModel> open = with_weights(model)) check_statistics(statistics, *open, file.string());
+  return statistics;
+}
+
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output) {
   require(recipe.calibration.has_value(), "{}: the recipe has no section calibration", recipe.file.string());
@@ -112,6 +191,7 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
 
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files) {
   require(recipe.plan.has_value(), "{}: the recipe has no section plan", recipe.file.string());
+  check_statistics(statistics, model, recipe.file.string() + ": plan");
   Plan plan = make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   if (fs::exists(files.plan)) {
     require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
@@ -190,6 +270,11 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                               const fs::path& answers_folder, const Shard& shard) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
+  if (!benchmark.labelled)
+    warn(
+        fmt::format("{}: there are no labels among its files, so answers are asked for and not scored (labels: "
+                    "--annotations)",
+                    options.benchmark));
   EvaluationRun evaluation;
   evaluation.options = options;
   evaluation.model = name;
@@ -235,19 +320,24 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
   return results;
 }
 
-fs::path config_file(const fs::path& model) { return fs::is_directory(model) ? model / "config.json" : model; }
-
 ModelSpec spec_of(const fs::path& model) {
   const std::string config = config_file(model).string();
   const Json json = read_json(config);
   ModelSpec spec = spec_from_config(json, config);
+  if (const std::optional<OpenModel> open = with_weights(model)) return open->spec;
+  spec.dtype = stored_type(json, config);
+  return spec;
+}
+
+DType running_type(const ModelSpec& spec, const std::string& dtype, const std::string& device) {
   try {
-    return open_model(model).spec;
+    return runtime::computing_type(engine_options({}, dtype, device), spec.dtype);
   } catch (const UserError&) {
-    spec.dtype = stored_type(json, config);
-    return spec;
+    return spec.dtype;
   }
 }
+
+fs::path config_file(const fs::path& model) { return fs::is_directory(model) ? model / "config.json" : model; }
 
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan) {
   const DecoderSpec& spec = model.spec.text;
@@ -257,6 +347,7 @@ Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan) {
   if (plan.empty()) return own.value_or(dense_plan(spec));
   Plan read = read_plan(plan);
   check_plan(read, spec, plan.string());
+  check_made_for(read, model.checkpoint, spec, plan.string());
   return read;
 }
 

@@ -23,8 +23,15 @@ struct OutputFiles {
 };
 OutputFiles output_files(const fs::path& folder);
 
+/// The recipe's checkpoint. UserError as of open_model; where nothing is at a relative path, it says to what.
+OpenModel open_recipe_model(const Recipe& recipe);
+void check_recipe_model(const Recipe& recipe);
+/// Says which of a recipe's question file, images and annotations are not there.
+std::vector<std::string> missing_paths(const DatasetOptions& dataset);
+
 /// Makes the output folder and holds it for this process. UserError if another process holds it, or if it belongs to a
-/// recipe whose resolved text differs (naming the first line that does). For one thread.
+/// recipe whose resolved text, but for the output, differs (naming the first line that does): one with nothing else in
+/// it changes its recipe. For one thread.
 class OutputFolder {
  public:
   explicit OutputFolder(const Recipe& recipe);
@@ -42,6 +49,10 @@ class OutputFolder {
 std::string resolve_device(const std::string& device);
 /// How an engine runs under these settings.
 runtime::Options engine_options(const RunSettings& settings, const std::string& dtype, const std::string& device);
+
+/// Statistics to plan with for `model`, a checkpoint folder or a config.json. UserError if they are of another
+/// checkpoint; without weights that cannot be told.
+Statistics statistics_for(const fs::path& model, const fs::path& file);
 
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
@@ -67,12 +78,13 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                               const std::string& name, const std::string& chat_template, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard = {});
 
+/// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.
+ModelSpec spec_of(const fs::path& model);
+/// The type in which the runtime would compute and keep its KV cache here; the stored one where the device is not here.
+DType running_type(const ModelSpec& spec, const std::string& dtype = "auto", const std::string& device = "auto");
+
 /// The config.json of a checkpoint folder, or the file itself where `model` is one.
 fs::path config_file(const fs::path& model);
-/// The spec of a checkpoint folder or of a config.json alone. Its type is the weights' own where they are there, else
-/// what config.json says.
-ModelSpec spec_of(const fs::path& model);
-
 /// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
 Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
 

@@ -176,7 +176,7 @@ std::vector<PlanOption> make_schema() {
   add_heads(schema, &PlanOptions::updates, "updates",
             {"--updates-keep", "--updates-scope", "--updates-threshold", "--updates-vote", "--updates-exempt-layers",
              "--updates-mask"},
-            "as `heads`", "among them, heads that visual queries compute");
+            "as `heads`", "among them (never more than `heads` keeps), heads that visual queries compute");
   add_ffn(schema);
   schema.push_back({.key = "visual_layers",
                     .flag = "--visual-layers",

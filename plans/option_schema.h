@@ -55,7 +55,7 @@ class OptionFlags {
   YamlNode tree() const;
 
  private:
-  std::string place_;  // "yopo plan", for messages
+  std::string place_;  // "plan", for messages
   std::vector<std::pair<const PlanOption*, std::string>> given_;
 };
 

@@ -49,7 +49,7 @@ struct PlanOptions {
 };
 
 /// Where options were given and what they are called there, for messages: "r.yaml: plan: heads: keep" of a recipe,
-/// "yopo plan: --heads-keep" of flags.
+/// "plan: --heads-keep" of flags.
 class OptionPlace {
  public:
   using Name = std::function<std::string(const std::string& key)>;  // of "heads.keep"

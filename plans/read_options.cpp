@@ -93,10 +93,9 @@ PlanOptions read_plan_options(const YamlNode& plan, const OptionName& name) {
     const std::string& key = section.empty() ? option.key : section;
     if (keys.empty() || keys.back() != key) keys.push_back(key);
   }
-  keys.emplace_back("budget");
-  check_keys(plan, "plan", keys);
   if (const YamlNode* budget = plan.find("budget"))
     fail("{}: plan.budget is not supported yet; give heads, ffn, window and visual_layers", budget->place);
+  check_keys(plan, "plan", keys);
 
   PlanOptions result;
   const auto is_none = [](const YamlNode& node) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "plans/provenance.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
 #include "runtime/machine.h"
@@ -115,7 +116,7 @@ Engine open_engine(const BenchOptions& options) {
   if (options.plan.empty())
     plan = plan_of_checkpoint(model.checkpoint, model.spec.text);
   else
-    plan = read_plan(options.plan);
+    check_made_for(plan.emplace(read_plan(options.plan)), model.checkpoint, model.spec.text, options.plan.string());
   require(plan.has_value(), "bench: {} is no pruned checkpoint; give --plan", options.model.string());
   cut(model.spec);
   return Engine(model, cut_plan(*plan, model.spec.text.num_hidden_layers), options.run);

@@ -18,7 +18,10 @@ bool device_available(const std::string& device, std::string* why) {
     reason = "this build has no CUDA backend (there was no GPU when it was configured; YOPO_CUDA=ON asks for it)";
 #endif
   } else {
-    reason = "expected cpu or cuda" + did_you_mean(device, {"cpu", "cuda"});
+    // People call it by what it is; by letters "gpu" is nearer to the other one.
+    const std::string meant =
+        device == "gpu" || device == "GPU" ? "; did you mean 'cuda'?" : did_you_mean(device, {"auto", "cpu", "cuda"});
+    reason = "expected auto, cpu or cuda" + meant;
   }
   if (why) *why = reason;
   return false;

@@ -24,7 +24,11 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& folder) {
   if (vocab && merges) return open_vocab_tokenizer(folder);
   require(!vocab && !merges, "{}: {} without {}", folder.string(), vocab ? "vocab.json" : "merges.txt",
           vocab ? "merges.txt" : "vocab.json");
-  fail("{}: no tokenizer; expected tokenizer.json or tokenizer.model, or vocab.json with merges.txt", folder.string());
+  fail(
+      "{}: no tokenizer; expected tokenizer.json or tokenizer.model, or vocab.json with merges.txt (a checkpoint of "
+      "`yopo "
+      "random` gets one by `python benchmarks/make_tokenizer.py {}`)",
+      folder.string(), folder.string());
 }
 
 }  // namespace yopo

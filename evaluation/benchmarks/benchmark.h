@@ -20,6 +20,7 @@ struct OpenBenchmark {
   const Benchmark* benchmark = nullptr;
   std::string protocol, rule;  // as resolved; rule "" where there is none to choose
   int64_t max_new_tokens = 0;  // of an answer
+  bool labelled = true;        // false: the files have no labels, and nothing is scored
   std::shared_ptr<const std::vector<Sample>> samples;
   std::function<Score(const Answers&)> score;
   /// Writes the submission, as Benchmark::submission says; empty where there is none. UserError for a missing answer

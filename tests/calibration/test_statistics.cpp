@@ -160,14 +160,6 @@ TEST(Statistics, MergeRefusals) {
   EXPECT_USER_ERROR(merge_statistics({a, other}), "different weights");
 }
 
-TEST(Statistics, JournalsAreNotTakenForResults) {
-  const TemporaryFolder folder;
-  const Statistics s = random_statistics({"1"}, 1);
-  write_statistics(folder / "s.h5.partial", s, true);
-  EXPECT_USER_ERROR(read_statistics(folder / "s.h5.partial"), "unfinished");
-  expect_equal(read_statistics(folder / "s.h5.partial", true), s);
-}
-
 // Writes what `change` makes of a good file and expects it to be refused.
 void expect_refused(const std::function<void(Hdf5File&)>& change, const std::string& part) {
   const TemporaryFolder folder;
@@ -176,6 +168,38 @@ void expect_refused(const std::function<void(Hdf5File&)>& change, const std::str
   change(file);
   write_hdf5(folder / "changed.h5", file);
   EXPECT_USER_ERROR(read_statistics(folder / "changed.h5"), part);
+}
+
+TEST(Statistics, PartsAreTheWholeOnlyTogether) {
+  const TemporaryFolder folder;
+  std::vector<Statistics> parts{random_statistics({"1"}, 1), random_statistics({"2"}, 2), random_statistics({"3"}, 3)};
+  const Statistics whole = merge_statistics(parts);
+  EXPECT_EQ(missing_parts(whole), "");
+  for (size_t i = 0; i < parts.size(); ++i) parts[i].parts = 3, parts[i].held = {int64_t(i) + 1};
+  const Statistics some = merge_statistics({parts[2], parts[0]});
+  write_statistics(folder / "some.h5", some);
+  const Statistics read = read_statistics(folder / "some.h5");
+  EXPECT_EQ(read.parts, 3);
+  EXPECT_EQ(read.held, (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(missing_parts(read), "2/3");
+  EXPECT_EQ(missing_parts(parts[1]), "1/3, 3/3");
+  write_statistics(folder / "merged.h5", merge_statistics({read, parts[1]}));
+  write_statistics(folder / "whole.h5", whole);
+  EXPECT_EQ(read_file(folder / "merged.h5"), read_file(folder / "whole.h5"));
+  Statistics other = parts[1];
+  other.parts = 2;
+  EXPECT_USER_ERROR(merge_statistics({parts[0], other}), "other divisions: 1/3 and 2/2");
+  EXPECT_USER_ERROR(merge_statistics({parts[0], whole}), "other divisions: 1/3 and all");
+  for (const char* text : {"", "3", "/3", "4/3", "0/3", "2,1/3", "1,/3", "1/3x", "1/-3"})
+    expect_refused([&](Hdf5File& file) { file.attributes["part"] = text; }, "part");
+}
+
+TEST(Statistics, JournalsAreNotTakenForResults) {
+  const TemporaryFolder folder;
+  const Statistics s = random_statistics({"1"}, 1);
+  write_statistics(folder / "s.h5.partial", s, true);
+  EXPECT_USER_ERROR(read_statistics(folder / "s.h5.partial"), "unfinished");
+  expect_equal(read_statistics(folder / "s.h5.partial", true), s);
 }
 
 TEST(Statistics, ReadingRefusesWhatDoesNotFit) {

@@ -45,6 +45,20 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_EQ(flag.code, 2);
   EXPECT_TRUE(holds(flag.text, "did you mean '--model'")) << flag.text;
   EXPECT_EQ(yopo("").code, 2);
+  // What is unknown is named before what is missing.
+  for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
+           {"runn", "unknown command 'runn'; did you mean 'run'?"},
+           {"insepct x", "unknown command 'insepct'; did you mean 'inspect'?"},
+           {"compare a", "unknown command 'compare' (see yopo --help)"},
+           {"generate --model x --promt hi", "unknown flag --promt; did you mean '--prompt'?"},
+           {"generate --model x --promt=hi", "unknown flag --promt; did you mean '--prompt'?"},
+           {"calibrate --model x --questions q --output o --memory 16",
+            "--memory: 16 is 16 bytes, too little for any model; did you mean 16GB?"},
+           {"generate --model x --prompt hi --image nope.jpg", "--image: nope.jpg: no such file"}}) {
+    const Outcome outcome = yopo(arguments);
+    EXPECT_EQ(outcome.code, 2) << arguments;
+    EXPECT_TRUE(holds(outcome.text, said)) << outcome.text;
+  }
   EXPECT_EQ(yopo("prune").code, 2);
   EXPECT_EQ(yopo("calibrate").code, 2);
   EXPECT_EQ(yopo("run missing-recipe.yaml").code, 2);
@@ -56,9 +70,6 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   EXPECT_EQ(zero.code, 2);
   EXPECT_TRUE(holds(zero.text, "parts are counted from 1, as shards are; the first of N is 1/N, found '0/2'"))
       << zero.text;
-  const Outcome command = yopo("insepct x");
-  EXPECT_EQ(command.code, 2);
-  EXPECT_TRUE(holds(command.text, "there is no command 'insepct'; did you mean 'inspect'?")) << command.text;
 }
 
 // A flag that nothing would read is a misunderstanding.
@@ -72,14 +83,18 @@ TEST(Command, ARecipeHoldsItsOwnOptions) {
     EXPECT_EQ(refused.code, 2) << arguments;
     EXPECT_TRUE(holds(refused.text, ": " + flag + " is not read beside a recipe")) << refused.text;
   }
+  EXPECT_TRUE(
+      holds(yopo("eval r.yaml --model m --dense").text, "yopo: eval: --model, --dense are not read beside a recipe"));
   for (const char* name : {"calibrate", "plan", "export", "verify", "eval"}) {
     const Outcome refused = yopo(std::string(name) + " --model m --set seed=1");
     EXPECT_EQ(refused.code, 2) << name;
     EXPECT_TRUE(holds(refused.text, "--set changes a recipe, and none is given")) << refused.text;
   }
   // What does go with a recipe: the recipe is looked for.
-  for (const char* arguments : {"calibrate r.yaml --output s.h5 --set seed=1 --threads 1 --memory 1GB --quiet",
-                                "plan r.yaml --stats s.h5 --output p.json", "export r.yaml --plan p.json --output o"}) {
+  for (const char* arguments :
+       {"calibrate r.yaml --output s.h5 --set seed=1 --threads 1 --memory 1GB --quiet",
+        "plan r.yaml --stats s.h5 --output p.json", "export r.yaml --plan p.json --output o",
+        "calibrate r.yaml --template t", "verify r.yaml --template t", "eval r.yaml --template t"}) {
     const Outcome missing = yopo(arguments);
     EXPECT_TRUE(holds(missing.text, "cannot open r.yaml")) << missing.text;
   }
@@ -99,20 +114,21 @@ TEST(Command, MessagesNameTheFlagAsItWasTyped) {
       {ask + "--seed x", "--seed: expected a whole number of at least 0; found 'x'"},
       {ask + "--max-new-tokens 0", "--max-new-tokens: expected a whole number from 1 to 1048576; found '0'"},
       {ask + "--threads 5000", "--threads: expected a whole number from 0 to 4096; found '5000'"},
-      {ask + "--device gpu", "--device: expected one of auto, cpu, cuda; found 'gpu'; did you mean 'cpu'?"},
+      {ask + "--device gpu", "--device: expected one of auto, cpu, cuda; found 'gpu'; did you mean 'cuda'?"},
       {ask + "--dtype fp8", "--dtype: expected one of auto, fp32, bf16, fp16"},
-      {calibrate + "--samples -1", "--samples: expected a whole number of at least 0; found '-1'"},
+      {calibrate + "--samples -1", "--samples: expected 0 (all) or more; found '-1'"},
+      {calibrate + "--samples 1.5", "--samples: expected a whole number; found '1.5'"},
       {calibrate + "--format json", "--format: expected one of llava, conversations; found 'json'"},
       {"random --config c --output o --dtype auto", "--dtype: expected one of fp32"},
       {"trace --model m --inputs i --output o --engine troch",
        "--engine: expected one of torch, runtime; found 'troch'"},
       {"bench --text 0", "--text: expected a whole number of at least 1; found '0'"},
       {"plan --random -1", "--random: expected a whole number of at least 0; found '-1'"},
-      {plan + "--visual-layers 12", "yopo plan: --visual-layers: 12 layers are above the 11 that the model has"},
-      {plan + "--heads-keep 9", "yopo plan: --heads-keep: 9 heads are above the 8 that a layer has"},
-      {plan + "--updates-keep 9 --updates-scope layer", "yopo plan: --updates-keep: 9 heads are above the 8"},
-      {plan + "--ffn-keep 385", "yopo plan: --ffn-keep: 385 neurons are above the 384"},
-      {plan + "--heads-keep 1 --exempt-layers 12", "yopo plan: --exempt-layers: 12 is out of range"},
+      {plan + "--visual-layers 12", "yopo: plan: --visual-layers: 12 layers are above the 11 that the model has"},
+      {plan + "--heads-keep 9", "yopo: plan: --heads-keep: 9 heads are above the 8 that a layer has"},
+      {plan + "--updates-keep 9 --updates-scope layer", "yopo: plan: --updates-keep: 9 heads are above the 8"},
+      {plan + "--ffn-keep 385", "yopo: plan: --ffn-keep: 385 neurons are above the 384"},
+      {plan + "--heads-keep 1 --exempt-layers 12", "yopo: plan: --exempt-layers: 12 is out of range"},
       {"headmask --stats s --output o --keep 1 --threshold 1", "needs exactly one of --keep and --threshold\n"},
       {eval + "--benchmark vqaa", "--benchmark: expected one of"},
       {eval + "--benchmark pope --protocol lmm", "--protocol: expected one of llava, lmms; found 'lmm'; did you mean"},

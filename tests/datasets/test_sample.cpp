@@ -6,8 +6,8 @@
 #include <set>
 
 #include "core/error.h"
-#include "tests/support/captured_notes.h"
 #include "core/progress.h"
+#include "tests/support/captured_notes.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {

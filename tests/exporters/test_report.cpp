@@ -27,7 +27,7 @@ ModelSpec llava_7b() {
 
 TEST(Report, DenseModelSpendsEverything) {
   const ModelSpec spec = llava_7b();
-  const Json json = report(dense_plan(spec.text), spec, typical_prompt(spec));
+  const Json json = report(dense_plan(spec.text), spec, typical_prompt(spec), spec.dtype);
   EXPECT_EQ(json["prompt"]["visual"], 576);
   EXPECT_EQ(json["prompt"]["text"], 99);
   EXPECT_NEAR(json["flops"]["paper_visual"]["dense"].get<double>(), 7.63e12, 0.01e12);  // the paper's figure
@@ -51,7 +51,7 @@ TEST(Report, APlanByLayerAndInAll) {
     for (int64_t neuron = 0; neuron < 5504; ++neuron) layer.neurons->push_back(neuron);
   }
   plan.layers[3].updates.assign(32, 0);
-  const Json json = report(plan, spec, typical_prompt(spec));
+  const Json json = report(plan, spec, typical_prompt(spec), spec.dtype);
   ASSERT_EQ(json["layers"].size(), 32u);
   EXPECT_EQ(json["layers"][0], parse_json(R"({"layer": 0, "heads": 24, "updates": 24, "kv_heads": 24, "neurons": 5504,
                "window": {"size": 5, "causal": false}})",
@@ -70,7 +70,7 @@ TEST(Report, APlanByLayerAndInAll) {
   EXPECT_LT(flops["paper_visual"]["kept"], 0.285);
   const std::string text = report_text(json);
   for (const char* part :
-       {"skip, window 5, visual tokens in layers [0, 16)", "\n    0 - 2      24        24         24      5504\n",
+       {"skip, window 5, visual tokens in layers 0 - 15", "\n    0 - 2      24        24         24      5504\n",
         "\n        3      24         0         24      5504\n", "\n  16 - 31       0         0          0         0\n",
         "visual tokens, paper convention", "7.63 TFLOP"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
@@ -78,7 +78,7 @@ TEST(Report, APlanByLayerAndInAll) {
 
 TEST(Report, AnotherPromptAndNoImage) {
   const ModelSpec spec = llava_7b();
-  const Json json = report(dense_plan(spec.text), spec, Prompts{"text alone", {PromptShape{10, {}}}});
+  const Json json = report(dense_plan(spec.text), spec, Prompts{"text alone", {PromptShape{10, {}}}}, spec.dtype);
   EXPECT_EQ(json["prompt"]["visual"], 0);
   EXPECT_TRUE(json["flops"]["paper_visual"]["kept"].is_null());
   EXPECT_NE(report_text(json).find("     -\n"), std::string::npos);
@@ -90,8 +90,9 @@ TEST(Report, MeansOverThePrompts) {
   set_window(plan, Window{3, false});
   set_visual_layers(plan, 9);
   const PromptShape small = single_image_shape(3, 4, 5, 9), large = single_image_shape(1, 20, 10, 2);
-  const Json a = report(plan, spec, {"small", {small}}), b = report(plan, spec, {"large", {large}}),
-             both = report(plan, spec, {"both", {small, large}});
+  const Json a = report(plan, spec, {"small", {small}}, spec.dtype),
+             b = report(plan, spec, {"large", {large}}, spec.dtype),
+             both = report(plan, spec, {"both", {small, large}}, spec.dtype);
   EXPECT_EQ(both["prompt"], parse_json(R"({"name": "both", "count": 2, "text": 7.5, "visual": 110.0})", "t"));
   for (const char* name : {"paper_visual", "exact_visual", "exact_prefill", "exact_decode"}) {
     const auto of = [&](const Json& json, const char* side) { return json["flops"][name][side].get<double>(); };
@@ -107,7 +108,7 @@ TEST(Report, WindowsThatDifferAreShownByLayer) {
   Plan plan = dense_plan(spec.text);
   for (size_t l = 4; l < 20; ++l) plan.layers[l].window = Window{l < 8 ? 3 : 7, l < 8};
   set_visual_layers(plan, 20);
-  const Json json = report(plan, spec, typical_prompt(spec));
+  const Json json = report(plan, spec, typical_prompt(spec), spec.dtype);
   EXPECT_EQ(json["window"], "by layer");
   const std::string text = report_text(json);
   for (const char* part :
@@ -120,13 +121,13 @@ TEST(Report, WindowsThatDifferAreShownByLayer) {
 TEST(Report, FixturesAreReported) {
   const ModelSpec spec = spec_from_config(read_json(model / "model" / "config.json"), "config.json");
   const Plan plan = read_plan(model / "cases" / "single" / "skip_all_causal.plan.json");
-  const Json json = report(plan, spec, typical_prompt(spec));
+  const Json json = report(plan, spec, typical_prompt(spec), spec.dtype);
   EXPECT_EQ(json["window"], window_to_json(plan.layers[0].window));
   EXPECT_LT(json["flops"]["exact_prefill"]["kept"], 1.0);
   EXPECT_NE(report_text(json).find("window 5 causal"), std::string::npos);
   Plan wrong = plan;
   wrong.layers.pop_back();
-  EXPECT_USER_ERROR((void)report(wrong, spec, typical_prompt(spec)), "layers");
+  EXPECT_USER_ERROR((void)report(wrong, spec, typical_prompt(spec), spec.dtype), "layers");
 }
 
 }  // namespace

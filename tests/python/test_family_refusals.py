@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from test_bad_input import BadInput
+from refusals import BadInput
 
 SHARED = pathlib.Path(tempfile.mkdtemp(prefix="yopo-test-"))
 atexit.register(shutil.rmtree, SHARED, ignore_errors=True)

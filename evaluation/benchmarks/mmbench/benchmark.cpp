@@ -71,6 +71,7 @@ void open_mmbench(const BenchmarkSource& source, OpenBenchmark& into) {
     return std::to_string(all.questions[i].index % kMmbenchRotation);
   });
   into.samples = samples_of(data);
+  into.labelled = data->annotated;
   into.score = [data, rule = into.rule](const Answers& answers) { return score_mmbench(*data, answers, rule); };
   into.submit = [data, questions = source.dataset.questions](const Answers& answers, const fs::path& target) {
     submit(questions, *data, answers, target);

@@ -11,7 +11,7 @@ void open_plain(const BenchmarkSource& source, OpenBenchmark& into) {
   struct Plain {
     std::vector<Sample> samples;
   };
-  const auto data = chosen(Plain{read_samples(source.dataset)}, source.dataset.samples);
+  const auto data = chosen(Plain{read_samples(source.dataset, source.images_needed)}, source.dataset.samples);
   for (const Sample& sample : data->samples) check_expected(sample);
   into.samples = samples_of(data);
   into.score = [data](const Answers& answers) { return score_plain(data->samples, answers); };

@@ -58,6 +58,7 @@ ScoreSums sums_of(const OpenBenchmark& /*benchmark*/, const Answers& /*answers*/
 void open_vqav2(const BenchmarkSource& source, OpenBenchmark& into) {
   const auto data = chosen(read_vqav2(source), source.dataset.samples);
   into.samples = samples_of(data);
+  into.labelled = data->annotated;
   into.score = [data, protocol = source.protocol.name](const Answers& answers) {
     return score_vqav2(*data, answers, protocol);
   };
