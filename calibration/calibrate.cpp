@@ -30,7 +30,7 @@ std::string identity_of(const OpenModel& model, const CalibrationRun& run, const
   return fmt::format("checkpoint {}; dataset {}; options queries {}, {}{}", model.checkpoint.fingerprint(),
                      dataset_fingerprint(chosen), name_of(run.options.queries),
                      short_name(torch_dtype(model.spec, run.dtype)),
-                     run.chat_template.empty() ? "" : ", template " + run.chat_template);
+                     run.prompts.text().empty() ? "" : ", " + run.prompts.text());
 }
 
 // The samples of this process in the order they are summed: those with an image, chosen, sorted, every parts-th.
@@ -157,7 +157,7 @@ class Journal {
 
 void observe_samples(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& samples,
                      Statistics& sums, const fs::path& journal_path) {
-  const Processor processor(model, run.chat_template);  // before the weights: its mistakes show at once
+  const Processor processor(model, run.prompts);  // before the weights: its mistakes show at once
   ContextWatch context(model.spec);
   std::function<void(double)> passing;  // of the samples that are in the engine
   const TorchEngine engine(model, {run.dtype, run.threads, run.memory, [&](double share) {

@@ -4,6 +4,7 @@
 
 #include "calibration/statistics.h"
 #include "datasets/sample.h"
+#include "models/prompt.h"
 #include "models/spec.h"
 #include "reference/engine.h"
 
@@ -14,7 +15,7 @@ struct CalibrationRun {
   int threads = 0;
   int64_t memory = 0;  // see TorchOptions; the statistics do not depend on it
   uint64_t seed = 0;
-  std::string chat_template;  // by name; "": the checkpoint's own
+  PromptOptions prompts;
   CalibrationOptions options;
   int64_t part = 0, parts = 1;  // this process's share of the samples: every parts-th, starting at part
 };

@@ -9,7 +9,8 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", form, output;
+  std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", output;
+  PromptOptions prompts;
   std::vector<std::string> overrides;
   DatasetFlags dataset;
   uint64_t seed = 0;
@@ -26,7 +27,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
   Statistics statistics;
   fs::path output = flags.output;
   if (!flags.recipe.empty()) {
-    const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
+    const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
     const OpenModel model = open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     if (output.empty()) output = folder.files().statistics;
@@ -39,7 +40,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
     run.threads = context.threads;
     run.memory = context.settings().memory;
     run.seed = flags.seed;
-    run.chat_template = flags.form;
+    run.prompts = flags.prompts;
     run.options.queries = parse_queries(flags.queries, "--queries");
     run.options.dataset = dataset_of(flags.dataset);
     const Shard part = parse_part(flags.part);
@@ -78,7 +79,7 @@ void add_calibrate(CLI::App& app, Context& context) {
   command->add_option("--seed", flags->seed, "Chooses the samples when there are more than --samples")
       ->check(whole_number(0));
   command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16")->check(dtype_name());
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->add_option("--output", flags->output, "Statistics file to write");
   command->callback([flags, command, &context] {
     context.resumes = true;

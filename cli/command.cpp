@@ -82,12 +82,20 @@ DatasetOptions dataset_of(const DatasetFlags& flags) {
   return options;
 }
 
-void add_template_flag(CLI::App* command, std::string& name) {
-  command->add_option("--template", name, "Chat template by name, instead of the checkpoint's own");
+void add_prompt_flags(CLI::App* command, PromptOptions& prompts) {
+  command->add_option("--template", prompts.chat_template, "Chat template by name, instead of the checkpoint's own");
+  command
+      ->add_option("--image-backend", prompts.image_backend,
+                   "Whose resize prepares images: pil or torchvision (default: what the checkpoint's files ask for)")
+      ->check(one_of({"pil", "torchvision"}));
+  command->add_flag("--exif-transpose", prompts.exif_transpose,
+                    "Turn images as their Exif blocks say (no processor does by itself)");
 }
 
-std::vector<std::string> with_template(std::vector<std::string> overrides, const std::string& name) {
-  if (!name.empty()) overrides.push_back("model.template=" + yaml_quoted(name));
+std::vector<std::string> with_prompts(std::vector<std::string> overrides, const PromptOptions& prompts) {
+  if (!prompts.chat_template.empty()) overrides.push_back("model.template=" + yaml_quoted(prompts.chat_template));
+  if (!prompts.image_backend.empty()) overrides.push_back("model.image_backend=" + prompts.image_backend);
+  if (prompts.exif_transpose) overrides.emplace_back("model.exif_transpose=true");
   return overrides;
 }
 

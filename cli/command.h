@@ -9,6 +9,7 @@
 
 #include "cli/checks.h"
 #include "core/json.h"
+#include "models/prompt.h"
 #include "pipeline/recipe.h"
 #include "pipeline/stages.h"
 
@@ -65,10 +66,10 @@ struct DatasetFlags {
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required);
 DatasetOptions dataset_of(const DatasetFlags& flags);
 
-/// --template, wherever prompts are made.
-void add_template_flag(CLI::App* command, std::string& name);
-/// `overrides` with what --template says, if anything.
-std::vector<std::string> with_template(std::vector<std::string> overrides, const std::string& name);
+/// --template, --image-backend and --exif-transpose, wherever prompts are made.
+void add_prompt_flags(CLI::App* command, PromptOptions& prompts);
+/// `overrides` with what these flags say, if anything.
+std::vector<std::string> with_prompts(std::vector<std::string> overrides, const PromptOptions& prompts);
 
 /// A flag's value, or UserError saying that one of the two ways to call the command must be chosen.
 void need(bool given, const std::string& command, const std::string& what);

@@ -18,7 +18,8 @@ namespace {
 
 struct Flags {
   std::string recipe, model, benchmark = default_benchmark(), answers, output, plan, dtype = "auto", device = "auto",
-                             form, protocol, rule;
+                             protocol, rule;
+  PromptOptions prompts;
   std::string submission, lmms, date, compare, reference, shard;
   std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
@@ -151,7 +152,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
-    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model, flags.form,
+    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model, flags.prompts,
                                engine_options(context.settings(), flags.dtype, flags.device), into, shard);
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
   } else {
@@ -194,7 +195,7 @@ int eval_command(const Flags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
   Evaluated made;
   if (!flags.recipe.empty()) {
-    const Recipe recipe = read_recipe(flags.recipe, with_template(flags.overrides, flags.form));
+    const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
     (void)open_recipe_model(recipe);
     const OutputFolder folder(recipe);
     results = evaluate_stage(recipe, context.settings(), folder.files());
@@ -259,7 +260,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--plan", flags->plan, "Run under another plan");
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
   command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->add_option("--answers", flags->answers,
                       "Score these answers (JSON lines question_id, text) without a model");
   command->add_option("--output", flags->output, "Folder for eval.json and answers/; with --merge the merged file");

@@ -8,7 +8,8 @@ namespace yopo::cli {
 
 void add_generate(CLI::App& app, Context& context) {
   struct Flags {
-    std::string model, prompt, plan, dtype = "auto", device = "auto", form;
+    std::string model, prompt, plan, dtype = "auto", device = "auto";
+    PromptOptions prompts;
     std::vector<std::string> images;
     runtime::GenerateOptions options;
     bool dense = false;
@@ -21,7 +22,7 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Checkpoint folder; a pruned one runs pruned")->required();
   command->add_option("--image", flags->images, "Image file; may be given more than once");
   command->add_option("--prompt", flags->prompt, "The user's turn")->required();
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->add_option("--max-new-tokens", flags->options.max_new_tokens, "At most this many tokens")
       ->check(whole_number(1, int64_t(1) << 20))
       ->capture_default_str();
@@ -42,7 +43,7 @@ void add_generate(CLI::App& app, Context& context) {
         require(fs::is_regular_file(image), "--image: {}: no such file", image);
       const OpenModel model = open_model(flags->model);
       const Plan plan = choose_plan(model, flags->dense, flags->plan);
-      const Processor processor(model, flags->form);  // before the weights: its mistakes show at once
+      const Processor processor(model, flags->prompts);  // before the weights: its mistakes show at once
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "generate");
       ContextWatch(model.spec).look(input.length(), flags->options.max_new_tokens, "generate");

@@ -15,7 +15,8 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string path, model, plan, form;
+  std::string path, model, plan;
+  PromptOptions prompts;
   DatasetFlags dataset;
 };
 
@@ -24,7 +25,7 @@ Prompts prompts_for(const Flags& flags, const ModelSpec& spec, const fs::path& m
   if (flags.dataset.questions.empty()) return prompts_of_output(result, spec);
   NamedSamples named{"", choose_samples(read_samples(dataset_of(flags.dataset)), flags.dataset.samples, 0)};
   named.name = fmt::format("{} samples of {}", named.samples.size(), flags.dataset.questions);
-  return prompts_of(Processor(open_model(model), flags.form), named);
+  return prompts_of(Processor(open_model(model), flags.prompts), named);
 }
 
 int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context& context) {
@@ -139,7 +140,7 @@ void add_inspect(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "The plan's model (config.json suffices)");
   command->add_option("--plan", flags->plan, "Show this plan on the model at PATH (config.json suffices)");
   add_dataset_flags(command, flags->dataset, false);
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       const fs::path path = flags->path;

@@ -10,7 +10,8 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string recipe, form;
+  std::string recipe;
+  PromptOptions prompts;
   std::vector<std::string> overrides;
   bool dry_run = false;
 };
@@ -44,13 +45,13 @@ void add_run(CLI::App& app, Context& context) {
                                   "yopo run configs/demo.yaml --set plan.ffn.keep=0.5 --set output=out/half");
   command->add_option("recipe", flags->recipe, "Recipe file (YAML)")->required();
   command->add_option("--set", flags->overrides, "Override a key of the recipe: a.b=c")->take_all();
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->add_flag("--dry-run", flags->dry_run,
                     "Print resolved settings, FLOPs, memory and disk needed and what is missing, and stop");
   command->callback([flags, &context] {
     context.resumes = true;
     context.run = [flags, &context] {
-      const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));
+      const Recipe recipe = read_recipe(flags->recipe, with_prompts(flags->overrides, flags->prompts));
       require(recipe.plan.has_value() && recipe.calibration.has_value(),
               "{}: `yopo run` needs the sections calibration and plan", flags->recipe);
       return flags->dry_run ? dry_run_command(recipe, context) : run_command(recipe, context);

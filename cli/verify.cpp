@@ -10,7 +10,8 @@ namespace yopo::cli {
 
 void add_verify(CLI::App& app, Context& context) {
   struct Flags {
-    std::string recipe, model, original, form, output;
+    std::string recipe, model, original, output;
+    PromptOptions prompts;
     std::vector<std::string> overrides;
     DatasetFlags dataset;
     uint64_t seed = 0;
@@ -32,14 +33,14 @@ void add_verify(CLI::App& app, Context& context) {
   command->add_option("--max-new-tokens", flags->max_new_tokens, "Tokens of greedy text to compare")
       ->check(whole_number(1))
       ->capture_default_str();
-  add_template_flag(command, flags->form);
+  add_prompt_flags(command, flags->prompts);
   command->add_option("--output", flags->output, "verify.json to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
       check_recipe_flags(*command, {"--template"});
       VerifyResult result;
       if (!flags->recipe.empty()) {
-        const Recipe recipe = read_recipe(flags->recipe, with_template(flags->overrides, flags->form));
+        const Recipe recipe = read_recipe(flags->recipe, with_prompts(flags->overrides, flags->prompts));
         (void)open_recipe_model(recipe);
         const OutputFolder folder(recipe);
         result = verify_stage(recipe, context.settings(), folder.files(), Reuse::No);
@@ -53,7 +54,7 @@ void add_verify(CLI::App& app, Context& context) {
         options.threads = run.threads;
         options.memory = run.memory;
         options.max_new_tokens = flags->max_new_tokens;
-        options.chat_template = flags->form;
+        options.prompts = flags->prompts;
         options.samples = choose_samples(read_samples(dataset_of(flags->dataset)), flags->dataset.samples, flags->seed);
         result = verify(open_model(flags->model), options);
         if (!flags->output.empty()) write_json(flags->output, verify_to_json(result));

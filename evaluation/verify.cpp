@@ -162,7 +162,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
     if (passing) passing(share);
   };
   const bool keep = memory == 0;
-  const Processor processor(pruned, options.chat_template);
+  const Processor processor(pruned, options.prompts);
   ContextWatch context(pruned.spec);
   std::vector<ModelInput> inputs;
   for (const Sample& sample : options.samples) {

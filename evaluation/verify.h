@@ -27,7 +27,7 @@ struct VerifyOptions {
                                // the machine has
   std::string device = "cpu";  // of the runtime; the masking forward runs on the CPU
   int64_t max_new_tokens = 16;
-  std::string chat_template;  // by name; "": the checkpoint's own
+  PromptOptions prompts;
 };
 /// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4; the
 /// prompt's rows and the decoded ones), `skip_hidden` (the same of every layer's rows of the prompt), `skip_text`

@@ -85,7 +85,7 @@ class Listening {
 
 struct Model::State {
   State(const OpenModel& model, const ModelOptions& options)
-      : processor(model, options.chat_template),
+      : processor(model, PromptOptions{options.chat_template, "", false}),
         engine(model, plan_to_run(model, options), engine_options(options)),
         context(model.spec) {}
   std::mutex mutex;  // an engine is for one thread at a time

@@ -35,7 +35,7 @@ std::int64_t calibrate(const CalibrateSettings& settings) {
     run.threads = settings.threads;
     run.memory = settings.memory;
     run.seed = settings.seed;
-    run.chat_template = settings.chat_template;
+    run.prompts.chat_template = settings.chat_template;
     run.options.dataset.format = settings.format;
     run.options.dataset.questions = settings.questions;
     run.options.dataset.images = settings.images;

@@ -32,13 +32,27 @@ std::vector<int64_t> encode_chunks(const Tokenizer& tokenizer, std::string_view 
 
 }  // namespace
 
-Processor::Processor(const OpenModel& model, const std::string& template_name)
+std::string PromptOptions::text() const {
+  std::vector<std::string> parts;
+  if (!chat_template.empty()) parts.push_back("template " + chat_template);
+  if (!image_backend.empty()) parts.push_back("image backend " + image_backend);
+  if (exif_transpose) parts.emplace_back("exif transposed");
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+Processor::Processor(const OpenModel& model, const PromptOptions& options)
     : spec_(model.spec),
-      template_(prompt_template(model.checkpoint.folder(), model.spec, template_name)),
+      template_(prompt_template(model.checkpoint.folder(), model.spec, options.chat_template)),
       tokenizer_file_(tokenizer_file(model.checkpoint.folder())),
       bos_(tokenizer_config(model.checkpoint.folder()).bos_token),
       tokenizer_(open_tokenizer(model.checkpoint.folder())),
       recent_(std::make_unique<RecentPixels>()) {
+  if (!options.image_backend.empty()) {
+    require(options.image_backend == "pil" || options.image_backend == "torchvision",
+            "image backend '{}': expected pil or torchvision", printable(options.image_backend));
+    spec_.image.backend = options.image_backend == "pil" ? ImageBackend::Pil : ImageBackend::Torchvision;
+  }
+  spec_.image.exif_transpose = options.exif_transpose;
   if (!spec_.expanded_placeholders) return;
   const std::string where = model.checkpoint.folder().string();
   const int64_t id = tokenizer_->id_of(template_.placeholder);

@@ -12,12 +12,20 @@ namespace yopo {
 struct EncodedImage;
 struct Sample;
 
+/// How prompts are made where it is not as the checkpoint's own files say.
+struct PromptOptions {
+  std::string chat_template;    // a template of the family by name; "": the checkpoint's own
+  std::string image_backend;    // pil or torchvision; "": what the checkpoint's files ask for
+  bool exif_transpose = false;  // images are turned as their Exif blocks say, which no processor does by itself
+  /// All of it in words, for fingerprints; "" where nothing is said.
+  std::string text() const;
+};
+
 /// Everything that turns samples into ModelInput: tokenizer, template, image rules. Const members may be
 /// called from several threads at once.
 class Processor {
  public:
-  /// `template_name`: a template of the family instead of the checkpoint's own.
-  explicit Processor(const OpenModel& model, const std::string& template_name = "");
+  explicit Processor(const OpenModel& model, const PromptOptions& options = {});
   /// Reads the images, fills the template, tokenises (placeholders written out before tokenising; where they are not
   /// expanded: in chunks around them, one a picture). UserError naming `where` for what is wrong with an
   /// image or the question, for a prompt longer than the model's context, and where the tokenizer does not find each

@@ -49,7 +49,7 @@ Checked check_recipe(const Recipe& recipe, const ModelSpec& spec, int64_t& sampl
         checked.add(images.first + (images.damaged == 1 ? "" : fmt::format(" (and {} more)", images.damaged - 1)));
     });
   };
-  check([&] { (void)prompt_template(recipe.model, spec, recipe.chat_template); });
+  check([&] { (void)prompt_template(recipe.model, spec, recipe.prompts.chat_template); });
   check([&] { (void)resolve_device(recipe.device); });
   const fs::path config = config_file(recipe.model);
   const std::string semantics = recipe.plan.value_or(PlanOptions()).semantics;

@@ -92,14 +92,18 @@ void expand_model(YamlNode& root) {
 }
 
 void read_model(const YamlNode& node, Recipe& recipe) {
-  check_keys(node, "model", {"path", "dtype", "template"});
+  check_keys(node, "model", {"path", "dtype", "template", "image_backend", "exif_transpose"});
   recipe.model = yaml_string(need(node, "path", "model"), "path");
   if (const auto* dtype = node.find("dtype")) {
     const std::string name =
         choice(*dtype, "dtype", {"auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"});
     recipe.dtype = name == "auto" ? name : std::string(short_name(dtype_from_name(name)));
   }
-  if (const auto* form = node.find("template")) recipe.chat_template = yaml_string(*form, "template");
+  if (const auto* form = node.find("template")) recipe.prompts.chat_template = yaml_string(*form, "template");
+  if (const auto* backend = node.find("image_backend"))
+    recipe.prompts.image_backend = choice(*backend, "image_backend", {"pil", "torchvision"});
+  if (const auto* turned = node.find("exif_transpose"))
+    recipe.prompts.exif_transpose = yaml_bool(*turned, "exif_transpose");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "calibration/queries.h"
 #include "core/file.h"
 #include "evaluation/benchmarks/open.h"
+#include "models/prompt.h"
 #include "plans/options.h"
 
 namespace yopo {
@@ -19,7 +20,7 @@ struct Recipe {
   fs::path model;
   std::string dtype = "auto";   // auto | fp32 | bf16 | fp16
   std::string device = "auto";  // auto | cpu | cuda
-  std::string chat_template;    // by name; "": the checkpoint's own
+  PromptOptions prompts;
   uint64_t seed = 0;
   fs::path output;
   std::optional<CalibrationOptions> calibration;

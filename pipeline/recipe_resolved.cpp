@@ -11,12 +11,19 @@ std::string path_field(std::string_view name, const fs::path& path) {
   return path.empty() ? "" : fmt::format(", {}: {}", name, yaml_quoted(path));
 }
 
+std::string prompts_text(const PromptOptions& prompts) {
+  std::string text;
+  if (!prompts.chat_template.empty()) text += ", template: " + yaml_quoted(prompts.chat_template);
+  if (!prompts.image_backend.empty()) text += ", image_backend: " + prompts.image_backend;
+  if (prompts.exif_transpose) text += ", exif_transpose: true";
+  return text;
+}
+
 }  // namespace
 
 std::string Recipe::resolved() const {
-  std::string out = fmt::format(
-      "model: {{path: {}, dtype: {}{}}}\ndevice: {}\nseed: {}\noutput: {}\n", yaml_quoted(model), dtype,
-      chat_template.empty() ? "" : ", template: " + yaml_quoted(chat_template), device, seed, yaml_quoted(output));
+  std::string out = fmt::format("model: {{path: {}, dtype: {}{}}}\ndevice: {}\nseed: {}\noutput: {}\n",
+                                yaml_quoted(model), dtype, prompts_text(prompts), device, seed, yaml_quoted(output));
   if (calibration) {
     const DatasetOptions& dataset = calibration->dataset;
     out += fmt::format("calibration:\n  dataset: {{format: {}, questions: {}{}, samples: {}}}\n  queries: {}\n",

@@ -15,13 +15,13 @@ constexpr int64_t kTimedRounds = 5, kTimedTokens = 4;
 
 /// What the times are of: they belong to these models, prompts and this way to run them.
 std::string timing_inputs(const OpenModel& original, const OpenModel& pruned, const NamedSamples& samples,
-                          const std::string& chat_template, const runtime::Options& run) {
+                          const PromptOptions& prompts, const runtime::Options& run) {
   Fingerprint key;
   key.add(original.checkpoint.fingerprint()).add(pruned.checkpoint.fingerprint());
   key.add(dataset_fingerprint(samples.samples));
   key.add(fmt::format("{} rounds {} tokens {} {} threads {} memory {}", kTimedRounds, kTimedTokens, run.dtype,
                       run.device, run.threads, run.memory));
-  if (!chat_template.empty()) key.add(chat_template);
+  if (!prompts.text().empty()) key.add(prompts.text());
   return key.hex();
 }
 
@@ -38,12 +38,12 @@ Comparison compare_stage(const Recipe& recipe, const OpenModel& original, const 
                          const RunSettings& settings, const OutputFiles& files) {
   const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
   const OpenModel pruned_model = open_model(files.pruned);
-  const std::string inputs = timing_inputs(original, pruned_model, samples, recipe.chat_template, run);
+  const std::string inputs = timing_inputs(original, pruned_model, samples, recipe.prompts, run);
   if (const std::optional<Comparison> known = stored_comparison(files.comparison, inputs)) {
     note(fmt::format("times: as in {}, of the same models and prompts", files.comparison.string()));
     return *known;
   }
-  const Processor processor(original, recipe.chat_template);
+  const Processor processor(original, recipe.prompts);
   const runtime::Engine dense(original, dense_plan(original.spec.text), run);
   const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), run);
   const Comparison comparison =

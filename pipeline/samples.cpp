@@ -37,7 +37,7 @@ Prompts prompts_of(const Processor& processor, const NamedSamples& samples) {
 
 Prompts figure_prompts(const Recipe& recipe, const ModelSpec& spec) {
   try {
-    return prompts_of(Processor(open_model(recipe.model), recipe.chat_template), figure_samples(recipe));
+    return prompts_of(Processor(open_model(recipe.model), recipe.prompts), figure_samples(recipe));
   } catch (const UserError&) {
     return typical_prompt(spec);
   }

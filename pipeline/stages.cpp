@@ -184,7 +184,7 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
   run.threads = settings.threads;
   run.memory = settings.memory;
   run.seed = recipe.seed;
-  run.chat_template = recipe.chat_template;
+  run.prompts = recipe.prompts;
   run.options = *recipe.calibration;
   return calibrate(model, run, output);
 }
@@ -212,7 +212,7 @@ std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options)
   key.add(pruned.checkpoint.fingerprint()).add(open_model(options.original).checkpoint.fingerprint());
   key.add(dataset_fingerprint(options.samples));
   key.add(fmt::format("{} {} {}", options.device, options.max_new_tokens, tool_version));
-  if (!options.chat_template.empty()) key.add(options.chat_template);
+  if (!options.prompts.text().empty()) key.add(options.prompts.text());
   return key.hex();
 }
 
@@ -236,7 +236,7 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   options.threads = run.threads;
   options.memory = run.memory;
   options.device = run.device;
-  options.chat_template = recipe.chat_template;
+  options.prompts = recipe.prompts;
   std::vector<Sample> samples;
   if (recipe.calibration)
     samples = read_samples(recipe.calibration->dataset);
@@ -266,7 +266,7 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 }
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const std::string& chat_template, const runtime::Options& run,
+                              const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
@@ -284,7 +284,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(dataset_fingerprint(*benchmark.samples));
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens,
                       short_name(runtime::computing_type(run, model.spec.dtype))));
-  if (!chat_template.empty()) key.add(chat_template);
+  if (!prompts.text().empty()) key.add(prompts.text());
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
@@ -293,7 +293,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                      evaluation.answers.string()));
     return *std::move(finished);
   }
-  const Processor processor(model, chat_template);
+  const Processor processor(model, prompts);
   const runtime::Engine engine(model, plan, run);
   return evaluate(engine, processor, benchmark, evaluation);
 }
@@ -312,8 +312,8 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
     // The same benchmark may be asked more than once (other questions): each entry keeps its own answers.
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
     results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(),
-                                   recipe.chat_template, run, folder));
-    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.chat_template, run, folder));
+                                   recipe.prompts, run, folder));
+    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.prompts, run, folder));
   }
   for (size_t i = 0; i < results.size(); ++i) take_times(results[i], before, i);
   write_json(files.eval, evaluation_to_json(results));

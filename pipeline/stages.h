@@ -72,10 +72,10 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
 fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned,
                       const Shard& shard = {});
 
-/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `chat_template`: by name; "":
-/// the checkpoint's own.
+/// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `prompts`: how they are
+/// made.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
-                              const std::string& name, const std::string& chat_template, const runtime::Options& run,
+                              const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard = {});
 
 /// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.

@@ -215,7 +215,7 @@ TEST_P(NewFamily, GoesThroughAllStages) {
   asked.max_new_tokens = 4;
   for (const auto& [name, one] : {std::pair{"dense", &model}, {"pruned", &pruned}}) {
     const EvaluationResult result =
-        evaluate_one(*one, choose_plan(*one, false, {}), asked, name, "", {.threads = 1}, folder / "answers");
+        evaluate_one(*one, choose_plan(*one, false, {}), asked, name, {}, {.threads = 1}, folder / "answers");
     EXPECT_EQ(result.count, 3) << name;
     EXPECT_EQ(result.pruned, one == &pruned) << name;
   }
