@@ -84,7 +84,7 @@ void add_calibrate(CLI::App& app, Context& context) {
   command->callback([flags, command, &context] {
     context.resumes = true;
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--template", "--output"});
+      check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose", "--output"});
       return calibrate_command(*flags, context);
     };
   });

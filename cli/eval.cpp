@@ -282,7 +282,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->callback([flags, command, &context] {
     context.resumes = true;
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--template"});
+      check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose"});
       return eval_command(*flags, context);
     };
   });

@@ -37,7 +37,7 @@ void add_verify(CLI::App& app, Context& context) {
   command->add_option("--output", flags->output, "verify.json to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--template"});
+      check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose"});
       VerifyResult result;
       if (!flags->recipe.empty()) {
         const Recipe recipe = read_recipe(flags->recipe, with_prompts(flags->overrides, flags->prompts));

@@ -115,7 +115,7 @@ class VerifyTest(MisuseCase):
         absent = ["--questions", self.folder / "none.jsonl"]
         for output in (self.folder, self.folder / "file" / "result.json"):
             # Named before the questions, which are read before the work.
-            self.refused("verify", "--model", self.pruned(), *absent, "--output", output, naming=[output])
+            self.refused("verify", "--model", self.pruned(), *absent, "--output", output, naming=[self.folder if output == self.folder else output.parent])
             self.refused("trace", "--model", MODEL, "--inputs", self.folder / "none.safetensors", "--output", output,
                          naming=[output])
         images = self.folder / "images"
