@@ -43,7 +43,7 @@ void on_read(png_structp png, png_bytep out, size_t size) {
 
 /// Chunks that say nothing about the pixels' values: they are skipped unread, so a damaged colour profile harms nobody.
 constexpr char kSkipped[] =
-    "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tEXt\0tIME\0tRNS\0zTXt";
+    "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tEXt\0tIME\0tRNS\0zTXt";
 
 bool read_header(PngReader* reader) {
   if (setjmp(png_jmpbuf(reader->png))) return false;

@@ -40,7 +40,7 @@ inline std::map<std::string, OwnedTensor> owned_tensors(const fs::path& file) {
   return owned;
 }
 
-/// The llava-hf fixture with two KV heads for four query heads, biases on q, k and v, and bf16 decoder weights.
+/// The llava-hf fixture with two KV heads for four query heads, biases on q, k, v and o, and bf16 decoder weights.
 inline void write_grouped_model(const fs::path& folder) {
   const fs::path source = fixtures / "llava_hf" / "model";
   Json config = read_json(source / "config.json");
@@ -59,7 +59,8 @@ inline void write_grouped_model(const fs::path& folder) {
       tensor.shape[0] /= 2;
       tensor.bytes.resize(tensor.bytes.size() / 2);
     }
-    if (key || value || (name.find("language_model.") == 0 && name.ends_with("q_proj.weight"))) {
+    const bool other = name.ends_with("q_proj.weight") || name.ends_with("o_proj.weight");
+    if (key || value || (name.find("language_model.") == 0 && other)) {
       std::vector<float> bias(size_t(tensor.shape[0]));
       for (float& entry : bias) entry = float(random() % 2000) / 1000 - 1;
       added[name.substr(0, name.size() - 6) + "bias"] = OwnedTensor::of({tensor.shape[0]}, bias);

@@ -122,9 +122,7 @@ TEST(Spec, TellsOnceOfAnIdleKeyThatContradictsTheTower) {
   EXPECT_EQ(spec_from_config(config, "agrees.json").image_tokens(), 36);
   set_progress_sink(std::nullopt);
   ASSERT_EQ(told.size(), 1u);
-  EXPECT_EQ(
-      told[0],
-      "idle.json: image_seq_length 37 contradicts the tower, which makes 36 visual tokens of an image: these count");
+  EXPECT_EQ(told[0], "idle.json: image_seq_length 37 contradicts the tower's 36 visual tokens, which are taken");
 }
 
 TEST(Spec, NamesTheMethodOfAQuantisedCheckpoint) {

@@ -112,8 +112,8 @@ class RefusalTest(BadInput):
             ({"ps_version": "v1"}, ["config.json: ps_version", "expected v2", "found v1"]),
             ({"ps_version": None}, ["config.json: ps_version", "found v1"]),  # v1 is the class's default
             ({"force_image_size": 224}, ["force_image_size 224", "image_size 112"]),
-            ({"template": "internvl2_5"},
-             ["config.json", "template 'internvl2_5' is not known", "internlm2-chat", "phi3-chat", "Hermes-2"])])
+            ({"template": "internvl2_6"},
+             ["config.json", "template 'internvl2_6' is not known", "internlm2-chat", "phi3-chat", "Hermes-2"])])
         self.check_configs("internvl2-4b", [({"llm_config.sliding_window": 64}, ["llm_config", "sliding_window 64", "2048"])])
 
     def test_random_checkpoints_of_such_configs(self):
@@ -183,7 +183,7 @@ class RefusalTest(BadInput):
     def test_chat_template_that_is_not_recognised(self):
         image = self.image(60, 60)
         model = self.changed("qwen2-vl", {"chat_template": "{% for m in messages %}{{ m }}{% endfor %}"}, "chat_template.json")
-        self.refused(*self.asked(model, image), naming=["chat_template.json", "not one that is recognised", "qwen2-vl"])
+        self.refused(*self.asked(model, image), naming=["chat_template.json", "cannot be used", "--template NAME", "qwen2-vl"])
         self.yopo(*self.asked(model, image), "--template", "qwen2-vl")
 
     def test_trace_inputs(self):

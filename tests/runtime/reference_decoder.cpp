@@ -69,6 +69,7 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
                  wv = weight(Role::V), wo = weight(Role::O), wg = weight(Role::Gate), wu = weight(Role::Up),
                  wd = weight(Role::Down);
     const Values bq = bias(Role::QBias), bk = bias(Role::KBias), bv = bias(Role::VBias);
+    const Values bo = spec.output_bias ? weights(Role::OBias, l) : Values();
     std::vector<Values> q, k, v;
     for (int64_t t = 0; t < T; ++t) {
       const Values n = rms_norm(&x[size_t(t * C)], n1, spec.rms_norm_eps);
@@ -111,7 +112,7 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
             for (int64_t d = 0; d < D; ++d)
               mixed[size_t(h * D + d)] += weights_of[size_t(s)] / sum * v[size_t(s)][size_t(h / group * D + d)];
       }
-      const Values out = multiply(wo, mixed.data(), H * D);
+      const Values out = multiply(wo, mixed.data(), H * D, bo);
       double* row = &x[size_t(t * C)];
       for (int64_t i = 0; i < C; ++i) row[i] += out[size_t(i)];
       const Values n = rms_norm(row, n2, spec.rms_norm_eps);

@@ -252,7 +252,7 @@ TEST(Generate, GreedyAndFinishedRequestsLeave) {
 
 TEST(Generate, TiesGoToTheLowestToken) {
   ModelSpec spec = testing::small_spec();
-  spec.text.attention_bias = false;
+  spec.text.attention_bias = spec.text.output_bias = false;
   const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 6);
   ModelInput input;
   input.position_ids = {0};

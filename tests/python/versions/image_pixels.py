@@ -17,7 +17,9 @@ def main(requests, output):
     for r, request in enumerate(json.loads(pathlib.Path(requests).read_text())):
         processor = getattr(transformers, request["class"])(**request["config"])
         for k, path in enumerate(request["images"]):
-            made = processor(Image.open(path).convert("RGB"), return_tensors="pt")
+            image = Image.open(path).convert("RGB")
+            image.info.clear()  # version 5 lays what had transparency on white, though nothing is transparent any more
+            made = processor(image, return_tensors="pt")
             found[f"{r}.{k}"] = made["pixel_values"].contiguous()
             if "image_grid_thw" in made:
                 found[f"{r}.{k}.grid"] = made["image_grid_thw"].contiguous()
