@@ -203,7 +203,7 @@ class ContextTest(Case):
         prompt = len(self.yopo_json(*question, 1)["input_ids"])
         self.assertEqual(self.warnings(*question, 513 - prompt), [])
         (line,) = self.warnings(*question, 514 - prompt)
-        self.assertIn(f"--prompt: a prompt of {prompt} tokens with an answer of up to {514 - prompt}; the model's context", line)
+        self.assertIn(f"generate: a prompt of {prompt} tokens with an answer of up to {514 - prompt}; the model's context", line)
         self.assertIn("is 512", line)
 
     def test_eval(self):

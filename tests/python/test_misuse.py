@@ -117,7 +117,7 @@ class VerifyTest(MisuseCase):
             # Named before the questions, which are read before the work.
             self.refused("verify", "--model", self.pruned(), *absent, "--output", output, naming=[self.folder if output == self.folder else output.parent])
             self.refused("trace", "--model", MODEL, "--inputs", self.folder / "none.safetensors", "--output", output,
-                         naming=[output])
+                         naming=[self.folder if output == self.folder else output.parent])
         images = self.folder / "images"
         images.mkdir()
         (images / "bad.png").write_bytes(IMAGE.read_bytes()[:200])
