@@ -97,13 +97,17 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
     std::vector<ModelInput> batch;
     for (size_t i = first; i < last; ++i) {
       batch.push_back(inputs.next());
-      context.look(batch.back().length(), benchmark.max_new_tokens, open[i]->where);
+      if (run.options.max_new_tokens > 0) context.look(batch.back().length(), benchmark.max_new_tokens, open[i]->where);
     }
     const Clock::time_point asked = Clock::now();
     const std::vector<runtime::Generated> generated = ask(engine, batch, benchmark.max_new_tokens);
     const Clock::time_point answered = Clock::now();
-    for (size_t i = first; i < last; ++i)
-      journal.add(*open[i], processor.text_of(generated[i - first].tokens), run.model);
+    for (size_t i = first; i < last; ++i) {
+      const std::vector<int64_t>& answer = generated[i - first].tokens;
+      // A benchmark's own limit is far above its answers: what was said counts.
+      context.look(batch[i - first].length(), int64_t(answer.size()), open[i]->where);
+      journal.add(*open[i], processor.text_of(answer), run.model);
+    }
     journal.flush();
     times.seconds_model += seconds_between(asked, answered);
     times.seconds_journal += seconds_between(answered, Clock::now());
