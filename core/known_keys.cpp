@@ -73,7 +73,9 @@ KnownKeys joined(std::initializer_list<KnownKeys> lists) {
 
 void check_keys(const Json& object, const KeyReader& reader, const std::string& where) {
   if (!object.is_object()) return;  // its reader says so
-  for (const auto& [key, value] : object.items()) {
+  for (const auto& item : object.items()) {
+    const std::string& key = item.key();
+    const Json& value = item.value();
     if (value.is_null()) continue;
     const auto known =
         std::find_if(reader.keys.begin(), reader.keys.end(), [&](const KnownKey& k) { return k.key == key; });
