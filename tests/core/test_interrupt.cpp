@@ -29,52 +29,62 @@ int work(int64_t steps, Milliseconds each) {
   return 0;
 }
 
+/// By which a child tells its parent how far it has come.
+class Ready {
+ public:
+  Ready() { EXPECT_EQ(pipe(ends_), 0); }
+  ~Ready() {
+    close(ends_[0]);
+    close(ends_[1]);
+  }
+  void tell() const { EXPECT_EQ(write(ends_[1], "x", 1), 1); }
+  void wait() const {
+    char byte;
+    EXPECT_EQ(read(ends_[0], &byte, 1), 1);
+  }
+
+ private:
+  int ends_[2] = {-1, -1};
+};
+
 TEST(Interrupts, TheFirstSignalStopsTheLoop) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    int ready[2];
-    ASSERT_EQ(pipe(ready), 0);
+    const Ready ready;
     const Outcome outcome = in_child(
         false,
         [&] {
           catch_interrupts();
-          (void)!write(ready[1], "x", 1);
+          ready.tell();
           return work(10'000, Milliseconds(10));
         },
         [&](pid_t child) {
-          char byte;
-          EXPECT_EQ(read(ready[0], &byte, 1), 1);
+          ready.wait();
           kill(child, signal);
         });
     EXPECT_TRUE(outcome.exited(42)) << "Interrupted is thrown from tick()";
-    close(ready[0]);
-    close(ready[1]);
   }
 }
 
 TEST(Interrupts, TheSecondSignalEndsTheProcess) {
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
+  const Ready ready;
   const Outcome outcome = in_child(
       false,
       [&] {
         catch_interrupts();
-        (void)!write(ready[1], "x", 1);
+        ready.tell();
         while (!interrupted()) std::this_thread::sleep_for(Milliseconds(1));
-        (void)!write(ready[1], "y", 1);
+        ready.tell();
         std::this_thread::sleep_for(std::chrono::seconds(60));  // stuck where nothing looks at the flag
         return 7;
       },
       [&](pid_t child) {
-        char byte;
         for (int i = 0; i < 2; ++i) {
-          EXPECT_EQ(read(ready[0], &byte, 1), 1);
+          ready.wait();
           kill(child, SIGINT);
         }
       });
   EXPECT_TRUE(outcome.exited(130));
   EXPECT_EQ(outcome.text, "yopo: interrupted\n");
-  close(ready[0]);
-  close(ready[1]);
 }
 
 TEST(Interrupts, NothingHappensWithoutASignal) {
