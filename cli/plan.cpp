@@ -28,7 +28,7 @@ struct Made {
   fs::path file;
 };
 
-Made plan_of_recipe(const Flags& flags) {
+Made plan_of_recipe(const Flags& flags, const RunSettings& settings) {
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
   const OpenModel model = open_recipe_model(recipe);
   // Where statistics and plan lie elsewhere, the recipe's folder is neither read nor written.
@@ -43,7 +43,8 @@ Made plan_of_recipe(const Flags& flags) {
   const bool none = !fs::exists(stats) && flags.stats.empty() && recipe.plan && !needs_statistics(*recipe.plan);
   require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(),
           flags.recipe);
-  Plan plan = plan_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), files);
+  Plan plan =
+      plan_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files);
   return {std::move(plan), model.spec, figure_prompts(recipe, model.spec),
           running_type(model.spec, recipe.dtype, recipe.device), files.plan};
 }
@@ -59,6 +60,7 @@ Made plan_of_flags(const Flags& flags) {
   const DecoderSpec& spec = made.spec.text;
   const PlanOptions options = flags.options->options("plan", option_flag);
   const OptionPlace place = flag_place("plan", option_flag);
+  require(!options.budget, "plan: --budget: a search runs the model on samples: give a recipe with plan.budget");
   if (flags.random && flags.stats.empty()) {  // random choices need only the counts
     SizedPlan sized = sized_plan(options, spec, place);
     require(sized.known, "plan: how many heads pass a threshold is in the statistics: give --stats");
@@ -77,7 +79,7 @@ Made plan_of_flags(const Flags& flags) {
 }
 
 int plan_command(const Flags& flags, const Context& context) {
-  const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags);
+  const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, context.settings());
   const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
   if (context.json)
     print_json({{"output", made.file.string()}, {"report", summary}});
@@ -92,7 +94,8 @@ int plan_command(const Flags& flags, const Context& context) {
 void add_plan(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, context, Runs::Nothing, "plan", "Turn statistics into plan.json (no model is run)",
+      app, context, Runs::Model, "plan",
+      "Turn statistics into plan.json (a model is run only for a recipe's plan.budget)",
       "yopo plan --model examples/digitgrid/model --stats stats.h5 --updates-keep 0.25 \\\n"
       "      --ffn-keep 0.25 --ffn-scope model --window 3 --window-causal --visual-layers 10 --output plan.json");
   add_recipe_flags(command, flags->recipe, flags->overrides);

@@ -40,6 +40,8 @@ Plan make_plan(const Statistics& statistics, const PlanOptions& options, const D
           "{}: the statistics are of another model: {} layers, {} heads, {} neurons, but this one has {}, {}, {}",
           place.all(), statistics.layers, statistics.heads, statistics.intermediate_size, spec.num_hidden_layers,
           spec.num_attention_heads, spec.intermediate_size);
+  require(!options.budget, "{}: a budget is met by a search, which runs the model on the samples of a recipe",
+          place.of("budget"));
   const int64_t visual = visual_layer_count(options, spec.num_hidden_layers, place);
   Chooser chooser;
   chooser.heads = [&](const HeadOptions& heads, const HeadMask& within, bool updates, const OptionPlace& section) {
@@ -60,7 +62,7 @@ Plan make_plan(const Statistics& statistics, const PlanOptions& options, const D
 
 bool needs_statistics(const PlanOptions& options) {
   const auto ranked = [](const std::optional<HeadOptions>& heads) { return heads && heads->mask.empty(); };
-  return ranked(options.heads) || ranked(options.updates) || options.ffn;
+  return options.budget || ranked(options.heads) || ranked(options.updates) || options.ffn;
 }
 
 Statistics no_statistics(const DecoderSpec& spec) {

@@ -88,6 +88,7 @@ std::vector<std::optional<Neurons>> first_neurons(const FfnOptions& options, con
 SizedPlan sized_plan(const PlanOptions& options, const DecoderSpec& spec, const OptionPlace& place) {
   const int64_t visual = visual_layer_count(options, spec.num_hidden_layers, place);
   SizedPlan sized;
+  sized.known = !options.budget;
   Chooser chooser;
   chooser.heads = [&](const HeadOptions& heads, const HeadMask& within, bool updates, const OptionPlace& section) {
     if (!heads.mask.empty())

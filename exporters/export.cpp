@@ -13,6 +13,7 @@
 #include "exporters/shards.h"
 #include "exporters/staging.h"
 #include "models/family.h"
+#include "plans/compensation.h"
 #include "plans/layered_json.h"
 #include "plans/order.h"
 #include "plans/provenance.h"
@@ -256,6 +257,7 @@ Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs:
   for (const LeftOut& one : tower.left_out)
     companions.left_out.push_back({(fs::path(tower_name) / one.path).string(), one.why});
   if (derive_preprocessor(staging.path())) companions.derived.push_back("preprocessor_config.json");
+  if (is_compensated(reordered)) write_compensation(staging.path() / compensation_name, reordered);
   write_text(staging.path() / "config.json", config_text(model, pruned_config(reordered, model.spec.text)));
   staging.publish();
   progress.finish();

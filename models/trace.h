@@ -2,18 +2,38 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "core/dtype.h"
+
 namespace yopo {
+
+/// The visual rows of a batch behind one layer, on the host (runtime, CPU).
+struct VisualRows {
+  int64_t layer = 0, rows = 0;
+  const void* normed = nullptr;  // [rows, C] of `type`: as the layer's FFN reads them
+  DType type = DType::F32;
+  float* x = nullptr;  // [rows, C] the layer's output; what is written here goes on
+};
+
+/// The rows of a batch between layers, in an order of the engine's own: to go on from there with other layers.
+using RowsBetween = std::vector<std::vector<float>>;  // [L] before layer l: [rows, C]
 
 struct TraceOptions {
   std::vector<int64_t> decode;  // forced tokens decoded one by one after the prefill
   int64_t generate = 0;         // or: at most so many tokens chosen greedily, until one ends the text (runtime)
   bool hidden = true;           // keep all hidden rows of the prompt
+  bool embeddings = false;      // or the input embeddings alone (runtime)
   bool decode_hidden = true;    // and, with these, of the decoded rows (Torch engine)
   bool all_logits = true;       // logits of all rows, or of the last only
-  bool statistics = false;      // what calibration sees (Torch engine)
-  bool attention = false;       // attention weights (Torch engine; small models)
+  int64_t last_logits = 1;      // ... or of so many last ones (runtime)
+  std::function<void(const VisualRows&)> visual_rows = {};  // after each layer that is alive (runtime, CPU)
+  RowsBetween* keep_rows = nullptr;                         // filled (runtime, CPU)
+  const RowsBetween* from_rows = nullptr;  // of the same inputs: layers before `first_layer` are not computed
+  int64_t first_layer = 0;
+  bool statistics = false;  // what calibration sees (Torch engine)
+  bool attention = false;   // attention weights (Torch engine; small models)
 };
 
 struct Trace {

@@ -106,6 +106,26 @@ void read_model(const YamlNode& node, Recipe& recipe) {
     recipe.prompts.exif_transpose = yaml_bool(*turned, "exif_transpose");
 }
 
+void read_search(const YamlNode& node, SearchOptions& search) {
+  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens"});
+  if (const auto* found = node.find("evaluations")) search.evaluations = yaml_int(*found, "evaluations", 1, 1'000'000);
+  if (const auto* found = node.find("minutes")) search.minutes = yaml_number(*found, "minutes", 0, 1e6);
+  if (const auto* found = node.find("samples")) search.samples = yaml_int(*found, "samples", 0, kMostSamples);
+  if (const auto* found = node.find("questions")) search.questions = yaml_int(*found, "questions", 1, 100'000);
+  if (const auto* found = node.find("held_out")) search.held_out = yaml_number(*found, "held_out", 0, 0.5);
+  if (const auto* found = node.find("max_new_tokens"))
+    search.max_new_tokens = yaml_int(*found, "max_new_tokens", 1, 100'000);
+}
+
+std::optional<CompensateOptions> compensate_of(const YamlNode& node) {
+  if (node.kind == YamlNode::Kind::Scalar && node.text == "none" && !node.quoted) return std::nullopt;
+  check_keys(node, "compensate", {"most_rank", "ridge"});
+  CompensateOptions options;
+  if (const auto* found = node.find("most_rank")) options.most_rank = yaml_number(*found, "most_rank", 0, 1);
+  if (const auto* found = node.find("ridge")) options.ridge = yaml_number(*found, "ridge", 0, 1e6);
+  return options;
+}
+
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, const std::string& where, const std::vector<std::string>& overrides) {
@@ -118,7 +138,9 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
     override_yaml(root, assignment);
     expand_model(root);
   }
-  check_keys(root, "", {"model", "device", "seed", "output", "calibration", "plan", "export", "verify", "evaluate"});
+  check_keys(root, "",
+             {"model", "device", "seed", "output", "calibration", "plan", "search", "compensate", "export", "verify",
+              "evaluate"});
 
   Recipe recipe;
   recipe.file = where;
@@ -129,6 +151,8 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   recipe.output = yaml_string(need(root, "output", "the recipe"), "output");
   if (const auto* calibration = root.find("calibration")) recipe.calibration = calibration_of(*calibration);
   if (const auto* plan = root.find("plan")) recipe.plan = read_plan_options(*plan);
+  if (const auto* search = root.find("search")) read_search(*search, recipe.search);
+  if (const auto* compensate = root.find("compensate")) recipe.compensate = compensate_of(*compensate);
   if (const auto* exported = root.find("export")) {
     check_keys(*exported, "export", {"shard_size"});
     if (const auto* size = exported->find("shard_size"))

@@ -12,6 +12,7 @@
 #include "evaluation/benchmarks/open.h"
 #include "models/prompt.h"
 #include "plans/options.h"
+#include "search/options.h"
 
 namespace yopo {
 
@@ -25,7 +26,9 @@ struct Recipe {
   fs::path output;
   std::optional<CalibrationOptions> calibration;
   std::optional<PlanOptions> plan;
-  uint64_t shard_size = 5'000'000'000;  // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
+  SearchOptions search;                                               // of a plan with a budget, as what follows
+  std::optional<CompensateOptions> compensate = CompensateOptions();  // absent: none
+  uint64_t shard_size = 5'000'000'000;                                // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
   int64_t verify_samples = 16;
   std::vector<EvaluateOptions> evaluate;
   /// The resolved recipe as YAML text with all defaults written out (for --dry-run and provenance). Deterministic.

@@ -31,6 +31,14 @@ std::string Recipe::resolved() const {
                        dataset.samples, name_of(calibration->queries));
   }
   if (plan) out += plan_options_text(*plan);
+  if (plan && plan->budget) {
+    out += fmt::format(
+        "search: {{evaluations: {}, minutes: {}, samples: {}, questions: {}, held_out: {}, max_new_tokens: {}}}\n",
+        search.evaluations, search.minutes, search.samples, search.questions, search.held_out, search.max_new_tokens);
+    out += compensate
+               ? fmt::format("compensate: {{most_rank: {}, ridge: {}}}\n", compensate->most_rank, compensate->ridge)
+               : "compensate: none\n";
+  }
   out += fmt::format("export: {{shard_size: {}}}\nverify: {{samples: {}}}\n", shard_size, verify_samples);
   if (!evaluate.empty()) out += "evaluate:\n";
   for (const EvaluateOptions& run : evaluate)

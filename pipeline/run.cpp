@@ -84,7 +84,7 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   note_model(recipe, model);
   const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
-  const Plan plan = plan_stage(recipe, model, statistics, files);
+  const Plan plan = plan_stage(recipe, model, statistics, settings, files);
   note(fmt::format("plan: {}", files.plan.string()));
   ExportOptions options;
   options.shard_size = recipe.shard_size;

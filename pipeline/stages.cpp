@@ -15,6 +15,7 @@
 #include "plans/provenance.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
+#include "search/search.h"
 
 namespace yopo {
 
@@ -189,10 +190,65 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
   return calibrate(model, run, output);
 }
 
-Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files) {
+namespace {
+
+/// Of everything that a search depends on.
+std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                               const std::vector<Sample>& samples, const runtime::Options& run) {
+  Fingerprint key;
+  key.add(model.checkpoint.fingerprint()).add(statistics.fingerprint).add(dataset_fingerprint(samples));
+  key.add(fmt::format("budget {} evaluations {} minutes {} held out {} tokens {} seed {} {} {} {}",
+                      *recipe.plan->budget, recipe.search.evaluations, recipe.search.minutes, recipe.search.questions,
+                      recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
+                      recipe.compensate
+                          ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
+                          : "no compensation",
+                      short_name(runtime::computing_type(run, model.spec.dtype)), tool_version));
+  if (!recipe.prompts.text().empty()) key.add(recipe.prompts.text());
+  return key.hex();
+}
+
+/// The plan in the file, if a search of these inputs found it.
+std::optional<Plan> found_before(const fs::path& file, const std::string& fingerprint) {
+  if (!fs::exists(file)) return std::nullopt;
+  Plan plan = read_plan(file);
+  const Json& found = plan.provenance;
+  if (!found.contains("search") || found["search"].value("fingerprint", "") != fingerprint) return std::nullopt;
+  return plan;
+}
+
+Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                   const RunSettings& settings, const OutputFiles& files) {
+  require(recipe.calibration.has_value(), "{}: plan.budget: a search needs the samples of section calibration",
+          recipe.file.string());
+  check_statistics(statistics, model, recipe.file.string() + ": plan");
+  const std::vector<Sample> samples =
+      choose_samples(read_samples(recipe.calibration->dataset), recipe.search.samples, recipe.seed);
+  SearchRun run;
+  const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
+  run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
+  if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
+  run.budget = *recipe.plan->budget;
+  run.search = recipe.search;
+  run.compensate = recipe.compensate;
+  run.seed = recipe.seed;
+  run.dtype = engine.dtype, run.device = engine.device, run.threads = engine.threads, run.memory = engine.memory;
+  run.prompts = recipe.prompts;
+  run.journal = files.plan.parent_path() / "search.jsonl";
+  SearchResult found = search_plan(model, statistics, samples, run);
+  found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
+  return found.plan;
+}
+
+}  // namespace
+
+Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
+                const OutputFiles& files) {
   require(recipe.plan.has_value(), "{}: the recipe has no section plan", recipe.file.string());
   check_statistics(statistics, model, recipe.file.string() + ": plan");
-  Plan plan = make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
+  Plan plan = recipe.plan->budget
+                  ? searched_plan(recipe, model, statistics, settings, files)
+                  : make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   if (fs::exists(files.plan)) {
     require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
             "{}: another plan is there already; choose another output or remove it together with {}",

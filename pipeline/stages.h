@@ -57,7 +57,9 @@ Statistics statistics_for(const fs::path& model, const fs::path& file);
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
-Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const OutputFiles& files);
+/// With a budget it is searched for; what was measured is kept in search.jsonl beside it.
+Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
+                const OutputFiles& files);
 /// Whether a stored result of the same inputs stands for doing the work again.
 enum class Reuse { No, Same };
 /// Writes verify.json. With Reuse::Same a proof in it that passed for these checkpoints, samples, this device and this

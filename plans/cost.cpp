@@ -44,7 +44,8 @@ double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tok
     }
     const LayerCounts counts = layer_counts(layer, spec);
     const double kept = double(counts.heads) / heads, updated = double(counts.updates) / heads;
-    total += 2 * (kept + updated) * n * d * d + 2 * updated * share * n * n * d + 3 * n * d * double(counts.neurons);
+    total += 2 * (kept + updated) * n * d * d + 2 * updated * share * n * n * d +
+             n * d * double(3 * counts.neurons + 2 * counts.rank);
   }
   return 2 * total;
 }
@@ -100,7 +101,8 @@ Cost layer_prefill_cost(const LayerPlan& layer, const DecoderSpec& spec, const P
   cost.attention = 2 * width *
                    (heads * double(pairs.text_text) + double(counts.heads) * double(pairs.text_visual) +
                     double(counts.updates) * double(pairs.visual_text + pairs.visual_visual));
-  cost.ffn = 3 * hidden * (text * double(spec.intermediate_size) + visual * double(counts.neurons));
+  cost.ffn =
+      hidden * (3 * text * double(spec.intermediate_size) + visual * double(3 * counts.neurons + 2 * counts.rank));
   return cost;
 }
 

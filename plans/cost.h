@@ -11,10 +11,10 @@ namespace yopo {
 
 /// Convention `paper`: visual tokens in the language model only. Dense: 2 L (4 n d^2 + 2 n^2 d + 3 n d m) with n visual
 /// tokens (arXiv 2410.06169, section 3). Pruned, per layer that is alive, with k kept and u updated heads of H
-/// and F kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F), where s is the share of the n^2 visual pairs
-/// that lie within the window on this grid, borders counted as they are and causality not counted (neither is it when
-/// dense). 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5 window give 28.5% of LLaVA-1.5-7B, the paper's
-/// figure.
+/// and F kept neurons: 2 (2 (k + u)/H n d^2 + 2 (u/H) s n^2 d + 3 n d F + 2 n d r), with r the compensation's rank,
+/// where s is the share of the n^2 visual pairs that lie within the window on this grid, borders counted as they are
+/// and causality not counted (neither is it when dense). 24 of 32 heads, half the neurons, 16 of 32 layers and a 5 x 5
+/// window give 28.5% of LLaVA-1.5-7B, the paper's figure.
 double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows,
                    int64_t grid_columns);
 
@@ -53,8 +53,8 @@ struct Cost {
 
 /// Convention `exact`: prefill of one prompt with logits of its last row (or of `logit_rows` rows).
 /// Per layer, with N visual and M text rows, U updated heads, K kept heads, G KV heads with a kept query head and F
-/// neurons (all zero where the layer is not alive): projections M C D (2 H + 2 KV) + N C D (2 U + 2 G); attention 2 D
-/// (pairs of every head within the layer's window); ffn 3 C (M I + N F).
+/// neurons and compensation of rank R (all zero where the layer is not alive): projections M C D (2 H + 2 KV) + N C D
+/// (2 U + 2 G); attention 2 D (pairs of every head within the layer's window); ffn 3 C (M I + N F) + 2 C N R.
 Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows = 1);
 /// One layer of it; the sum over layers and the head are the whole.
 Cost layer_prefill_cost(const LayerPlan& layer, const DecoderSpec& spec, const PromptShape& prompt);

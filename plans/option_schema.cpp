@@ -169,6 +169,16 @@ void add_ffn(std::vector<PlanOption>& schema) {
 
 std::vector<PlanOption> make_schema() {
   std::vector<PlanOption> schema;
+  schema.push_back({.key = "budget",
+                    .flag = "--budget",
+                    .kind = Kind::Number,
+                    .fallback = "none",
+                    .help = "instead of all that follows: visual FLOPs (exact) to spend, as a share of the dense "
+                            "model's; a search chooses the plan (sections `search` and `compensate`)",
+                    .low = 0,
+                    .high = 1});
+  schema.back().set = [](PlanOptions& o, const OptionValue& value) { o.budget = std::get<double>(value); };
+  schema.back().get = [](const PlanOptions& o) { return o.budget ? Value(*o.budget) : Value(); };
   add_window(schema);
   add_heads(schema, &PlanOptions::heads, "heads",
             {"--heads-keep", "--heads-scope", "--threshold", "--vote", "--exempt-layers", "--head-mask"}, "all",

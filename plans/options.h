@@ -40,6 +40,8 @@ struct WindowOptions {
   bool causal = false;
 };
 struct PlanOptions {
+  /// A share of the exact visual FLOPs: the search chooses everything else.
+  std::optional<double> budget;
   std::optional<WindowOptions> window;  // absent or "none": no window
   std::optional<HeadOptions> heads;     // absent: all
   std::optional<HeadOptions> updates;   // absent: as heads

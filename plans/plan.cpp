@@ -27,6 +27,14 @@ void check_layer(const LayerPlan& layer, const DecoderSpec& spec, const std::str
   for (size_t head = 0; head < layer.heads.size(); ++head)
     require(!layer.updates[head] || layer.heads[head],
             "{}: updates: head {} is updated, but 'heads' drops it; updates lie within heads", place, head);
+  if (const auto& added = layer.compensation) {
+    const auto hidden = size_t(spec.hidden_size), rank = size_t(added->rank);
+    require(layer.alive, "{}: compensation: no visual row is computed here", place);
+    require(added->rank >= 0 && added->rank <= spec.hidden_size && added->down.size() == rank * hidden &&
+                added->up.size() == rank * hidden && added->bias.size() == hidden,
+            "{}: compensation: of {} values and rank {}, but the model's hidden_size is {}", place, added->bias.size(),
+            added->rank, spec.hidden_size);
+  }
   if (!layer.neurons) return;
   int64_t previous = -1;
   for (int64_t neuron : *layer.neurons) {
@@ -38,6 +46,13 @@ void check_layer(const LayerPlan& layer, const DecoderSpec& spec, const std::str
 }
 
 }  // namespace
+
+bool LayerPlan::operator==(const LayerPlan& other) const {
+  const bool compensated = compensation != nullptr;
+  return window == other.window && heads == other.heads && updates == other.updates && neurons == other.neurons &&
+         alive == other.alive && compensated == (other.compensation != nullptr) &&
+         (!compensated || *compensation == *other.compensation);
+}
 
 std::string_view name_of(Semantics semantics) {
   for (const auto& [value, name] : semantics_names)
@@ -65,6 +80,7 @@ LayerCounts layer_counts(const LayerPlan& layer, const DecoderSpec& spec) {
     counts.kv_heads += std::any_of(first, first + spec.group_size(), [](uint8_t flag) { return flag != 0; });
   }
   counts.neurons = layer.neurons ? int64_t(layer.neurons->size()) : spec.intermediate_size;
+  counts.rank = layer.compensation ? layer.compensation->rank : 0;
   return counts;
 }
 
@@ -113,7 +129,7 @@ Plan dense_plan(const DecoderSpec& spec) {
 
 bool is_dense(const Plan& plan, const DecoderSpec& spec) {
   const auto whole = [&](const LayerPlan& layer) {
-    return layer.alive && !layer.window && ones(layer.heads) == spec.num_attention_heads &&
+    return layer.alive && !layer.window && !layer.compensation && ones(layer.heads) == spec.num_attention_heads &&
            ones(layer.updates) == spec.num_attention_heads &&
            (!layer.neurons || int64_t(layer.neurons->size()) == spec.intermediate_size);
   };
@@ -121,7 +137,14 @@ bool is_dense(const Plan& plan, const DecoderSpec& spec) {
          std::all_of(plan.layers.begin(), plan.layers.end(), whole);
 }
 
+bool is_compensated(const Plan& plan) {
+  return std::any_of(plan.layers.begin(), plan.layers.end(),
+                     [](const LayerPlan& layer) { return layer.compensation != nullptr; });
+}
+
 void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& where) {
+  require(plan.semantics == Semantics::Skip || !is_compensated(plan),
+          "{}: compensation goes with semantics 'skip', found '{}'", where, name_of(plan.semantics));
   require(int64_t(plan.layers.size()) == spec.num_hidden_layers, "{}: {} layers, but the model has {}", where,
           plan.layers.size(), spec.num_hidden_layers);
   for (size_t layer = 0; layer < plan.layers.size(); ++layer) {

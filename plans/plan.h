@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,15 +30,26 @@ using HeadFlags = std::vector<uint8_t>;   // [H], 1 = kept
 using HeadMask = std::vector<HeadFlags>;  // [L][H]
 using Neurons = std::vector<int64_t>;     // ascending indices in [0, F)
 
+/// What a layer adds to each visual row in place of what it no longer computes: up (down n) + bias, with n the row as
+/// the FFN reads it, behind its norm; added after the FFN. Fitted by compress/compensate.h.
+struct Compensation {
+  int64_t rank = 0;         // 0: the bias alone
+  std::vector<float> down;  // [rank, hidden_size]
+  std::vector<float> up;    // [hidden_size, rank]
+  std::vector<float> bias;  // [hidden_size]
+  bool operator==(const Compensation&) const = default;
+};
+
 /// What one layer does for visual rows. A layer that is not alive computes nothing for them; what its other fields say
 /// is then only read by the published simulations, which apply their masks in every layer.
 struct LayerPlan {
-  std::optional<Window> window;    // absent: a visual query reads all earlier visual keys
-  HeadFlags heads;                 // [H] heads that visual keys exist in: text reads them there
-  HeadFlags updates;               // [H] those among `heads` that visual queries compute
-  std::optional<Neurons> neurons;  // FFN neurons that visual rows use; absent: all
-  bool alive = true;               // visual tokens are computed here
-  bool operator==(const LayerPlan&) const = default;
+  std::optional<Window> window;                           // absent: a visual query reads all earlier visual keys
+  HeadFlags heads;                                        // [H] heads that visual keys exist in: text reads them there
+  HeadFlags updates;                                      // [H] those among `heads` that visual queries compute
+  std::optional<Neurons> neurons;                         // FFN neurons that visual rows use; absent: all
+  bool alive = true;                                      // visual tokens are computed here
+  std::shared_ptr<const Compensation> compensation = {};  // none where the layer is not alive
+  bool operator==(const LayerPlan& other) const;
 };
 
 struct Plan {
@@ -53,6 +65,7 @@ struct LayerCounts {
   int64_t updates = 0;   // query heads that visual queries compute
   int64_t kv_heads = 0;  // KV heads with a query head among `heads`: those that hold visual keys
   int64_t neurons = 0;
+  int64_t rank = 0;  // of the compensation
   bool operator==(const LayerCounts&) const = default;
 };
 LayerCounts layer_counts(const LayerPlan& layer, const DecoderSpec& spec);
@@ -71,19 +84,21 @@ void set_updates(Plan& plan, const HeadMask& mask);
 /// Everything kept, no window: the dense model.
 Plan dense_plan(const DecoderSpec& spec);
 bool is_dense(const Plan& plan, const DecoderSpec& spec);
+bool is_compensated(const Plan& plan);
 
 /// UserError naming `where`, the layer and both sizes for a plan that does not fit the model: layer or head counts,
 /// neuron indices out of range or unsorted, updates outside heads, an even window, a layer that is not alive before one
-/// that is.
+/// that is, compensation of another width or where nothing is computed.
 void check_plan(const Plan& plan, const DecoderSpec& spec, const std::string& where);
 
 /// Versions 1 and 2. Strict: unknown keys, wrong types and other versions are UserErrors. Does not know the model;
-/// follow with check_plan.
-Plan plan_from_json(const Json& json, const std::string& where);
-/// Version 2.
-Json plan_to_json(const Plan& plan);
+/// follow with check_plan. `folder`: where the vectors of compensation lie.
+Plan plan_from_json(const Json& json, const std::string& where, const fs::path& folder = {});
+/// Version 2. `vectors`: the name of the file with the compensation, if the plan has any.
+Json plan_to_json(const Plan& plan, const std::string& vectors = "");
 Plan read_plan(const fs::path& path);
-/// Layers one a line: readable diffs.
+/// Layers one a line: readable diffs. Compensation goes into a file beside it, plan.safetensors for plan.json, which is
+/// written first.
 void write_plan(const fs::path& path, const Plan& plan);
 
 }  // namespace yopo

@@ -1,5 +1,6 @@
 // plan.json: version 2 holds one object a layer, version 1 held one array for each kind of saving.
 #include "core/error.h"
+#include "plans/compensation.h"
 #include "plans/layer_json.h"
 #include "plans/layered_json.h"
 #include "plans/plan.h"
@@ -15,7 +16,7 @@ const Json& layers_of(const Json& json, std::string_view key, const std::string&
 }
 
 LayerPlan layer_of(const Json& json, const std::string& place) {
-  check_known(json, {"alive", "window", "heads", "updates", "neurons"}, place);
+  check_known(json, {"alive", "window", "heads", "updates", "neurons", "compensation"}, place);
   LayerPlan layer;
   layer.alive = get_bool_or(json, "alive", place, true);
   layer.window = window_from_json(json, place);
@@ -24,14 +25,16 @@ LayerPlan layer_of(const Json& json, const std::string& place) {
   require(layer.updates.size() == layer.heads.size(), "{}: updates: {} heads, but heads has {}", place,
           layer.updates.size(), layer.heads.size());
   if (has(json, "neurons")) layer.neurons = neurons_from_json(json.at("neurons"), place + ": neurons");
+  layer_compensation_from_json(json, place, layer);
   return layer;
 }
 
-void read_version_2(const Json& json, const std::string& where, Plan& plan) {
-  check_known(json, {"format", "version", "semantics", "layers", "provenance"}, where);
+void read_version_2(const Json& json, const std::string& where, const fs::path& folder, Plan& plan) {
+  check_known(json, {"format", "version", "semantics", "layers", "compensation", "provenance"}, where);
   const Json& layers = layers_of(json, "layers", where);
   for (size_t l = 0; l < layers.size(); ++l)
     plan.layers.push_back(layer_of(layers[l], fmt::format("{}: layer {}", where, l)));
+  read_compensation(json, where, folder, plan);
 }
 
 void read_version_1(const Json& json, const std::string& where, Plan& plan) {
@@ -65,12 +68,13 @@ Json layer_to_json(const LayerPlan& layer) {
   json["heads"] = flags_to_json(layer.heads);
   if (layer.updates != layer.heads) json["updates"] = flags_to_json(layer.updates);
   if (layer.neurons) json["neurons"] = *layer.neurons;
+  layer_compensation_to_json(layer, json);
   return json;
 }
 
 }  // namespace
 
-Plan plan_from_json(const Json& json, const std::string& where) {
+Plan plan_from_json(const Json& json, const std::string& where, const fs::path& folder) {
   require(json.is_object(), "{}: expected a plan object, found {}", where, json.type_name());
   const std::string format = get_string(json, "format", where);
   require(format == "yopo-plan", "{}: format: expected \"yopo-plan\", found \"{}\"", where, printable(format));
@@ -78,25 +82,32 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   require(version == 1 || version == 2, "{}: version: this tool reads versions 1 and 2, found {}", where, version);
   Plan plan;
   plan.semantics = parse_semantics(get_string(json, "semantics", where), where);
-  version == 1 ? read_version_1(json, where, plan) : read_version_2(json, where, plan);
+  version == 1 ? read_version_1(json, where, plan) : read_version_2(json, where, folder, plan);
   require(!plan.layers.empty(), "{}: {}: no layers", where, version == 1 ? "heads" : "layers");
   if (has(json, "provenance")) plan.provenance = get_object(json, "provenance", where);
   return plan;
 }
 
-Json plan_to_json(const Plan& plan) {
+Json plan_to_json(const Plan& plan, const std::string& vectors) {
   Json json = Json::object();
   json["format"] = "yopo-plan";
   json["version"] = 2;
   json["semantics"] = name_of(plan.semantics);
   json["layers"] = Json::array();
   for (const LayerPlan& layer : plan.layers) json["layers"].push_back(layer_to_json(layer));
+  if (is_compensated(plan)) json["compensation"] = compensation_to_json(plan, vectors);
   json["provenance"] = plan.provenance;
   return json;
 }
 
-Plan read_plan(const fs::path& path) { return plan_from_json(read_json(path), path.string()); }
+Plan read_plan(const fs::path& path) {
+  return plan_from_json(read_json(path), path.string(), fs::absolute(path).parent_path());
+}
 
-void write_plan(const fs::path& path, const Plan& plan) { write_text(path, layered_text(plan_to_json(plan)) + "\n"); }
+void write_plan(const fs::path& path, const Plan& plan) {
+  const std::string vectors = path.stem().string() + ".safetensors";
+  if (is_compensated(plan)) write_compensation(path.parent_path() / vectors, plan);
+  write_text(path, layered_text(plan_to_json(plan, vectors)) + "\n");
+}
 
 }  // namespace yopo

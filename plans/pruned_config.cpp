@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "plans/compensation.h"
 #include "plans/layer_json.h"
 
 namespace yopo {
@@ -58,18 +59,19 @@ const Json& layers_of(const Json& object, std::string_view key, const DecoderSpe
 }
 
 void read_version_2(const Json& object, const DecoderSpec& spec, const std::string& where, Plan& plan) {
-  check_known(object, {"format", "version", "layers", "provenance"}, where);
+  check_known(object, {"format", "version", "layers", "compensation", "provenance"}, where);
   const Json& layers = layers_of(object, "layers", spec, where);
   for (size_t l = 0; l < layers.size(); ++l) {
     const std::string place = fmt::format("{}: layer {}", where, l);
     const Json& row = layers[l];
-    check_known(row, {"alive", "window", "heads", "updates", "neurons"}, place);
+    check_known(row, {"alive", "window", "heads", "updates", "neurons", "compensation"}, place);
     LayerPlan& layer = plan.layers[l];
     layer.alive = get_bool_or(row, "alive", place, true);
     layer.window = window_from_json(row, place);
     if (has(row, "heads")) layer.heads = layer.updates = flags_of_counts(row.at("heads"), spec, place + ": heads");
     if (has(row, "updates")) layer.updates = flags_of_counts(row.at("updates"), spec, place + ": updates");
     if (has(row, "neurons")) layer.neurons = first_neurons(row.at("neurons"), spec, place + ": neurons");
+    layer_compensation_from_json(row, place, layer);
   }
 }
 
@@ -99,6 +101,7 @@ Json layer_to_json(const LayerPlan& layer, const DecoderSpec& spec) {
            "pruned_config: the plan is not in the checkpoint's new order");
     json["neurons"] = layer.neurons->size();
   }
+  layer_compensation_to_json(layer, json);
   return json;
 }
 
@@ -112,6 +115,7 @@ Json pruned_config(const Plan& plan, const DecoderSpec& spec) {
   json["version"] = 2;
   json["layers"] = Json::array();
   for (const LayerPlan& layer : plan.layers) json["layers"].push_back(layer_to_json(layer, spec));
+  if (is_compensated(plan)) json["compensation"] = compensation_to_json(plan, compensation_name);
   json["provenance"] = plan.provenance;
   return json;
 }
@@ -127,6 +131,7 @@ std::optional<Plan> plan_of_checkpoint(const Checkpoint& checkpoint, const Decod
   require(version == 1 || version == 2, "{}: version: this tool reads versions 1 and 2, found {}", where, version);
   Plan plan = dense_plan(spec);
   version == 1 ? read_version_1(object, spec, where, plan) : read_version_2(object, spec, where, plan);
+  if (version == 2) read_compensation(object, where, checkpoint.folder(), plan);
   if (has(object, "provenance")) plan.provenance = get_object(object, "provenance", where);
   check_plan(plan, spec, where);
   return plan;

@@ -8,6 +8,9 @@
 
 namespace yopo {
 
+/// The vectors of the plan's compensation, in the checkpoint's folder (plans/compensation.h).
+inline constexpr const char* compensation_name = "yopo.safetensors";
+
 /// {"format": "yopo-pruned", "version": 2, "layers": [{"window": {...}, "heads": [per KV group...], "updates": [...],
 ///  "neurons": count, "alive": false}...], "provenance": {...}}
 /// heads[g] counts the kept query heads of KV group g, which are the first of that group. Left out: no window, all

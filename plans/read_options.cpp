@@ -93,9 +93,12 @@ PlanOptions read_plan_options(const YamlNode& plan, const OptionName& name) {
     const std::string& key = section.empty() ? option.key : section;
     if (keys.empty() || keys.back() != key) keys.push_back(key);
   }
-  if (const YamlNode* budget = plan.find("budget"))
-    fail("{}: plan.budget is not supported yet; give heads, ffn, window and visual_layers", budget->place);
   check_keys(plan, "plan", keys);
+  if (const YamlNode* budget = plan.find("budget"))
+    for (const std::string& key : keys)
+      if (const YamlNode* other = plan.find(key); other && key != "budget" && key != "semantics")
+        fail("{}: plan.budget chooses everything, so plan.{} ({}) cannot be given beside it", budget->place, key,
+             other->place);
 
   PlanOptions result;
   const auto is_none = [](const YamlNode& node) {

@@ -90,7 +90,7 @@ std::string yaml_quoted(const std::string& text) {
 }
 
 std::string plan_options_text(const PlanOptions& options) {
-  std::string out = options.window ? "plan:\n" : "plan:\n  window: none\n", open;
+  std::string out = options.window || options.budget ? "plan:\n" : "plan:\n  window: none\n", open;
   for (const PlanOption& option : plan_option_schema()) {
     const std::string section = option.section();
     const std::optional<OptionValue> value = option.get(options);

@@ -88,6 +88,17 @@ std::vector<LayerRule> layer_rules(const DecoderSpec& spec, const Plan& plan, co
         rule.visual_weight = at::zeros({spec.num_attention_heads}, dtype);
       rule.freeze_visual = rules.freeze_visual;
     }
+    if (const auto& added = layer.compensation) {
+      const auto tensor = [&](const std::vector<float>& values, at::IntArrayRef shape) {
+        return at::tensor(values, at::kFloat).view(shape).to(dtype);
+      };
+      const auto hidden = int64_t(added->bias.size());
+      if (added->rank > 0) {
+        rule.added_down = tensor(added->down, {added->rank, hidden});
+        rule.added_up = tensor(added->up, {hidden, added->rank});
+      }
+      rule.added_bias = tensor(added->bias, {hidden});
+    }
     if (const auto& kept = layer.neurons) {
       rule.lost_neurons = at::ones({spec.intermediate_size}, at::kBool);
       for (const int64_t neuron : *kept) rule.lost_neurons.data_ptr<bool>()[neuron] = false;
@@ -120,6 +131,11 @@ void DecoderPass::layer(int64_t layer, const LayerWeights& w, const LayerRule& r
     activation = activation.masked_fill(own_visual_.logical_and(rule.lost_neurons), 0.0);
   if (observer && observer->activation) observer->activation(layer, past_, activation);
   x_ = x_ + at::linear(activation, w.down);
+  if (rule.added_bias.defined() && any_visual_) {
+    at::Tensor with = x_ + rule.added_bias;
+    if (rule.added_down.defined()) with = with + at::linear(at::linear(normed, rule.added_down), rule.added_up);
+    x_ = at::where(own_visual_, with, x_);
+  }
   if (rule.freeze_visual && any_visual_) x_ = at::where(own_visual_, before, x_);
   if (observer && observer->hidden) observer->hidden(layer, x_);
 }

@@ -22,6 +22,7 @@ struct LayerRule {
   at::Tensor visual_output;    // [H]: factor of a head's output for visual rows; undefined: 1
   at::Tensor lost_neurons;     // bool [F]: visual rows do without these; undefined: none
   bool freeze_visual = false;  // visual rows leave the layer as they came
+  at::Tensor added_down, added_up, added_bias;  // [R, C], [C, R], [C]: the compensation; undefined: none
   bool plain_attention() const {
     return mask.causal_only() && !lost_heads.defined() && !visual_weight.defined() && !visual_output.defined();
   }

@@ -28,6 +28,7 @@ int64_t scratch_elements(const EngineState& state, int64_t visual_rows, int64_t 
   for (const LayerSlices& layer : state.layers) {
     if (layer.counts.neurons > 0) elements = std::max(elements, 2 * slice_rows(rows) * layer.counts.neurons);
     elements = std::max(elements, 2 * slice_rows(text_rows) * (spec.intermediate_size - layer.counts.neurons));
+    elements = std::max(elements, visual_rows * layer.counts.rank);
   }
   return elements;
 }
@@ -120,9 +121,9 @@ void Decoder::place_next() {
   s_.ops->upload(counts_.data(), counts.data(), counts.size() * sizeof(int32_t));
 }
 
-void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after) {
+void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after, int64_t first) {
   cost_ = &cost;
-  for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
+  for (int64_t l = first; l < spec_.num_hidden_layers; ++l) {
     layer_ = l;
     slices_ = &s_.layers[size_t(l)];
     w_ = &s_.weights->layers->at(l);
@@ -131,6 +132,11 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
     if (hidden_after) hidden_after(l);
     s_.step();
   }
+}
+
+void Decoder::watch_visual_rows(std::function<void(int64_t, const void*, float*)> watch) {
+  ensure(s_.ops->host_memory, "rows are watched on the host");
+  watch_ = std::move(watch);
 }
 
 double Decoder::take_attention_macs() {
@@ -291,9 +297,28 @@ void Decoder::attend() {
 
 void Decoder::ffn() {
   const int64_t shared = visual_rows_ > 0 ? slices_->counts.neurons : 0;
-  normalise(w_->post_norm, shared > 0);
+  const bool compensated = visual_rows_ > 0 && slices_->plan.alive && slices_->plan.compensation;
+  const bool watched = visual_rows_ > 0 && slices_->plan.alive && watch_;
+  normalise(w_->post_norm, shared > 0 || compensated || watched);
   neurons(0, shared, 0, rows());
   neurons(shared, spec_.intermediate_size - shared, visual_rows_, text_rows_);
+  if (compensated) compensate();
+  if (watched) watch_(layer_, normed_.data(), x());
+}
+
+/// x[visual rows] += up (down normed) + bias (plans/plan.h, Compensation).
+void Decoder::compensate() {
+  const LayerCompensation& added = s_.compensation[size_t(layer_)];
+  const int64_t hidden = spec_.hidden_size;
+  if (added.rank > 0) {
+    const Matrix down{added.down.data(), added.rank, hidden}, up{added.up.data(), hidden, added.rank};
+    void* inner = scratch_.data();
+    multiply({normed_.data(), hidden, down, 0, added.rank, 0, hidden, nullptr, type_, inner, added.rank, false}, 0,
+             visual_rows_, cost_->ffn);
+    multiply({inner, added.rank, up, 0, hidden, 0, added.rank, nullptr, DType::F32, x(), hidden, true}, 0, visual_rows_,
+             cost_->ffn);
+  }
+  s_.ops->add_bias(x(), added.bias.as<float>(), visual_rows_, hidden);
 }
 
 /// x[rows] += down(silu(gate) * up) over neurons [first, first + count).

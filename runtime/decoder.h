@@ -27,10 +27,14 @@ class Decoder {
   void place(const std::vector<ModelInput>& inputs);
   void place_next();
 
-  /// Issues all layers: writes keys and values into the requests' caches, adds the multiply-adds of its matrix products
-  /// to `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if any, runs after
-  /// each layer.
-  void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {});
+  /// Issues all layers from `first` on: writes keys and values into the requests' caches, adds the multiply-adds of its
+  /// matrix products to `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if
+  /// any, runs after each layer.
+  void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {}, int64_t first = 0);
+
+  /// Hears of each layer that is alive when it is done: the visual rows as the FFN read them, and x, where they may be
+  /// changed. For devices whose memory is the host's.
+  void watch_visual_rows(std::function<void(int64_t layer, const void* normed, float* x)> watch);
 
   /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as
   /// rows().
@@ -50,6 +54,7 @@ class Decoder {
   void store_keys();
   void attend();
   void ffn();
+  void compensate();
   void neurons(int64_t first, int64_t count, int64_t row, int64_t rows);
 
   const EngineState& s_;
@@ -71,6 +76,7 @@ class Decoder {
   const LayerSlices* slices_ = nullptr;
   const DecoderLayerWeights* w_ = nullptr;
   Cost* cost_ = nullptr;
+  std::function<void(int64_t, const void*, float*)> watch_;
 };
 
 }  // namespace yopo::runtime

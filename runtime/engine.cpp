@@ -84,15 +84,34 @@ void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
     make_room(state, 0, "no request's");
 }
 
-/// The layers as the weights' order shows them, and their head flags on the device.
-void set_layers(EngineState& state) {
-  state.layers = slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text);
+Buffer on_device(const EngineState& state, const std::vector<float>& values, DType type) {
+  std::vector<std::byte> converted(values.size() * size_of(type));
+  from_float(values.data(), values.size(), type, converted.data());
+  Buffer buffer(*state.ops, converted.size());
+  if (!converted.empty()) state.ops->upload(buffer.data(), converted.data(), converted.size());
+  return buffer;
+}
+
+LayerCompensation compensation_of(const EngineState& state, const LayerPlan& layer) {
+  LayerCompensation device;
+  if (!layer.compensation) return device;
+  device.rank = layer.compensation->rank;
+  device.down = on_device(state, layer.compensation->down, state.type());
+  device.up = on_device(state, layer.compensation->up, state.type());
+  device.bias = on_device(state, layer.compensation->bias, DType::F32);
+  return device;
+}
+
+/// The layers as the weights' order shows them, and their head flags and compensation on the device.
+void set_layers(EngineState& state, bool holes = false) {
+  state.layers = slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text, holes);
   for (const LayerSlices& layer : state.layers) {
     const HeadFlags &heads = layer.plan.heads, &updates = layer.plan.updates;
     Buffer kept(*state.ops, heads.size()), updated(*state.ops, updates.size());
     state.ops->upload(kept.data(), heads.data(), heads.size());
     state.ops->upload(updated.data(), updates.data(), updates.size());
     state.head_flags.emplace_back(std::move(kept), std::move(updated));
+    state.compensation.push_back(compensation_of(state, layer.plan));
   }
 }
 
@@ -151,8 +170,9 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   for (size_t i = 0; i < inputs.size(); ++i)
     cache_bytes += KvCache::bytes(spec, state.layers, layout.requests[i].visual_rows,
                                   inputs[i].text_tokens() + capacity, state.type());
-  const int64_t logit_rows =
-      !traces.empty() && options.all_logits ? std::min(layout.rows(), logits_slice) : int64_t(inputs.size());
+  const int64_t logit_rows = !traces.empty() && (options.all_logits || options.last_logits > 1)
+                                 ? std::min(layout.rows(), logits_slice)
+                                 : int64_t(inputs.size());
   const int64_t logits_bytes = logit_rows * spec.vocab_size * int64_t(sizeof(float));
   make_room(state,
             cache_bytes + Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
@@ -170,16 +190,37 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     requests.push_back(&session.requests.back());
   }
   Decoder decoder(state, requests, &layout);
-  embed_inputs(state, inputs, layout, decoder.x(), traces.size() == 1 ? &traces[0] : nullptr);
+  if (!options.from_rows) embed_inputs(state, inputs, layout, decoder.x(), traces.size() == 1 ? &traces[0] : nullptr);
   state.ops->synchronize();  // for the stopwatch alone: the vision tower has its own
   const Stopwatch watch(state.counters.prefill_seconds);
   decoder.place(inputs);
   std::function<void(int64_t)> hidden_after;
+  if (!traces.empty() && (options.hidden || options.embeddings)) keep_hidden(state, layout, decoder.x(), traces);
   if (!traces.empty() && options.hidden) {
-    keep_hidden(state, layout, decoder.x(), traces);
     hidden_after = [&](int64_t) { keep_hidden(state, layout, decoder.x(), traces); };
   }
-  decoder.issue_layers(state.counters.prefill, hidden_after);
+  if (options.visual_rows)
+    decoder.watch_visual_rows([&](int64_t layer, const void* normed, float* x) {
+      options.visual_rows({layer, layout.visual_rows, normed, state.type(), x});
+    });
+  if (options.keep_rows) {
+    ensure(!hidden_after, "rows are kept in one way");
+    options.keep_rows->assign(size_t(spec.num_hidden_layers), {});
+    const auto keep = [&](int64_t layer) {
+      if (layer >= spec.num_hidden_layers) return;
+      std::vector<float>& rows = (*options.keep_rows)[size_t(layer)];
+      rows.resize(size_t(layout.rows() * spec.hidden_size));
+      state.ops->download(rows.data(), decoder.x(), rows.size() * sizeof(float));
+    };
+    keep(0);
+    hidden_after = [keep](int64_t layer) { keep(layer + 1); };
+  }
+  if (options.from_rows) {
+    const std::vector<float>& rows = options.from_rows->at(size_t(options.first_layer));
+    ensure(int64_t(rows.size()) == layout.rows() * spec.hidden_size, "rows of the same inputs");
+    state.ops->upload(decoder.x(), rows.data(), rows.size() * sizeof(float));
+  }
+  decoder.issue_layers(state.counters.prefill, hidden_after, options.from_rows ? options.first_layer : 0);
   for (size_t i = 0; i < inputs.size(); ++i) session.requests[i].cache.advance(inputs[i].text_tokens());
 
   session.logits.resize(inputs.size() * size_t(spec.vocab_size));
@@ -189,9 +230,11 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   for (size_t i = 0; i < traces.size(); ++i) {
     std::vector<float>& logits = traces[i].logits;
     const std::vector<int64_t>& rows = layout.requests[i].row_of;
-    if (options.all_logits) {
-      logits.resize((rows.size() - 1) * size_t(spec.vocab_size));
-      download_logits(state, decoder, std::span(rows).first(rows.size() - 1), logits.data());
+    const size_t more = options.all_logits ? rows.size() - 1 : size_t(std::max<int64_t>(options.last_logits - 1, 0));
+    if (more > 0) {
+      ensure(more < rows.size(), "logits of rows that are there");
+      logits.resize(more * size_t(spec.vocab_size));
+      download_logits(state, decoder, std::span(rows).subspan(rows.size() - 1 - more, more), logits.data());
     }
     const auto first = session.logits.begin() + int64_t(i) * spec.vocab_size;
     logits.insert(logits.end(), first, first + spec.vocab_size);
@@ -241,10 +284,22 @@ Engine::Engine(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 
-Engine Engine::dense() const {
+Engine::Engine(const OpenModel& model, const Plan& plan, const std::vector<LayerOrder>& orders, const Options& options)
+    : state_(std::make_shared<State>()) {
+  const ThreadCount threads(options.threads);
+  set_up(*state_, model.spec, plan, options);
+  state_->orders = orders;
+  set_weights(*state_, load_weights(model, orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops));
+  set_layers(*state_);
+}
+
+Engine Engine::dense() const { return under(dense_plan(state_->spec.text)); }
+
+Engine Engine::under(const Plan& plan, bool holes) const {
+  check_plan(plan, state_->spec.text, "plan");
   auto twin = std::make_shared<State>();
   twin->spec = state_->spec;
-  twin->plan = dense_plan(state_->spec.text);
+  twin->plan = plan;
   twin->orders = state_->orders;
   twin->weights = state_->weights;
   twin->ops = state_->ops;
@@ -252,7 +307,7 @@ Engine Engine::dense() const {
   twin->share_prefixes = state_->share_prefixes;
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
-  set_layers(*twin);
+  set_layers(*twin, holes);
   return Engine(std::move(twin));
 }
 

@@ -11,6 +11,7 @@
 #include "models/input.h"
 #include "models/trace.h"
 #include "plans/cost.h"
+#include "plans/order.h"
 #include "plans/plan.h"
 #include "runtime/sampler.h"
 
@@ -77,10 +78,15 @@ class Engine {
   Engine(const OpenModel& model, const Plan& plan, const Options& options);
   /// Random weights of a spec (bench): normal(0, 0.02) from `seed`, no vision tower.
   Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed);
+  /// Weights in `orders` [L], in which the sets of `plan`, and of every plan for under(), are prefixes.
+  Engine(const OpenModel& model, const Plan& plan, const std::vector<LayerOrder>& orders, const Options& options);
   ~Engine();
   Engine(Engine&&) noexcept;
   /// The dense model over the very same weights, whatever their order: orders do not change the dense function.
   Engine dense() const;
+  /// Another plan, in the checkpoint's own order, over the very same weights. InternalError unless its sets are
+  /// prefixes of their order; with `holes` those of heads need not be, at the price of computing what lies between.
+  Engine under(const Plan& plan, bool holes = false) const;
 
   const ModelSpec& spec() const;
   const Plan& plan() const;  // in the checkpoint's own order

@@ -19,6 +19,14 @@ std::vector<Run> runs_of(const std::vector<uint8_t>& flags, uint8_t wanted) {
   return runs;
 }
 
+/// KV heads up to the last that is kept.
+int64_t reaching(const LayerPlan& layer, const DecoderSpec& spec) {
+  int64_t count = 0;
+  for (int64_t head = 0; layer.alive && head < int64_t(layer.heads.size()); ++head)
+    if (layer.heads[size_t(head)]) count = head / spec.group_size() + 1;
+  return count;
+}
+
 /// InternalError unless the KV heads and neurons that visual rows use are the first.
 void check_prefixes(const LayerPlan& layer, const LayerCounts& counts, const DecoderSpec& spec) {
   const int64_t used = counts.kv_heads * spec.group_size();
@@ -30,12 +38,13 @@ void check_prefixes(const LayerPlan& layer, const LayerCounts& counts, const Dec
 
 }  // namespace
 
-std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec) {
+std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec, bool holes) {
   std::vector<LayerSlices> layers;
   for (const LayerPlan& layer : plan.layers) {
     LayerSlices& slices = layers.emplace_back();
     slices.plan = layer;
     slices.counts = layer_counts(layer, spec);
+    if (holes) slices.counts.kv_heads = reaching(layer, spec);
     if (layer.alive)
       check_prefixes(layer, slices.counts, spec);
     else

@@ -22,7 +22,8 @@ struct LayerSlices {
   bool updates() const { return !updated_runs.empty(); }
 };
 
-/// `plan` must be in prefix form (InternalError otherwise): kept KV heads and neurons first.
-std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec);
+/// `plan` must be in prefix form (InternalError otherwise): kept KV heads and neurons first. With `holes` the KV heads
+/// before the last that is kept need not be: they are computed, and nobody reads them.
+std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec, bool holes = false);
 
 }  // namespace yopo::runtime

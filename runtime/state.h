@@ -13,6 +13,13 @@
 
 namespace yopo::runtime {
 
+/// A layer's compensation on the device; buffers are empty where there is none, `down` and `up` where its rank is 0.
+struct LayerCompensation {
+  Buffer down, up;  // [rank, hidden] and [hidden, rank] of the weights' type
+  Buffer bias;      // [hidden] fp32
+  int64_t rank = 0;
+};
+
 /// Engine's private state, under a name that the parts of the forward may use.
 struct EngineState {
   ModelSpec spec;
@@ -20,6 +27,7 @@ struct EngineState {
   std::vector<LayerOrder> orders;                     // of the weights
   std::vector<LayerSlices> layers;                    // in the weights' order
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
+  std::vector<LayerCompensation> compensation;        // per layer
   std::shared_ptr<Weights> weights;
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
   const Ops* ops = nullptr;

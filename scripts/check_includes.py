@@ -25,16 +25,17 @@ ALLOWED = {
     "runtime": "core formats models plans",
     "calibration": "core formats images datasets models plans reference",
     "compress": "core formats models plans calibration",
+    "search": "core datasets models plans runtime calibration compress",
     "exporters": "core formats models plans",
     "evaluation": "core text formats images datasets models plans reference runtime",
-    "pipeline": "core formats datasets models plans reference runtime calibration compress exporters evaluation",
+    "pipeline": "core formats datasets models plans reference runtime calibration compress search exporters evaluation",
     "library": "core text models plans runtime calibration compress exporters pipeline",
-    "cli": "core text formats datasets models plans reference runtime calibration compress exporters evaluation pipeline",
+    "cli": "core text formats datasets models plans reference runtime calibration compress search exporters evaluation pipeline",
 }
 # Folders of which others may include only these files.
 PUBLIC = {
     "reference": {"reference/engine.h"},
-    "runtime": {"runtime/engine.h", "runtime/device.h", "runtime/bench.h", "runtime/machine.h"},
+    "runtime": {"runtime/engine.h", "runtime/device.h", "runtime/bench.h", "runtime/machine.h", "runtime/products.h"},
 }
 # Torch's headers cost 15-20 s a file and stay behind reference/engine.h.
 TORCH = re.compile(r"^(ATen|torch|c10)/")

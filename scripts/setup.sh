@@ -20,7 +20,7 @@ demo_packages=(
   # ccache is not needed, but one that came later would change every command line, and so compile everything again.
   g++:c++ cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
   libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
-  libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libdnnl-dev:dnnl.hpp
+  libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libeigen3-dev:eigen3/Eigen/Core libdnnl-dev:dnnl.hpp
   libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h
   libxlsxwriter-dev:xlsxwriter.h
   ocl-icd-opencl-dev:CL/cl.h  # libdnnl-dev's CMake file asks for it, its package only recommends it

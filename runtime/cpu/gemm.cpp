@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <list>
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -79,7 +78,6 @@ class ProductCache {
     const int64_t flags = (gemm.type == DType::BF16) | (gemm.out_type == DType::BF16) << 1 |
                           int64_t(gemm.accumulate) << 2 | int64_t(gemm.bias != nullptr) << 3;
     const Key key{gemm.m, gemm.n, gemm.k, gemm.lda, gemm.ldw, gemm.ldo, flags, omp_get_max_threads()};
-    const std::lock_guard lock(mutex_);
     if (const auto found = index_.find(key); found != index_.end()) {
       entries_.splice(entries_.begin(), entries_, found->second);
       return found->second->second;
@@ -95,7 +93,6 @@ class ProductCache {
 
  private:
   static constexpr size_t capacity = 512;
-  std::mutex mutex_;
   std::list<std::pair<Key, Product>> entries_;  // newest first
   std::unordered_map<Key, std::list<std::pair<Key, Product>>::iterator, KeyHash> index_;
 };
@@ -127,7 +124,8 @@ void check(const Gemm& gemm) {
 
 void gemm_onednn(const Gemm& gemm) {
   check(gemm);
-  static ProductCache cache;
+  // Of each thread: oneDNN's primitives share scratch memory, which is the thread's that made them.
+  thread_local ProductCache cache;
   thread_local dnnl::stream stream(engine());
   const OneThread small(gemm.m * gemm.n * gemm.k < (1 << 20));
   const Product product = cache.get(gemm);

@@ -127,9 +127,29 @@ TEST(Recipe, MistypedKeysNameFileLineColumnAndTheNearestKey) {
                     "unknown key 'type' in model; did you mean 'dtype'?");
 }
 
-TEST(Recipe, BudgetIsKnownButNotSupported) {
-  EXPECT_USER_ERROR(small("plan: {budget: 0.25}\n"),
-                    "f.yaml:3:16: plan.budget is not supported yet; give heads, ffn, window and visual_layers");
+TEST(Recipe, ABudgetWithItsSearch) {
+  const Recipe r = small(
+      "plan: {budget: 0.25}\nsearch: {evaluations: 9, minutes: 1.5, samples: 7, questions: 3, held_out: 0.5, "
+      "max_new_tokens: 4}\ncompensate: {most_rank: 0.5, ridge: 0.25}\n");
+  EXPECT_EQ(r.plan->budget, 0.25);
+  EXPECT_EQ(r.search.evaluations, 9);
+  EXPECT_EQ(r.search.minutes, 1.5);
+  EXPECT_EQ(r.search.samples, 7);
+  EXPECT_EQ(r.search.questions, 3);
+  EXPECT_EQ(r.search.held_out, 0.5);
+  EXPECT_EQ(r.search.max_new_tokens, 4);
+  EXPECT_EQ(r.compensate->most_rank, 0.5);
+  EXPECT_EQ(r.compensate->ridge, 0.25);
+  EXPECT_EQ(parse_recipe(r.resolved(), "g").resolved(), r.resolved());
+  EXPECT_NE(r.resolved().find("search: {evaluations: 9"), std::string::npos);
+  EXPECT_FALSE(small("plan: {budget: 0.25}\ncompensate: none\n").compensate);
+  EXPECT_TRUE(small("plan: {budget: 0.25}\n").compensate);
+  EXPECT_EQ(small("plan: {window: {size: 3}}\n").resolved().find("search"), std::string::npos) << "as before budgets";
+  EXPECT_USER_ERROR(small("plan: {budget: 0.25, heads: {keep: 4}}\n"), "plan.budget chooses everything");
+  EXPECT_USER_ERROR(small("plan: {budget: 1.25}\n"), "budget");
+  EXPECT_USER_ERROR(small("search: {evaluation: 9}\n"), "did you mean 'evaluations'?");
+  EXPECT_USER_ERROR(small("search: {held_out: 0.9}\n"), "held_out");
+  EXPECT_USER_ERROR(small("compensate: {most_rank: 2}\n"), "most_rank");
 }
 
 TEST(Recipe, MissingKeys) {
@@ -211,7 +231,7 @@ TEST(Recipe, OverridesComeBeforeTheChecks) {
   EXPECT_EQ(r.evaluate[1].dataset.questions, "g");
   EXPECT_USER_ERROR(small("", {"plan.wndow=3"}),
                     "--set plan.wndow=3: unknown key 'wndow' in plan; did you mean 'window'?");
-  EXPECT_USER_ERROR(small("", {"plan.budget=0.12"}), "--set plan.budget=0.12: plan.budget is not supported yet");
+  EXPECT_USER_ERROR(small("", {"plan.budget=x"}), "--set plan.budget=x: budget should be a number");
   EXPECT_USER_ERROR(small("", {"plan.window.size=x"}), "--set plan.window.size=x: size should be an integer");
   EXPECT_USER_ERROR(small("", {"seed"}), "expected KEY=VALUE");
 }

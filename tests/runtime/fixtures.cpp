@@ -71,6 +71,19 @@ Plan drawn_plan(const DecoderSpec& spec, std::mt19937& random) {
       layer.heads[h] = layer.updates[h] = below(4) < share;
       if (updates) layer.updates[h] = layer.heads[h] && below(2);
     }
+    if (layer.alive && below(3) == 0) {
+      auto added = std::make_shared<Compensation>();
+      added->rank = below(4);
+      const auto draw = [&](int64_t count) {
+        std::vector<float> values;
+        for (int64_t i = 0; i < count; ++i) values.push_back(float(below(2001) - 1000) * 1e-4f);
+        return values;
+      };
+      added->down = draw(added->rank * spec.hidden_size);
+      added->up = draw(added->rank * spec.hidden_size);
+      added->bias = draw(spec.hidden_size);
+      layer.compensation = std::move(added);
+    }
     if (below(4) == 0) continue;
     std::vector<int64_t> neurons;
     const int64_t kept = below(4);

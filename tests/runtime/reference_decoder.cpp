@@ -126,6 +126,16 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
       for (size_t i = 0; i < gate.size(); ++i) gate[i] = used[i] ? gate[i] / (1 + std::exp(-gate[i])) * up[i] : 0.0;
       const Values down = multiply(wd, gate.data(), int64_t(gate.size()));
       for (int64_t i = 0; i < C; ++i) row[i] += down[size_t(i)];
+      if (visual && layer.compensation) {
+        const Compensation& added = *layer.compensation;
+        for (int64_t i = 0; i < C; ++i) {
+          row[i] += double(added.bias[size_t(i)]);
+          for (int64_t r = 0; r < added.rank; ++r)
+            for (int64_t j = 0; j < C; ++j)
+              row[i] +=
+                  double(added.up[size_t(i * added.rank + r)]) * double(added.down[size_t(r * C + j)]) * n[size_t(j)];
+        }
+      }
     }
     result.hidden.insert(result.hidden.end(), x.begin(), x.end());
   }

@@ -2,6 +2,9 @@
 // odd sizes, several images, windows, empty and full sets. Counters and KV bytes against plans/cost.h.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
@@ -97,6 +100,87 @@ TEST(Plans, DenseTwinSharesReorderedWeights) {
   const Engine dense = engine.dense();
   EXPECT_TRUE(is_dense(dense.plan(), spec.text));
   check_against_reference(dense, testing::drawn_weights(spec, 5), testing::drawn_input(spec.text, random, 2), random);
+}
+
+// Other plans over the weights of one order, with and without holes among their heads, are what they are alone.
+TEST(Plans, OtherPlansOverTheSameWeights) {
+  std::mt19937 random(13);
+  const OpenModel model = open_model(testing::fixture("llava_hf/model"));
+  const DecoderSpec& spec = model.spec.text;
+  const testing::ReferenceWeights weights = testing::stored_weights(model);
+  std::vector<LayerOrder> orders(size_t(spec.num_hidden_layers), identity_order(spec));
+  for (LayerOrder& order : orders) {
+    std::reverse(order.neurons.begin(), order.neurons.end());
+    std::reverse(order.kv_heads.begin(), order.kv_heads.end());
+    order.heads.clear();
+    for (const int64_t kv : order.kv_heads)
+      for (int64_t i = 0; i < spec.group_size(); ++i) order.heads.push_back(kv * spec.group_size() + i);
+  }
+  const Engine whole(model, dense_plan(spec), orders, testing::on_device());
+  for (int i = 0; i < 8; ++i) {
+    SCOPED_TRACE(i);
+    Plan plan = testing::drawn_plan(spec, random);
+    for (LayerPlan& layer : plan.layers) {
+      layer.neurons.emplace();
+      for (int64_t n = spec.intermediate_size - 1 - int64_t(random() % 40); n < spec.intermediate_size; ++n)
+        layer.neurons->push_back(n);
+    }
+    const ModelInput input = testing::drawn_input(spec, random, 1 + i % 2);
+    const Trace trace = whole.under(plan, true).trace(input, {});
+    const testing::ReferenceResult expected =
+        testing::reference_forward(spec, weights, plan, input.embeds, input.position_ids, input.spans);
+    EXPECT_TRUE(close_relative(trace.hidden, expected.hidden, 1e-5));
+    EXPECT_TRUE(close_relative(trace.logits, expected.logits, 1e-5));
+  }
+  Plan hole = dense_plan(spec);
+  hole.layers[0].heads.back() = hole.layers[0].updates.back() = 0;  // the first of these orders
+  hole.layers[0].heads[0] = hole.layers[0].updates[0] = 0;
+  if (spec.group_size() == 1) EXPECT_THROW(whole.under(hole), InternalError);
+}
+
+// What is kept between the layers goes on to the same bits.
+TEST(Plans, GoesOnFromRowsBetweenLayers) {
+  if (!testing::tested_ops().host_memory) GTEST_SKIP() << "rows are kept on the host";
+  std::mt19937 random(14);
+  const ModelSpec spec = testing::small_spec();
+  const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 5);
+  const std::vector<ModelInput> inputs{testing::drawn_input(spec.text, random, 1),
+                                       testing::drawn_input(spec.text, random, 2)};
+  RowsBetween rows;
+  TraceOptions options;
+  options.hidden = false, options.last_logits = 3, options.all_logits = false;
+  options.keep_rows = &rows;
+  const std::vector<Trace> whole = engine.traces(inputs, options);
+  ASSERT_EQ(whole[0].logits.size(), size_t(3 * spec.text.vocab_size));
+  options.keep_rows = nullptr;
+  options.from_rows = &rows;
+  for (options.first_layer = 0; options.first_layer < spec.text.num_hidden_layers; ++options.first_layer) {
+    const std::vector<Trace> again = engine.traces(inputs, options);
+    for (size_t i = 0; i < inputs.size(); ++i) EXPECT_EQ(again[i].logits, whole[i].logits) << options.first_layer;
+  }
+}
+
+// Engines of one thread each, at work at the same time, give what each gives alone.
+TEST(Plans, EnginesInThreads) {
+  std::mt19937 random(15);
+  const ModelSpec spec = testing::small_spec();
+  const ModelInput input = testing::drawn_input(spec.text, random, 2);
+  runtime::Options options = testing::on_device();
+  options.threads = 1;
+  std::vector<Engine> engines;
+  for (int i = 0; i < 3; ++i) engines.emplace_back(spec, dense_plan(spec.text), options, 6);
+  const std::vector<float> alone = engines[0].trace(input, {}).logits;
+  std::vector<std::vector<float>> found(engines.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < engines.size(); ++i)
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 20; ++round) {
+        std::vector<float> logits = engines[i].trace(input, {}).logits;
+        if (round == 0 || logits != alone) found[i] = std::move(logits);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::vector<float>& logits : found) EXPECT_EQ(logits, alone);
 }
 
 TEST(Plans, UserMistakesAreNamed) {

@@ -1,0 +1,27 @@
+// The order in which a layer gives up heads and neurons.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "calibration/statistics.h"
+#include "models/spec.h"
+#include "plans/order.h"
+#include "search/menu.h"
+
+namespace yopo {
+
+/// Scores [L][H]: of two heads the one with the lower score is given up first.
+using HeadScores = std::vector<std::vector<double>>;
+
+/// KV groups by the sum of their heads' scores to be read, heads within a group by their own; ties to the lower index.
+/// `updates` by its scores alone. Neurons by score `wanda`.
+Ranking rank(const Statistics& statistics, const DecoderSpec& spec, const HeadScores& reads, const HeadScores& updates);
+
+/// Mean attention ratios: what calibration knows of heads.
+HeadScores ratio_scores(const Statistics& statistics);
+
+/// The orders in which the ranking's prefixes are prefixes of the weights.
+std::vector<LayerOrder> orders_of(const Ranking& ranking, const DecoderSpec& spec);
+
+}  // namespace yopo

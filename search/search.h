@@ -1,0 +1,42 @@
+// A budget to a plan: ranks heads, starts from uniform plans, prices every single step around the best plan, solves for
+// the best set of steps, and goes on with random exchanges; everything measured on the dense model's own answers.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "calibration/statistics.h"
+#include "models/prompt.h"
+#include "search/judge.h"
+#include "search/menu.h"
+#include "search/options.h"
+#include "search/samples.h"
+
+namespace yopo {
+
+struct SearchRun {
+  double budget = 0.25;  // of the dense model's exact visual FLOPs
+  SearchOptions search;
+  std::optional<CompensateOptions> compensate;  // absent: none
+  uint64_t seed = 0;
+  std::string dtype = "auto", device = "cpu";
+  int threads = 0;
+  int64_t memory = 0;
+  PromptOptions prompts;
+  fs::path journal;         // what was measured; empty: nothing is kept
+  std::string fingerprint;  // of everything that the measurements depend on
+};
+
+struct SearchResult {
+  Plan plan;
+  double cost = 0;          // share of the dense visual FLOPs
+  Verdict found, held_out;  // of the plan, on the samples searched on and on the others
+  double evaluations = 0;
+};
+
+/// `samples`: calibration samples; those with images count. UserError for a budget that cannot be met (naming the
+/// least), no samples, NaN from a sample (named). Interrupted as everywhere; what was measured is in the journal.
+SearchResult search_plan(const OpenModel& model, const Statistics& statistics, const std::vector<Sample>& samples,
+                         const SearchRun& run);
+
+}  // namespace yopo

@@ -1,0 +1,101 @@
+"""A budget through the command: it is met, comes to the same bytes again, and bad input is named."""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from support import CALIB, MODEL, ROOT, TEST, Case, command, run
+
+# The demo's model and calibration images, and a search so small that it takes seconds.
+RECIPE = f"""
+model: {{path: {MODEL}}}
+output: OUT
+calibration:
+  dataset: {{questions: {CALIB.questions}, images: {CALIB.images}, samples: 40}}
+plan: {{budget: 0.2}}
+search: {{evaluations: 60, samples: 40, questions: 4}}
+verify: {{samples: 4}}
+"""
+FILES = ("plan.json", "plan.safetensors", "pruned/model.safetensors", "pruned/config.json", "pruned/yopo.safetensors")
+
+
+class Search(Case):
+    def recipe(self, name, text=RECIPE):
+        path = self.folder / f"{name}.yaml"
+        path.write_text(text.replace("OUT", str(self.folder / name)))
+        return path, self.folder / name
+
+    def files(self, folder):
+        found = {}
+        for name in FILES:
+            data = (folder / name).read_bytes()
+            found[name] = data
+        return found
+
+    def test_the_budget_is_met_and_every_way_ends_with_the_same_bytes(self):
+        recipe, whole = self.recipe("whole")
+        result = self.yopo("run", recipe, "--threads", 2, "--quiet")
+        expected = self.files(whole)
+        verify = json.loads((whole / "verify.json").read_text())
+        self.assertTrue(verify["passed"], verify)
+        self.assertIn("visual FLOPs (exact)", result.stdout)
+        plan = json.loads((whole / "plan.json").read_text())
+        self.assertTrue(any("compensation" in layer for layer in plan["layers"]))
+        search = plan["provenance"]["search"]
+        self.assertLessEqual(search["visual_flops"], 0.2)
+        self.assertGreater(search["visual_flops"], 0.2 * 0.99)
+        # What the runtime counts, on other questions.
+        bench = self.yopo_json("run", recipe, "--threads", 2)
+        visual = bench["comparison"]
+        self.assertAlmostEqual(visual["pruned"]["visual_flops"] / visual["dense"]["visual_flops"], 0.2, delta=0.002)
+
+        # Again: nothing is searched for. In one thread: the same plan.
+        journal = (whole / "search.jsonl").read_bytes()
+        self.yopo("run", recipe, "--quiet")
+        self.assertEqual((whole / "search.jsonl").read_bytes(), journal)
+        recipe, alone = self.recipe("alone")
+        self.yopo("run", recipe, "--threads", 1, "--quiet")
+        self.assertEqual(self.files(alone), expected)
+
+        # Killed again and again while it searches.
+        recipe, killed = self.recipe("killed")
+        kills = 0
+        for attempt in range(40):
+            process = subprocess.Popen(command("run", recipe, "--quiet"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            journal = killed / "search.jsonl"
+            before = journal.stat().st_size if journal.exists() else 0
+            while process.poll() is None and kills < 10:
+                if journal.exists() and journal.stat().st_size > before + 400:
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+                    break
+                time.sleep(0.01)
+            process.communicate()
+            if process.returncode == 0:
+                break
+        self.assertEqual(process.returncode, 0)
+        self.assertGreaterEqual(kills, 3)
+        self.assertEqual(self.files(killed), expected)
+
+    def refused(self, *parts, recipe=None, settings=()):
+        result = run("run", recipe or self.recipe("refused")[0], *[x for s in settings for x in ("--set", s)], "--quiet")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        for part in parts:
+            self.assertIn(part, result.stderr)
+
+    def test_bad_input_is_named(self):
+        self.refused("budget", "0.000", settings=["plan.budget=0.0001", "compensate=none"])
+        self.refused("budget", settings=["plan.budget=1.5"])
+        self.refused("plan.budget chooses everything", "plan.heads", settings=["plan.heads.keep=4"])
+        self.refused("search.evaluation", "evaluations", settings=["search.evaluation=5"])
+        self.refused("most_rank", settings=["compensate.most_rank=2"])
+        result = run("plan", "--model", MODEL, "--budget", "0.2", "--output", self.folder / "p.json")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("recipe", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
