@@ -16,7 +16,9 @@ namespace yopo {
 namespace {
 
 constexpr size_t kLongestPattern = 4096;
-constexpr uint32_t kMatchLimit = 10'000'000, kHeapLimit = 64 * 1024;  // steps; KiB
+constexpr uint32_t kFirstLimit = 4096, kMatchLimit = 10'000'000;  // steps at one place of a text
+constexpr uint64_t kTextSteps = 20'000'000;                       // in all, where a place takes more than kFirstLimit
+constexpr uint32_t kHeapLimit = 64 * 1024;                        // KiB
 
 /// Letters that together may match one character when case is ignored (a ligature, a sharp s): PCRE2 does not do that.
 constexpr std::string_view kFolded[] = {"ss", "ff", "fi", "fl", "st"};
@@ -212,16 +214,32 @@ void SplitPattern::split(std::string_view text, std::vector<std::string_view>& p
   const MatchData match(pcre2_match_data_create(1, nullptr));
   const MatchContext context(pcre2_match_context_create(nullptr));
   ensure(match && context, "no memory for matching");
-  pcre2_set_match_limit(context.get(), kMatchLimit);
   pcre2_set_heap_limit(context.get(), kHeapLimit);
+  uint64_t left = kTextSteps;
+  // PCRE2 counts the steps of one place only, and a text has many: it is asked for one place at a time, with a small
+  // limit first, and what was not enough is taken off what the text may cost. The stand-ins are well-formed; checking
+  // them at every match would make the whole quadratic.
+  const auto match_at = [&](size_t at) {
+    for (uint32_t limit = kFirstLimit;; limit = std::min(limit * 16, kMatchLimit)) {
+      pcre2_set_match_limit(context.get(), limit);
+      const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(shadow.data()), shadow.size(), at,
+                                    PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED, match.get(), context.get());
+      if (found != PCRE2_ERROR_MATCHLIMIT || limit == kMatchLimit || limit > left) return found;
+      left -= limit;
+    }
+  };
+  const auto next = [&](size_t at) { return at + first_code_point(std::string_view(shadow).substr(at)).bytes; };
+  const auto match_from = [&](size_t at) {
+    int found = match_at(at);
+    for (; found == PCRE2_ERROR_NOMATCH && at < shadow.size(); found = match_at(at)) at = next(at);
+    return found;
+  };
   const auto add = [&](size_t start, size_t end) {
     if (start < end) parts.push_back(text.substr(starts[start], starts[end] - starts[start]));
   };
   size_t done = 0, from = 0, last_end = std::string::npos;
   while (!shadow.empty()) {
-    // The stand-ins are well-formed; checking them at every match would make the whole quadratic.
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(shadow.data()), shadow.size(), from,
-                                  PCRE2_NO_UTF_CHECK, match.get(), context.get());
+    const int found = match_from(from);
     if (found == PCRE2_ERROR_NOMATCH) break;
     require(found >= 0, "{}: the pattern cannot be matched on a text of {} bytes: {}", where_, text.size(),
             message_of(found));
@@ -230,7 +248,7 @@ void SplitPattern::split(std::string_view text, std::vector<std::string_view>& p
     if (start == end && start == last_end) {
       // An empty match right behind the last one does not count: on by one character, as the reference does.
       if (from >= shadow.size()) break;
-      from += first_code_point(std::string_view(shadow).substr(from)).bytes;
+      from = next(from);
       continue;
     }
     add(done, start);
