@@ -162,7 +162,7 @@ class PromptsTest(MisuseCase):
         evaluate = ["eval", "--model", model, *TEST.flags(), "--samples", 2, "--output", scores]
         for command in (calibrate, evaluate, calibrate, evaluate):
             self.yopo(*command)
-        for name, old, new in (("chat_template.json", "USER", "User"), ("preprocessor_config.json", "0.48145466", "0.5"),
+        for name, old, new in (("chat_template.json", "USER", "User"), ("preprocessor_config.json", "0.48145467042922974", "0.5"),
                                ("tokenizer_config.json", "512", "511")):
             text = (model / name).read_text()
             self.assertIn(old, text, name)
