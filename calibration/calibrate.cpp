@@ -15,6 +15,7 @@
 #include "images/image.h"
 #include "models/context.h"
 #include "models/prompt.h"
+#include "models/prompt_identity.h"
 #include "plans/provenance.h"
 
 namespace yopo {
@@ -24,11 +25,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // What a run is of. Parts of one calibration share it, so it holds all chosen samples and not this part's.
-constexpr std::array<std::string_view, 3> identity_names{"checkpoint", "dataset", "options"};
+constexpr std::array<std::string_view, 4> identity_names{"checkpoint", "dataset", "prompts", "options"};
 
 std::string identity_of(const OpenModel& model, const CalibrationRun& run, const std::vector<Sample>& chosen) {
-  return fmt::format("checkpoint {}; dataset {}; options queries {}, {}{}", model.checkpoint.fingerprint(),
-                     dataset_fingerprint(chosen), name_of(run.options.queries),
+  return fmt::format("checkpoint {}; dataset {}; prompts {}; options queries {}, {}{}", model.checkpoint.fingerprint(),
+                     dataset_fingerprint(chosen), prompt_fingerprint(model, run.prompts), name_of(run.options.queries),
                      short_name(torch_dtype(model.spec, run.dtype)),
                      run.prompts.text().empty() ? "" : ", " + run.prompts.text());
 }
@@ -71,6 +72,10 @@ void check_identity(const Statistics& found, const std::string& identity, const 
       add(fmt::format("dataset ({} samples there, {} now)", found.ids.size(), work.own.size()));
     else if (name == "dataset")
       add("dataset (other samples, questions, answers or images)");
+    else if (name == "prompts" && there.empty())
+      add("prompts (an older release, which wrote it, did not record them)");
+    else if (name == "prompts")
+      add("prompts (the checkpoint's chat template, tokenizer or image rules)");
     else
       add(fmt::format("{} (there: {}; now: {})", name, printable(there), here));
   }

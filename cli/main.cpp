@@ -6,6 +6,7 @@
 #include <exception>
 #include <new>
 #include <sstream>
+#include <string_view>
 #include <system_error>
 
 #if defined(__GLIBC__)
@@ -69,6 +70,13 @@ void say(const std::string& reason) {
   }
 }
 
+/// Whether a library, which has its own classes of errors, complains that there is no memory.
+bool is_out_of_memory(std::string_view what) {
+  for (const std::string_view words : {"can't allocate memory", "Cannot allocate memory", "not enough memory"})
+    if (what.find(words) != std::string_view::npos) return true;
+  return false;
+}
+
 int run(int argc, char** argv, yopo::cli::Context& context) {
   using namespace yopo;
   CLI::App app{
@@ -107,6 +115,8 @@ int main(int argc, char** argv) {
   keep_freed_memory();
   // A reader that has left is an error of the write, which each writer knows to judge.
   ::signal(SIGPIPE, SIG_IGN);
+  // As is a file that grows beyond the process's limit (ulimit -f), which then is as good as a full disk.
+  ::signal(SIGXFSZ, SIG_IGN);
   cli::catch_bus_errors();
   cli::Context context;
   try {
@@ -132,6 +142,10 @@ int main(int argc, char** argv) {
     say(error.what());
     return kUserError;
   } catch (const std::exception& error) {
+    if (is_out_of_memory(error.what())) {
+      say("out of memory");
+      return kUserError;
+    }
     say(fmt::format("internal error: {}", error.what()));
     return kInternalError;
   }

@@ -31,6 +31,10 @@ int open_held(const fs::path& path, const std::string& busy) {
   const auto check = [&](const struct stat& status) {
     require(S_ISREG(status.st_mode), "cannot write {}: it is {}, expected a regular file", path.string(),
             kind_of(status.st_mode));
+    // What is appended here would stand in the other file, too: in a copy by `cp -al`, or outside of the folder.
+    require(status.st_nlink <= 1,
+            "cannot write {}: the same file has {} names (hard links), expected this one alone; replace it by a copy",
+            path.string(), status.st_nlink);
   };
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     // Looked at before it is opened, for that alone can do something to a device; and after, for it may be another.

@@ -85,7 +85,8 @@ void AnswerJournal::take_up(const std::string& fingerprint, const KeyOf& key_of)
   std::string found = read_text(seal);
   while (!found.empty() && found.back() == '\n') found.pop_back();
   require(found == fingerprint,
-          "{}: holds answers of another model, plan or question file; remove it or choose another output",
+          "{}: holds answers of another model, plan, question file or way to make prompts; remove it or choose another "
+          "output",
           path_.string());
   const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
   size_t line = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -58,7 +59,9 @@ StagingFolder::~StagingFolder() {
 void StagingFolder::discard() {
   std::error_code code;
   fs::remove_all(path_, code);
-  if (descriptor_ >= 0) ::close(descriptor_);
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  // Looking into a folder takes a descriptor, and this one may have been the last that the process could have.
+  if (code) fs::remove_all(path_, code);
 }
 
 void StagingFolder::publish() {

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "exporters/export.h"
+#include "models/prompt_identity.h"
 #include "pipeline/samples.h"
 #include "pipeline/stored.h"
 
@@ -22,6 +23,7 @@ std::string timing_inputs(const OpenModel& original, const OpenModel& pruned, co
   key.add(fmt::format("{} rounds {} tokens {} {} threads {} memory {}", kTimedRounds, kTimedTokens, run.dtype,
                       run.device, run.threads, run.memory));
   if (!prompts.text().empty()) key.add(prompts.text());
+  key.add(prompt_fingerprint(original, prompts)).add(prompt_fingerprint(pruned, prompts));
   return key.hex();
 }
 

@@ -11,6 +11,7 @@
 #include "exporters/edit_config.h"
 #include "exporters/export.h"
 #include "formats/npy.h"
+#include "models/prompt_identity.h"
 #include "pipeline/stored.h"
 #include "plans/provenance.h"
 #include "plans/pruned_config.h"
@@ -265,10 +266,12 @@ namespace {
 /// What a proof is of.
 std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options) {
   Fingerprint key;
-  key.add(pruned.checkpoint.fingerprint()).add(open_model(options.original).checkpoint.fingerprint());
+  const OpenModel original = open_model(options.original);
+  key.add(pruned.checkpoint.fingerprint()).add(original.checkpoint.fingerprint());
   key.add(dataset_fingerprint(options.samples));
   key.add(fmt::format("{} {} {}", options.device, options.max_new_tokens, tool_version));
   if (!options.prompts.text().empty()) key.add(options.prompts.text());
+  key.add(prompt_fingerprint(pruned, options.prompts)).add(prompt_fingerprint(original, options.prompts));
   return key.hex();
 }
 
@@ -341,6 +344,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(fmt::format("{} {} {} {}", options.benchmark, benchmark.protocol, options.max_new_tokens,
                       short_name(runtime::computing_type(run, model.spec.dtype))));
   if (!prompts.text().empty()) key.add(prompts.text());
+  key.add(prompt_fingerprint(model, prompts));
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);

@@ -2,6 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cctype>
@@ -16,7 +17,11 @@ namespace yopo {
 namespace {
 
 constexpr size_t kLongestPattern = 4096;
-constexpr uint32_t kMatchLimit = 10'000'000, kHeapLimit = 64 * 1024;  // steps; KiB
+constexpr uint32_t kFirstLimit = 4096, kMatchLimit = 10'000'000;  // steps at one place of a text
+constexpr uint64_t kTextSteps = 20'000'000;                       // in all, where a place takes more than kFirstLimit
+constexpr double kTextSeconds = 5;                                // of the processor, for a text
+constexpr uint32_t kLimitGrowth = 16;
+constexpr uint32_t kHeapLimit = 64 * 1024;  // KiB
 
 /// Letters that together may match one character when case is ignored (a ligature, a sharp s): PCRE2 does not do that.
 constexpr std::string_view kFolded[] = {"ss", "ff", "fi", "fl", "st"};
@@ -162,6 +167,12 @@ std::string_view stand_in(char32_t c) {
   return is_white_space(c) ? "\u00A0" : "\u00A7";
 }
 
+double processor_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+}
+
 std::string message_of(int code) {
   PCRE2_UCHAR text[256];
   pcre2_get_error_message(code, text, sizeof(text));
@@ -212,16 +223,39 @@ void SplitPattern::split(std::string_view text, std::vector<std::string_view>& p
   const MatchData match(pcre2_match_data_create(1, nullptr));
   const MatchContext context(pcre2_match_context_create(nullptr));
   ensure(match && context, "no memory for matching");
-  pcre2_set_match_limit(context.get(), kMatchLimit);
   pcre2_set_heap_limit(context.get(), kHeapLimit);
+  uint64_t left = kTextSteps;
+  // PCRE2 counts the steps of one place only, and a text has many: it is asked for one place at a time, with a small
+  // limit first, and what was not enough is taken off what the text may cost. The stand-ins are well-formed; checking
+  // them at every match would make the whole quadratic.
+  // A step may also run over the whole text uncounted (a*), which only the clock tells.
+  const double began = processor_seconds();
+  uint64_t places = 0;
+  const auto match_at = [&](size_t at) {
+    if (++places % 16 == 0 && processor_seconds() - began > kTextSeconds) return PCRE2_ERROR_MATCHLIMIT;
+    double before = 0;  // only where the first limit is not enough: asking costs as much as a cheap match
+    for (uint32_t limit = kFirstLimit;; limit = std::min(limit * kLimitGrowth, kMatchLimit)) {
+      if (limit > kFirstLimit) before = processor_seconds();
+      pcre2_set_match_limit(context.get(), limit);
+      const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(shadow.data()), shadow.size(), at,
+                                    PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED, match.get(), context.get());
+      if (found != PCRE2_ERROR_MATCHLIMIT || limit == kMatchLimit || limit > left) return found;
+      if (limit > kFirstLimit && (processor_seconds() - before) * kLimitGrowth > kTextSeconds) return found;
+      left -= limit;
+    }
+  };
+  const auto next = [&](size_t at) { return at + first_code_point(std::string_view(shadow).substr(at)).bytes; };
+  const auto match_from = [&](size_t at) {
+    int found = match_at(at);
+    for (; found == PCRE2_ERROR_NOMATCH && at < shadow.size(); found = match_at(at)) at = next(at);
+    return found;
+  };
   const auto add = [&](size_t start, size_t end) {
     if (start < end) parts.push_back(text.substr(starts[start], starts[end] - starts[start]));
   };
   size_t done = 0, from = 0, last_end = std::string::npos;
   while (!shadow.empty()) {
-    // The stand-ins are well-formed; checking them at every match would make the whole quadratic.
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(shadow.data()), shadow.size(), from,
-                                  PCRE2_NO_UTF_CHECK, match.get(), context.get());
+    const int found = match_from(from);
     if (found == PCRE2_ERROR_NOMATCH) break;
     require(found >= 0, "{}: the pattern cannot be matched on a text of {} bytes: {}", where_, text.size(),
             message_of(found));
@@ -230,7 +264,7 @@ void SplitPattern::split(std::string_view text, std::vector<std::string_view>& p
     if (start == end && start == last_end) {
       // An empty match right behind the last one does not count: on by one character, as the reference does.
       if (from >= shadow.size()) break;
-      from += first_code_point(std::string_view(shadow).substr(from)).bytes;
+      from = next(from);
       continue;
     }
     add(done, start);

@@ -53,6 +53,12 @@ TEST(HeldFile, NothingButARegularFile) {
   EXPECT_USER_ERROR(open_held(folder / "link", ""), "it is a symbolic link, expected a regular file");
   EXPECT_USER_ERROR(open_held(folder / "dangling", ""), "it is a symbolic link, expected a regular file");
   EXPECT_USER_ERROR(open_held(folder / "socket", ""), "it is a socket, expected a regular file");
+  close(open_held(folder / "named", ""));
+  fs::create_hard_link(folder / "named", folder / "again");
+  EXPECT_USER_ERROR(open_held(folder / "again", ""), "again: the same file has 2 names");
+  EXPECT_USER_ERROR(open_held(folder / "named", ""), "named: the same file has 2 names");
+  fs::remove(folder / "again");
+  close(open_held(folder / "named", ""));
   EXPECT_USER_ERROR(open_held("/dev/null", ""), "it is a device, expected a regular file");
   EXPECT_USER_ERROR(open_held(folder / "none/a", ""), "none/a");
   close(server);

@@ -1,5 +1,6 @@
-// Any text as config.json, and behind lines "===" preprocessor_config.json and chat_template.json: either a UserError,
-// or a spec that the forwards compute and whose picture of any size becomes patches.
+// Any text as config.json, and behind lines "===" preprocessor_config.json, chat_template.json and
+// processor_config.json: either a UserError, or a spec that the forwards compute and whose picture of any size becomes
+// patches.
 #include <cstdlib>
 
 #include "formats/checkpoint.h"
@@ -28,14 +29,16 @@ bool is_small(const yopo::ImageSpec& image) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace yopo;
-  const auto parts = fuzz::parts_of(fuzz::text_of(data, size), 3);
+  const auto parts = fuzz::parts_of(fuzz::text_of(data, size), 4);
   const fuzz::Folder& folder = fuzz::folder();
   static const bool once = (write_weights(folder), true);
   (void)once;
   folder.write("config.json", parts[0]);
-  for (const auto& [name, text] : {std::pair("preprocessor_config.json", parts[1]), {"chat_template.json", parts[2]}}) {
+  for (const auto& [name, text] : {std::pair("preprocessor_config.json", parts[1]),
+                                   {"chat_template.json", parts[2]},
+                                   {"processor_config.json", parts[3]}}) {
     fs::remove(folder.path() / name);
-    if (!text.empty()) folder.write(name, text);
+    if (text.size() > 1) folder.write(name, text);  // a part before others ends with its line
   }
   fuzz::refused_or([&] { spec_from_config(parse_json(parts[0], "config.json"), "config.json"); });
   fuzz::refused_or([&] {

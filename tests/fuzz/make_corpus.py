@@ -85,6 +85,14 @@ def configs():
         seed("config", name, *(part.read_bytes() if part.exists() else b"" for part in (path, processor, template)))
     for path in sorted((ROOT / "configs/models").glob("*.json")):
         seed("config", path.stem, path.read_bytes())
+    # As transformers 5 writes them: the image rules, and here the template, too, inside processor_config.json.
+    for name in ("llava_hf", "qwen2vl"):
+        model = DATA / "fixtures" / name / "model"
+        rules = json.loads((model / "preprocessor_config.json").read_text())
+        template = model / "chat_template.json"
+        processor = {"image_processor": rules, "processor_class": "LlavaProcessor", "image_token": "<image>", "patch_size": 14,
+                     "chat_template": json.loads(template.read_text())["chat_template"] if template.exists() else "{{ messages[0]['content'] }}"}
+        seed("config", f"{name}_processor", (model / "config.json").read_bytes(), b"", b"", json.dumps(processor, indent=1))
 
 
 def questions():

@@ -151,6 +151,29 @@ class MergeTest(MisuseCase):
         self.assertEqual(merged.read_bytes(), whole)
 
 
+class PromptsTest(MisuseCase):
+    """What was begun with other prompts or pixels is not gone on with."""
+
+    def test_files_that_make_prompts(self):
+        model = self.folder / "model"
+        copy_checkpoint(MODEL, model)
+        stats, scores = self.folder / "stats.h5", self.folder / "scores"
+        calibrate = ["calibrate", "--model", model, *CALIB.flags(), "--samples", 2, "--output", stats]
+        evaluate = ["eval", "--model", model, *TEST.flags(), "--samples", 2, "--output", scores]
+        for command in (calibrate, evaluate, calibrate, evaluate):
+            self.yopo(*command)
+        for name, old, new in (("chat_template.json", "USER", "User"), ("preprocessor_config.json", "0.48145467042922974", "0.5"),
+                               ("tokenizer_config.json", "512", "511")):
+            text = (model / name).read_text()
+            self.assertIn(old, text, name)
+            (model / name).write_text(text.replace(old, new))
+            with self.subTest(file=name):
+                self.refused(*calibrate, naming=[stats, "chat template, tokenizer or image rules"])
+                self.refused(*evaluate, naming=["vqa-dense.jsonl", "way to make prompts"])
+            (model / name).write_text(text)
+        self.yopo(*evaluate)
+
+
 class AnswersTest(MisuseCase):
     def answers(self):
         """An answer file to all of the test's questions."""

@@ -70,6 +70,10 @@ TEST(SplitPattern, RefusesWhatTwoLibrariesMightReadDifferently) {
 
 TEST(SplitPattern, StopsAtItsLimits) {
   EXPECT_USER_ERROR(cut("(?:a+)+[bc]", std::string(60, 'a')), "cannot be matched on a text of 60 bytes");
+  // Each place within the limit of one, and 3,000 of them.
+  EXPECT_USER_ERROR(cut("a*a*a*[bc]", std::string(3000, 'a')), "cannot be matched on a text of 3000 bytes");
+  EXPECT_EQ(cut("a*a*[bc]", std::string(1000, 'a') + "b").size(), 1u);
+  EXPECT_EQ(cut("a*a*[bc]", std::string(1000, 'a') + "x").size(), 1u);
   // A long text of one kind is no such case.
   EXPECT_EQ(cut(kQwen2, std::string(1 << 20, ' ') + "a").size(), 2u);
   EXPECT_EQ(cut(kQwen2, std::string(1 << 20, 'a')).size(), 1u);
