@@ -58,9 +58,15 @@ Work work_of(const CalibrationRun& run) {
   return work;
 }
 
+/// As releases before 0.2 wrote it, which did not look at what makes prompts of questions.
+std::string without_prompts(std::string identity) {
+  const size_t first = identity.find("prompts "), last = identity.find("options ");
+  return identity.erase(first, last - first);
+}
+
 void check_identity(const Statistics& found, const std::string& identity, const Work& work, bool finished,
                     const fs::path& path, std::string_view way_out) {
-  if (found.fingerprint == identity) return;
+  if (found.fingerprint == identity || found.fingerprint == without_prompts(identity)) return;
   std::string differences;
   const auto add = [&](const std::string& difference) {
     differences += (differences.empty() ? "" : ", ") + difference;
@@ -73,7 +79,7 @@ void check_identity(const Statistics& found, const std::string& identity, const 
     else if (name == "dataset")
       add("dataset (other samples, questions, answers or images)");
     else if (name == "prompts" && there.empty())
-      add("prompts (an older release, which wrote it, did not record them)");
+      continue;  // written before they were recorded
     else if (name == "prompts")
       add("prompts (the checkpoint's chat template, tokenizer or image rules)");
     else

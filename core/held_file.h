@@ -13,8 +13,8 @@ namespace yopo {
 std::string kind_of(mode_t mode);
 
 /// Opens `path` for reading and appending, makes it if need be, and holds it by a lock until the descriptor is closed.
-/// UserError when it is anything but a regular file of one name (a symbolic or hard link included), and, with `busy` as the message behind
-/// the name, when another process holds it. Never waits.
+/// UserError when it is anything but a regular file of one name (a symbolic or hard link included), and, with `busy` as
+/// the message behind the name, when another process holds it. Never waits.
 int open_held(const fs::path& path, const std::string& busy);
 
 }  // namespace yopo
