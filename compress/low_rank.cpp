@@ -54,6 +54,27 @@ std::vector<float> floats_of(const Matrix& matrix) {
 
 }  // namespace
 
+std::vector<double> unexplained(const Moments& moments, const TargetSums& targets, double ridge) {
+  const int64_t width = moments.width, outputs = targets.outputs;
+  const double rows = double(moments.rows);
+  const Vector x_mean = Eigen::Map<const Vector>(moments.x_sum.data(), width) / rows;
+  const Vector t_mean = Eigen::Map<const Vector>(targets.sum.data(), outputs) / rows;
+  const Matrix xx = Eigen::Map<const Matrix>(moments.xx.data(), width, width) - rows * x_mean * x_mean.transpose();
+  const Matrix xt = Eigen::Map<const Matrix>(targets.xt.data(), width, outputs) - rows * x_mean * t_mean.transpose();
+  Matrix ridged = xx;
+  ridged.diagonal().array() += std::max(ridge * xx.trace() / double(width), 1e-30);
+  const Eigen::LLT<Matrix> solver(ridged);
+  const Matrix w = solver.info() == Eigen::Success ? Matrix(solver.solve(xt)) : Matrix::Zero(width, outputs);
+  const Matrix xw = xx * w;
+  std::vector<double> left(static_cast<size_t>(outputs));
+  for (int64_t f = 0; f < outputs; ++f) {
+    const double all = targets.square[size_t(f)] - rows * t_mean[f] * t_mean[f];
+    const double rest = all - 2 * w.col(f).dot(xt.col(f)) + w.col(f).dot(xw.col(f));
+    left[size_t(f)] = std::sqrt(std::max(rest, 0.0) / rows);
+  }
+  return left;
+}
+
 Compensation fit_low_rank(const Moments& moments, int64_t rank, double ridge, const std::string& where) {
   const int64_t width = moments.width;
   ensure(moments.rows > 0 && rank >= 0 && rank <= width && int64_t(moments.xx.size()) == width * width,

@@ -21,4 +21,13 @@ struct Moments {
 /// ridge: Mukherjee and Zhu, 2011). The same moments give the same vectors. UserError naming `where` for NaN or Inf.
 Compensation fit_low_rank(const Moments& moments, int64_t rank, double ridge, const std::string& where);
 
+/// Sums of `outputs` targets over the same inputs as xx and x_sum of `moments`.
+struct TargetSums {
+  int64_t outputs = 0;
+  std::vector<double> sum, square;  // [outputs]
+  std::vector<double> xt;           // [C, outputs]
+};
+/// For each target the root of the mean square that ridge regression on the inputs leaves (all ranks, as above).
+std::vector<double> unexplained(const Moments& moments, const TargetSums& targets, double ridge);
+
 }  // namespace yopo

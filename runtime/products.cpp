@@ -39,6 +39,15 @@ void add_cross_product(const float* a, const float* b, int64_t rows, int64_t a_c
   }
 }
 
+void multiply_rows(const float* a, const float* w, int64_t rows, int64_t columns, int64_t outputs, float* out) {
+  Gemm gemm;
+  gemm.m = rows, gemm.n = outputs, gemm.k = columns;
+  gemm.a = a, gemm.lda = columns;
+  gemm.w = w, gemm.ldw = columns;
+  gemm.out = out, gemm.ldo = outputs;
+  cpu_ops().gemm(gemm);
+}
+
 void add_compensation(const Compensation& added, const VisualRows& rows) {
   const auto hidden = int64_t(added.bias.size());
   const auto converted = [&](const std::vector<float>& values) {

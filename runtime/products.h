@@ -14,6 +14,9 @@ namespace yopo::runtime {
 void add_cross_product(const float* a, const float* b, int64_t rows, int64_t a_columns, int64_t b_columns,
                        std::vector<double>& out);
 
+/// out [rows, outputs] = a w^T: a [rows, columns], w [outputs, columns], all row-major fp32.
+void multiply_rows(const float* a, const float* w, int64_t rows, int64_t columns, int64_t outputs, float* out);
+
 /// rows.x += up (down normed) + bias, as the decoder does it in this type.
 void add_compensation(const Compensation& added, const VisualRows& rows);
 

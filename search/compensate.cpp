@@ -6,25 +6,10 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "runtime/products.h"
+#include "search/visual_rows.h"
 
 namespace yopo {
 namespace {
-
-TraceOptions watching(std::function<void(const VisualRows&)> watch) {
-  TraceOptions options;
-  options.hidden = options.all_logits = false;
-  options.visual_rows = std::move(watch);
-  return options;
-}
-
-/// Rows of a matrix of `width` columns as fp32.
-std::vector<float> gather(const void* data, DType type, const std::vector<int64_t>& rows, int64_t width) {
-  std::vector<float> out(rows.size() * size_t(width));
-  for (size_t i = 0; i < rows.size(); ++i)
-    to_float(static_cast<const char*>(data) + size_t(rows[i] * width) * size_of(type), type, size_t(width),
-             out.data() + i * size_t(width));
-  return out;
-}
 
 Moments moments_of(const std::vector<float>& x, const std::vector<float>& target, int64_t width) {
   Moments moments;
@@ -50,10 +35,7 @@ Compensator::Compensator(const runtime::Engine& engine, std::vector<ModelInput> 
     : pictures_(std::move(pictures)), ridge_(ridge), hidden_(engine.spec().text.hidden_size) {
   dense_.resize(size_t(engine.spec().text.num_hidden_layers));
   (void)engine.traces(pictures_, watching([&](const VisualRows& rows) {
-                        if (kept_.empty()) {
-                          const int64_t count = std::min(rows.rows, most_rows);
-                          for (int64_t i = 0; i < count; ++i) kept_.push_back(i * rows.rows / count);
-                        }
+                        if (kept_.empty()) kept_ = spread_rows(rows.rows, most_rows);
                         dense_[size_t(rows.layer)] = gather(rows.x, DType::F32, kept_, hidden_);
                       }));
   ensure(!kept_.empty(), "pictures have visual rows");

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "search/neurons.h"
 
 namespace yopo {
 namespace {
@@ -63,6 +64,7 @@ PlanMeter::PlanMeter(const OpenModel& model, const Statistics& statistics, const
       journal_(run.journal, run.fingerprint),
       progress_("search", run.search.evaluations, "plans") {
   const HeadScores ratios = ratio_scores(statistics);
+  neurons_ = wanda_scores(statistics);
   set_ranking(ratios, ratios, "ratio");
   set_samples(samples);
   set_ranking(ratios, ratios, "ratio");
@@ -73,7 +75,7 @@ PlanMeter::~PlanMeter() = default;
 void PlanMeter::set_ranking(const HeadScores& reads, const HeadScores& updates, const std::string& name) {
   base_.reset();
   ranking_ = name;
-  Ranking ranking = rank(statistics_, spec_, reads, updates);
+  Ranking ranking = rank(spec_, reads, updates, neurons_);
   const std::vector<LayerOrder> orders = orders_of(ranking, spec_);
   engines_.clear();
   for (int64_t i = 0; i < workers_for(model_, run_); ++i)
@@ -114,6 +116,8 @@ void PlanMeter::set_samples(const std::vector<Sample>& samples) {
   if (run_.compensate) {
     const int64_t most_rows =
         std::max<int64_t>(1024, (int64_t(1) << 28) / (spec_.hidden_size * spec_.num_hidden_layers));
+    neurons_ = unexplained_activations(model_, engines_.front(), fitted, statistics_.column_norm,
+                                       run_.compensate->ridge, most_rows);
     compensator_ =
         std::make_unique<Compensator>(engines_.front(), std::move(fitted), run_.compensate->ridge, most_rows);
     final_compensator_ =

@@ -84,6 +84,7 @@ class PlanMeter {
   const DecoderSpec& spec_;
   SearchJournal journal_;
   std::string ranking_;
+  HeadScores neurons_;
   std::vector<PromptShape> shapes_;
   std::unique_ptr<Menu> menu_;
   /// Dense, in the ranking's order: one for each plan that is measured at a time. Where there are several, each

@@ -19,11 +19,8 @@ std::vector<int64_t> descending(const std::vector<double>& scores) {
 
 }  // namespace
 
-Ranking rank(const Statistics& statistics, const DecoderSpec& spec, const HeadScores& reads,
-             const HeadScores& updates) {
+Ranking rank(const DecoderSpec& spec, const HeadScores& reads, const HeadScores& updates, const HeadScores& neurons) {
   const int64_t group = spec.group_size();
-  const auto neurons = size_t(spec.intermediate_size);
-  const std::vector<double> wanda = neuron_scores(statistics, NeuronScore::Wanda, "search");
   Ranking ranking;
   for (size_t l = 0; l < size_t(spec.num_hidden_layers); ++l) {
     LayerRanking& layer = ranking.emplace_back();
@@ -34,10 +31,17 @@ Ranking rank(const Statistics& statistics, const DecoderSpec& spec, const HeadSc
       for (const int64_t head : descending({first, first + group})) layer.heads.push_back(kv * group + head);
     }
     layer.updates = descending(updates[l]);
-    layer.neurons =
-        descending({wanda.begin() + std::ptrdiff_t(l * neurons), wanda.begin() + std::ptrdiff_t((l + 1) * neurons)});
+    layer.neurons = descending(neurons[l]);
   }
   return ranking;
+}
+
+HeadScores wanda_scores(const Statistics& statistics) {
+  const std::vector<double> wanda = neuron_scores(statistics, NeuronScore::Wanda, "search");
+  HeadScores scores;
+  for (auto at = wanda.begin(); at != wanda.end(); at += statistics.intermediate_size)
+    scores.emplace_back(at, at + statistics.intermediate_size);
+  return scores;
 }
 
 HeadScores ratio_scores(const Statistics& statistics) {

@@ -11,12 +11,14 @@
 
 namespace yopo {
 
-/// Scores [L][H]: of two heads the one with the lower score is given up first.
+/// Scores [L][H]: of two heads (or neurons) the one with the lower score is given up first.
 using HeadScores = std::vector<std::vector<double>>;
 
 /// KV groups by the sum of their heads' scores to be read, heads within a group by their own; ties to the lower index.
-/// `updates` by its scores alone. Neurons by score `wanda`.
-Ranking rank(const Statistics& statistics, const DecoderSpec& spec, const HeadScores& reads, const HeadScores& updates);
+/// `updates` and `neurons` [L][F] by their scores alone.
+Ranking rank(const DecoderSpec& spec, const HeadScores& reads, const HeadScores& updates, const HeadScores& neurons);
+/// The statistics' score `wanda` [L][F].
+HeadScores wanda_scores(const Statistics& statistics);
 
 /// Mean attention ratios: what calibration knows of heads.
 HeadScores ratio_scores(const Statistics& statistics);

@@ -145,9 +145,9 @@ TEST(Command, MessagesNameTheFlagAsItWasTyped) {
 }
 
 TEST(Command, MemoryIsOfferedWhereAModelRuns) {
-  for (const char* name : {"run", "calibrate", "verify", "eval", "generate", "trace", "bench"})
+  for (const char* name : {"run", "calibrate", "plan", "verify", "eval", "generate", "trace", "bench"})
     EXPECT_TRUE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
-  for (const char* name : {"plan", "export", "inspect", "merge", "headmask", "random", "options"}) {
+  for (const char* name : {"export", "inspect", "merge", "headmask", "random", "options"}) {
     EXPECT_FALSE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
     EXPECT_EQ(yopo(std::string(name) + " --memory 1GB").code, 2) << name;
   }

@@ -120,6 +120,35 @@ TEST(LowRank, ConstantRowsLeaveTheMean) {
   EXPECT_LT(error_of(fit, rows), 1e-12);
 }
 
+// A target that is linear in the inputs is explained, one that is not is left, whatever their size.
+TEST(LowRank, WhatALinearMapCannotExplainIsLeft) {
+  std::mt19937 random(5);
+  std::normal_distribution<double> normal;
+  const int64_t width = 6;
+  Rows rows{width, {}, {}};
+  TargetSums targets;
+  targets.outputs = 3;
+  targets.sum.assign(3, 0.0), targets.square.assign(3, 0.0), targets.xt.assign(size_t(width * 3), 0.0);
+  double variance = 0;
+  for (int i = 0; i < 4000; ++i) {
+    std::vector<double> x(static_cast<size_t>(width));
+    for (double& value : x) value = 1 + normal(random);
+    const double noise = normal(random);
+    variance += noise * noise;
+    const std::vector<double> t{100 * x[0] - 7 * x[3] + 50, 0.5 * noise, x[1] + 0.5 * noise};
+    for (size_t f = 0; f < 3; ++f) {
+      targets.sum[f] += t[f], targets.square[f] += t[f] * t[f];
+      for (size_t a = 0; a < x.size(); ++a) targets.xt[a * 3 + f] += x[a] * t[f];
+    }
+    rows.x.push_back(x), rows.t.push_back(std::vector<double>(static_cast<size_t>(width), 0.0));
+  }
+  const std::vector<double> left = unexplained(moments_of(rows), targets, 1e-9);
+  const double expected = 0.5 * std::sqrt(variance / 4000);
+  EXPECT_LT(left[0], 1e-3);
+  EXPECT_NEAR(left[1], expected, 0.01);
+  EXPECT_NEAR(left[2], expected, 0.01);
+}
+
 TEST(LowRank, NaNIsNamed) {
   Rows rows = drawn(4, 1, 10, 0, 4);
   rows.t[3][2] = std::nan("");

@@ -89,7 +89,7 @@ class LimitCase(Case):
 class OpenFilesTest(LimitCase):
     def test_every_number(self):
         """From the three that every process has and one for the loader, to as many as nobody needs."""
-        codes = {name: [self.check(name, resource.RLIMIT_NOFILE, limit) for limit in range(4, 40 if ALL else 10)] for name in NAMES}
+        codes = {name: [self.check(name, resource.RLIMIT_NOFILE, limit) for limit in (range(4, 40) if ALL else (4, 6, 9))] for name in NAMES}
         self.assertIn(2, codes["export"])  # the limits are felt
         self.assertEqual({code[-1] for code in codes.values()}, {0})
 
@@ -106,7 +106,7 @@ class AddressSpaceTest(LimitCase):
 
     def test_sizes(self):
         low = self.lowest()
-        steps = range(0, 400, 2) if ALL else [0, 4, 8, 14, 20, 28, 40, 60, 90, 130, 200, 400]
+        steps = range(0, 400, 2) if ALL else [0, 14, 40, 130, 400]
         felt = set()
         # Open: eval (and with the same runtime generate) ends by SIGSEGV with 520 MB here, where a library gets no memory.
         for name in NAMES if ALL else ["calibrate", "plan", "export"]:

@@ -13,9 +13,9 @@ RECIPE = f"""
 model: {{path: {MODEL}}}
 output: OUT
 calibration:
-  dataset: {{questions: {CALIB.questions}, images: {CALIB.images}, samples: 40}}
+  dataset: {{questions: {CALIB.questions}, images: {CALIB.images}, samples: 20}}
 plan: {{budget: 0.2}}
-search: {{evaluations: 60, samples: 40, questions: 4}}
+search: {{evaluations: 40, samples: 20, questions: 3}}
 verify: {{samples: 4}}
 """
 FILES = ("plan.json", "plan.safetensors", "pruned/model.safetensors", "pruned/config.json", "pruned/yopo.safetensors")

@@ -14,7 +14,7 @@ import unittest
 from refusals import BadInput
 from support import CALIB, MODEL, TEST, command, run
 
-ROUNDS = int(os.environ.get("YOPO_TEST_WRITERS", "3"))
+ROUNDS = int(os.environ.get("YOPO_TEST_WRITERS", "1"))
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 
 

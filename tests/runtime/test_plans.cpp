@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
@@ -136,51 +135,6 @@ TEST(Plans, OtherPlansOverTheSameWeights) {
   hole.layers[0].heads.back() = hole.layers[0].updates.back() = 0;  // the first of these orders
   hole.layers[0].heads[0] = hole.layers[0].updates[0] = 0;
   if (spec.group_size() == 1) EXPECT_THROW(whole.under(hole), InternalError);
-}
-
-// What is kept between the layers goes on to the same bits.
-TEST(Plans, GoesOnFromRowsBetweenLayers) {
-  if (!testing::tested_ops().host_memory) GTEST_SKIP() << "rows are kept on the host";
-  std::mt19937 random(14);
-  const ModelSpec spec = testing::small_spec();
-  const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 5);
-  const std::vector<ModelInput> inputs{testing::drawn_input(spec.text, random, 1),
-                                       testing::drawn_input(spec.text, random, 2)};
-  RowsBetween rows;
-  TraceOptions options;
-  options.hidden = false, options.last_logits = 3, options.all_logits = false;
-  options.keep_rows = &rows;
-  const std::vector<Trace> whole = engine.traces(inputs, options);
-  ASSERT_EQ(whole[0].logits.size(), size_t(3 * spec.text.vocab_size));
-  options.keep_rows = nullptr;
-  options.from_rows = &rows;
-  for (options.first_layer = 0; options.first_layer < spec.text.num_hidden_layers; ++options.first_layer) {
-    const std::vector<Trace> again = engine.traces(inputs, options);
-    for (size_t i = 0; i < inputs.size(); ++i) EXPECT_EQ(again[i].logits, whole[i].logits) << options.first_layer;
-  }
-}
-
-// Engines of one thread each, at work at the same time, give what each gives alone.
-TEST(Plans, EnginesInThreads) {
-  std::mt19937 random(15);
-  const ModelSpec spec = testing::small_spec();
-  const ModelInput input = testing::drawn_input(spec.text, random, 2);
-  runtime::Options options = testing::on_device();
-  options.threads = 1;
-  std::vector<Engine> engines;
-  for (int i = 0; i < 3; ++i) engines.emplace_back(spec, dense_plan(spec.text), options, 6);
-  const std::vector<float> alone = engines[0].trace(input, {}).logits;
-  std::vector<std::vector<float>> found(engines.size());
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < engines.size(); ++i)
-    threads.emplace_back([&, i] {
-      for (int round = 0; round < 20; ++round) {
-        std::vector<float> logits = engines[i].trace(input, {}).logits;
-        if (round == 0 || logits != alone) found[i] = std::move(logits);
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  for (const std::vector<float>& logits : found) EXPECT_EQ(logits, alone);
 }
 
 TEST(Plans, UserMistakesAreNamed) {

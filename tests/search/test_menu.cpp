@@ -43,7 +43,7 @@ Ranking some_ranking(const DecoderSpec& spec) {
   statistics.square_sum = draw(neurons);
   statistics.column_norm = draw(neurons);
   statistics.rows.assign(size_t(statistics.layers), 5);
-  return rank(statistics, spec, ratio_scores(statistics), ratio_scores(statistics));
+  return rank(spec, ratio_scores(statistics), ratio_scores(statistics), wanda_scores(statistics));
 }
 
 Menu some_menu() {
