@@ -1,5 +1,7 @@
 #include "exporters/report.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "plans/layer_json.h"
 
@@ -33,15 +35,23 @@ std::string layers_text(int64_t count) {
   return count == 0 ? "no layer" : count == 1 ? "layer 0" : fmt::format("layers 0 - {}", count - 1);
 }
 
-std::string layer_line(std::string_view layers, const Json& row, bool windows) {
+/// "-": without compensation, "bias": of rank 0.
+std::string rank_text(const Json& row) {
+  if (!row.contains("rank")) return "-";
+  const auto rank = row.at("rank").get<int64_t>();
+  return rank == 0 ? "bias" : fmt::format("{}", rank);
+}
+
+std::string layer_line(std::string_view layers, const Json& row, bool windows, bool ranks) {
   const auto cell = [&](const char* key) { return row.at(key).get<int64_t>(); };
-  return fmt::format("{:>9}  {:>6}  {:>8}  {:>9}  {:>8}{}\n", layers, cell("heads"), cell("updates"), cell("kv_heads"),
-                     cell("neurons"), windows ? fmt::format("  {:>9}", window_name(row.at("window"))) : "");
+  return fmt::format("{:>9}  {:>6}  {:>8}  {:>9}  {:>8}{}{}\n", layers, cell("heads"), cell("updates"), cell("kv_heads"),
+                     cell("neurons"), ranks ? fmt::format("  {:>5}", rank_text(row)) : "",
+                     windows ? fmt::format("  {:>9}", window_name(row.at("window"))) : "");
 }
 
 bool same_counts(const Json& a, const Json& b) {
   return a.at("heads") == b.at("heads") && a.at("updates") == b.at("updates") && a.at("kv_heads") == b.at("kv_heads") &&
-         a.at("neurons") == b.at("neurons") && a.at("window") == b.at("window");
+         a.at("neurons") == b.at("neurons") && rank_text(a) == rank_text(b) && a.at("window") == b.at("window");
 }
 
 /// The window of all layers that compute visual tokens, or "by layer".
@@ -85,6 +95,7 @@ Json report(const Plan& plan, const ModelSpec& model, const Prompts& prompts, DT
     row["updates"] = counts.updates;
     row["kv_heads"] = counts.kv_heads;
     row["neurons"] = counts.neurons;
+    if (layer.compensation) row["rank"] = layer.compensation->rank;
     row["window"] = layer.alive ? window_to_json(layer.window) : Json();
     json["layers"].push_back(std::move(row));
   }
@@ -115,13 +126,15 @@ std::string report_text(const Json& report) {
   std::string text = fmt::format("{}, window {}, visual tokens in {}\n\n", report.at("semantics").get<std::string>(),
                                  window_name(window), layers_text(report.at("visual_layers").get<int64_t>()));
   const bool windows = window.is_string();
-  text += fmt::format("    layer   heads   updates   KV heads   neurons{}   (for visual tokens)\n",
-                      windows ? "     window" : "");
   const Json& layers = report.at("layers");
+  const bool ranks =
+      std::any_of(layers.begin(), layers.end(), [](const Json& row) { return row.contains("rank"); });
+  text += fmt::format("    layer   heads   updates   KV heads   neurons{}{}   (for visual tokens)\n",
+                      ranks ? "   rank" : "", windows ? "     window" : "");
   for (size_t first = 0, last = 0; first < layers.size(); first = last) {
     for (last = first + 1; last < layers.size() && same_counts(layers[first], layers[last]);) ++last;
     text += layer_line(last - first == 1 ? fmt::format("{}", first) : fmt::format("{} - {}", first, last - 1),
-                       layers[first], windows);
+                       layers[first], windows, ranks);
   }
   const Json& prompt = report.at("prompt");
   text += fmt::format("\n{}: {:.4g} text and {:.4g} visual tokens\n{:<36}  {:>12}  {:>12}  {:>6}\n",

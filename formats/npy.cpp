@@ -175,7 +175,7 @@ NpyArray read_npy(const fs::path& path) {
           printable(descr));
   const bool known =
       descr.size() == 3 && std::strchr("<>|=", descr[0]) != nullptr &&
-      ((descr[1] == 'b' && descr[2] == '1') || (std::strchr("iu", descr[1]) && std::strchr("1248", descr[2])) ||
+      ((descr[1] == 'b' && descr[2] == '1') || (std::strchr("iu", descr[1]) && std::(descr[2] != 0 && strchr("1248", descr[2]))) ||
        (descr[1] == 'f' && std::strchr("248", descr[2])));
   require(known, "{}: dtype '{}'; expected bool, an integer, or a float of 0 and 1", where, printable(descr));
   const size_t size = size_t(descr[2] - '0');
