@@ -128,8 +128,9 @@ int64_t element(const std::byte* from, char kind, size_t size, bool big_endian, 
   for (size_t i = 0; i < size; ++i) bits |= uint64_t(from[big_endian ? size - 1 - i : i]) << (8 * i);
   if (kind == 'b') return bits != 0;
   if (kind == 'i') {
-    const int unused = int(64 - 8 * size);
-    return int64_t(bits << unused) >> unused;
+    if (size == 1) return int8_t(bits);
+    if (size == 2) return int16_t(bits);
+    return size == 4 ? int32_t(bits) : int64_t(bits);
   }
   if (kind == 'u') {
     require(bits <= uint64_t(INT64_MAX), "{}: element {} is {}, past 63 bits", where, index, bits);
