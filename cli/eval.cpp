@@ -42,7 +42,7 @@ std::string reference_of(const Flags& flags) {
     if (!flags.reference.empty()) check_word("--reference", flags.reference, reference_models());
     return flags.reference;
   }
-  const std::string found = flags.model.empty() ? "" : reference_model(open_model(flags.model).spec);
+  std::string found = flags.model.empty() ? "" : reference_model(open_model(flags.model).spec);
   require(!found.empty(), "--reference: {} no model with published scores; name one of {}, as --reference={}",
           flags.model.empty() ? "there is" : flags.model + " is", fmt::join(reference_models(), ", "),
           reference_models()[0]);

@@ -22,7 +22,7 @@ PlanOptions PlanFlags::options(const std::string& place, const OptionName& name)
   return read_plan_options(flags.tree(), name);
 }
 
-void add_plan_flags(CLI::App* command, std::shared_ptr<PlanFlags> flags, const OptionName& name) {
+void add_plan_flags(CLI::App* command, const std::shared_ptr<PlanFlags>& flags, const OptionName& name) {
   for (const PlanOption& option : plan_option_schema()) {
     const std::string flag = name(option);
     if (flag.empty()) continue;

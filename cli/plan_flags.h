@@ -15,6 +15,6 @@ struct PlanFlags {
   PlanOptions options(const std::string& place, const OptionName& name) const;
 };
 /// Adds a flag for each option of the schema that `name` calls something; `flags` outlives the command.
-void add_plan_flags(CLI::App* command, std::shared_ptr<PlanFlags> flags, const OptionName& name);
+void add_plan_flags(CLI::App* command, const std::shared_ptr<PlanFlags>& flags, const OptionName& name);
 
 }  // namespace yopo::cli

@@ -95,6 +95,7 @@ std::string key_table(const std::vector<const KeyReader*>& readers) {
   std::string text;
   const auto names = [](const std::vector<std::string>& keys) {
     std::vector<std::string> quoted;
+    quoted.reserve(keys.size());
     for (const std::string& key : keys) quoted.push_back("`" + key + "`");
     return fmt::format("{}", fmt::join(quoted, ", "));
   };

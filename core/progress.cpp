@@ -105,7 +105,7 @@ void warn_once(const std::string& line) {
   warn(line);
 }
 
-Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)
+Progress::Progress(const std::string& what, int64_t total, std::string unit, int64_t done)
     : what_(escaped(what)),
       unit_(std::move(unit)),
       total_(total),

@@ -46,7 +46,7 @@ void warn_once(const std::string& line);
 /// user has asked to stop (core/interrupt.h), so loops need only tick. For one thread.
 class Progress {
  public:
-  Progress(std::string what, int64_t total, std::string unit, int64_t done = 0);
+  Progress(const std::string& what, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();
   void tick(int64_t units = 1);
   /// Of the units that the next ticks will count so many are done, a fraction where one takes long. Shows them and

@@ -38,7 +38,7 @@ std::function<KeyOf()> question_keys(const std::vector<Sample>& samples) {
   return [most] {
     const auto counts = std::make_shared<Numbers>();
     return [most, counts](const Json& record, const std::string& where) {
-      const std::string id = question_id_text(record, where);
+      std::string id = question_id_text(record, where);
       const auto repeats = most->find(id);
       if (repeats == most->end()) return id;
       if (has(record, "metadata") && record["metadata"].is_object() && has(record["metadata"], "repeat"))

@@ -133,7 +133,7 @@ class Copier {
 
 // transformers 5 calls a class X that computes with torchvision and XPil what computes with PIL; in 4 these are XFast
 // and X.
-std::string older_name(std::string name) {
+std::string older_name(const std::string& name) {
   if (name.ends_with("Pil")) return name.substr(0, name.size() - 3);
   return name.ends_with("Fast") ? name : name + "Fast";
 }

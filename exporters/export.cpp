@@ -142,7 +142,7 @@ void write_shard(const Checkpoint& checkpoint, const OutputShard& shard,
     declared.push_back({name, tensor.dtype, tensor.shape});
   }
   // transformers refuses files without this entry.
-  SafetensorsWriter writer(folder / shard.file, std::move(declared), {{"format", "pt"}});
+  SafetensorsWriter writer(folder / shard.file, declared, {{"format", "pt"}});
   BackgroundWriter background([&](const void* data, size_t size) { writer.append(data, size); });
   const Sink sink = [&](const void* data, size_t size) {
     background.append(data, size);

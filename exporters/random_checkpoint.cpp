@@ -122,7 +122,7 @@ void write_shard(const Shard& shard, const Generator& generator, DType dtype, in
   std::vector<TensorDeclaration> declared;
   for (const StoredTensor& tensor : shard.tensors) declared.push_back({tensor.name, dtype, tensor.shape});
   // transformers refuses files without this entry.
-  SafetensorsWriter writer(folder / shard.output.file, std::move(declared), {{"format", "pt"}});
+  SafetensorsWriter writer(folder / shard.output.file, declared, {{"format", "pt"}});
 
   struct Piece {
     const StoredTensor* tensor;

@@ -44,8 +44,8 @@ std::string rank_text(const Json& row) {
 
 std::string layer_line(std::string_view layers, const Json& row, bool windows, bool ranks) {
   const auto cell = [&](const char* key) { return row.at(key).get<int64_t>(); };
-  return fmt::format("{:>9}  {:>6}  {:>8}  {:>9}  {:>8}{}{}\n", layers, cell("heads"), cell("updates"), cell("kv_heads"),
-                     cell("neurons"), ranks ? fmt::format("  {:>5}", rank_text(row)) : "",
+  return fmt::format("{:>9}  {:>6}  {:>8}  {:>9}  {:>8}{}{}\n", layers, cell("heads"), cell("updates"),
+                     cell("kv_heads"), cell("neurons"), ranks ? fmt::format("  {:>5}", rank_text(row)) : "",
                      windows ? fmt::format("  {:>9}", window_name(row.at("window"))) : "");
 }
 
@@ -127,8 +127,7 @@ std::string report_text(const Json& report) {
                                  window_name(window), layers_text(report.at("visual_layers").get<int64_t>()));
   const bool windows = window.is_string();
   const Json& layers = report.at("layers");
-  const bool ranks =
-      std::any_of(layers.begin(), layers.end(), [](const Json& row) { return row.contains("rank"); });
+  const bool ranks = std::any_of(layers.begin(), layers.end(), [](const Json& row) { return row.contains("rank"); });
   text += fmt::format("    layer   heads   updates   KV heads   neurons{}{}   (for visual tokens)\n",
                       ranks ? "   rank" : "", windows ? "     window" : "");
   for (size_t first = 0, last = 0; first < layers.size(); first = last) {

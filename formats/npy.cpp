@@ -128,8 +128,9 @@ int64_t element(const std::byte* from, char kind, size_t size, bool big_endian, 
   for (size_t i = 0; i < size; ++i) bits |= uint64_t(from[big_endian ? size - 1 - i : i]) << (8 * i);
   if (kind == 'b') return bits != 0;
   if (kind == 'i') {
-    const int unused = int(64 - 8 * size);
-    return int64_t(bits << unused) >> unused;
+    if (size == 1) return int8_t(bits);
+    if (size == 2) return int16_t(bits);
+    return size == 4 ? int32_t(bits) : int64_t(bits);
   }
   if (kind == 'u') {
     require(bits <= uint64_t(INT64_MAX), "{}: element {} is {}, past 63 bits", where, index, bits);
@@ -173,10 +174,12 @@ NpyArray read_npy(const fs::path& path) {
   const std::string& descr = header.descr;
   require(descr.find('O') == std::string::npos, "{}: holds Python objects ('{}'), which are never unpickled", where,
           printable(descr));
-  const bool known =
-      descr.size() == 3 && std::strchr("<>|=", descr[0]) != nullptr &&
-      ((descr[1] == 'b' && descr[2] == '1') || (std::strchr("iu", descr[1]) && std::(descr[2] != 0 && strchr("1248", descr[2]))) ||
-       (descr[1] == 'f' && std::strchr("248", descr[2])));
+  const auto one_of = [&](size_t place, std::string_view letters) {
+    return letters.find(descr[place]) != std::string_view::npos;
+  };
+  const bool known = descr.size() == 3 && one_of(0, "<>|=") &&
+                     ((descr[1] == 'b' && descr[2] == '1') || (one_of(1, "iu") && one_of(2, "1248")) ||
+                      (descr[1] == 'f' && one_of(2, "248")));
   require(known, "{}: dtype '{}'; expected bool, an integer, or a float of 0 and 1", where, printable(descr));
   const size_t size = size_t(descr[2] - '0');
   const int64_t count = element_count(header.shape, where);

@@ -15,7 +15,7 @@ constexpr int kPillowPrecision = 32 - 8 - 2;
 /// The fraction's bits in torchvision: as many as leave the largest weight in 16 bits, sign included, and at most 22.
 int torchvision_precision(double largest) {
   int precision = 0;
-  while (precision < 22 && int(0.5 + largest * double(1 << (precision + 1))) < (1 << 15)) ++precision;
+  while (precision < 22 && std::lround(largest * double(1 << (precision + 1))) < (1 << 15)) ++precision;
   return precision;
 }
 

@@ -19,6 +19,7 @@ void need(const std::filesystem::path& path, const char* name) { require(!path.e
 /// The section `plan` of a recipe of nothing else.
 PlanOptions plan_options(const std::vector<std::string>& keep) {
   std::vector<std::string> overrides;
+  overrides.reserve(keep.size());
   for (const std::string& setting : keep) overrides.push_back("plan." + setting);
   return parse_recipe("model: x\noutput: x\n", "PlanSettings::keep", overrides).plan.value_or(PlanOptions());
 }

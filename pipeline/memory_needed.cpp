@@ -49,7 +49,7 @@ MemoryNeeded memory_needed(const Recipe& recipe, const ModelSpec& spec, const Ru
 
   // The proof is in fp32, by four engines: all held where they fit, else one at a time in three quarters of the memory.
   const int64_t whole = elements.all * 4, limit = memory_limit(settings.memory, 4 * whole);
-  const int64_t traces = 2 * 4 * length * ((text.num_hidden_layers + 1) * text.hidden_size + text.vocab_size);
+  const int64_t traces = 2 * length * ((text.num_hidden_layers + 1) * text.hidden_size + text.vocab_size) * 4;
   if (limit == 0) {
     needed.verify = (spec.dtype == DType::F32 ? 2 : 4) * whole + activations + traces;
   } else {

@@ -25,7 +25,7 @@ const YamlNode& need(const YamlNode& map, std::string_view key, std::string_view
 }
 
 std::string choice(const YamlNode& node, std::string_view key, const std::vector<std::string>& known) {
-  const std::string text = yaml_string(node, key);
+  std::string text = yaml_string(node, key);
   if (std::find(known.begin(), known.end(), text) == known.end())
     fail("{}: {} should be one of {}; found '{}'{}", node.place, key, fmt::join(known, ", "), printable(text),
          did_you_mean(text, known));

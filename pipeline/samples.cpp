@@ -25,6 +25,7 @@ NamedSamples figure_samples(const Recipe& recipe) {
 
 std::vector<ModelInput> inputs_of(const Processor& processor, const std::vector<Sample>& samples) {
   std::vector<ModelInput> inputs;
+  inputs.reserve(samples.size());
   for (const Sample& sample : samples) inputs.push_back(processor.prepare(sample));
   return inputs;
 }

@@ -98,7 +98,7 @@ int64_t TorchEngine::samples_at_once(const ModelInput& input, bool decode) const
   // What comes and goes within a layer, of one sample or eight pictures.
   const int64_t decoder = length * (8 * text.hidden_size + 3 * text.intermediate_size) * 4;
   const int64_t tower =
-      std::min<int64_t>(patches, 8 * 1025) * (8 * vision.hidden_size + 2 * vision.intermediate_size) * 4;
+      std::min(patches, int64_t(8) * 1025) * (8 * vision.hidden_size + 2 * vision.intermediate_size) * 4;
   const WeightSource::Bytes bytes = state_->source.bytes();
   const int64_t room = state_->memory - bytes.ends - 2 * bytes.largest_layer - std::max(decoder, tower);
   return std::clamp<int64_t>(room / std::max<int64_t>(rows + cache, 1), 1, 256);

@@ -210,6 +210,7 @@ std::vector<SampleStatistics> TorchEngine::observe(const std::vector<ModelInput>
     run_layers(state, layers, steps);
   }
   std::vector<SampleStatistics> statistics;
+  statistics.reserve(all.size());
   for (const auto& one : all) statistics.push_back(one->statistics());
   return statistics;
 }

@@ -54,7 +54,7 @@ at::Tensor WeightSource::stored(const TensorSlot& slot) const {
 }
 
 at::Tensor WeightSource::get(const TensorSlot& slot) const {
-  const at::Tensor rows = rows_of(stored(slot), slot).to(dtype_);
+  at::Tensor rows = rows_of(stored(slot), slot).to(dtype_);
   if (slot.role == Role::PatchEmbed) return rows.flatten(1);
   if (slot.role != Role::PositionEmbed) return rows;
   const std::vector<int64_t> order = position_order(spec_.vision);

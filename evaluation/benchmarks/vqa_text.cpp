@@ -263,6 +263,7 @@ double vqa_lmms_score(const std::string& answer, const std::vector<std::string>&
   };
   const std::u32string said = normal(answer);
   std::vector<bool> match;
+  match.reserve(expected.size());
   for (const std::string& one : expected) match.push_back(normal(one) == said);
   return soft_accuracy(match);
 }
@@ -270,6 +271,7 @@ double vqa_lmms_score(const std::string& answer, const std::vector<std::string>&
 double vqa_official_score(const std::string& answer, const std::vector<std::string>& expected) {
   check_annotators(expected);
   std::vector<std::u32string> given;
+  given.reserve(expected.size());
   for (const std::string& one : expected) given.push_back(plain(decode_utf8(one)));
   std::u32string said = plain(decode_utf8(answer));
   if (std::any_of(given.begin(), given.end(), [&](const std::u32string& one) { return one != given[0]; })) {
@@ -277,6 +279,7 @@ double vqa_official_score(const std::string& answer, const std::vector<std::stri
     said = word_pass(lower(punctuation_pass(said)));
   }
   std::vector<bool> match;
+  match.reserve(given.size());
   for (const std::u32string& one : given) match.push_back(one == said);
   return soft_accuracy(match);
 }
@@ -287,6 +290,7 @@ double vqa_score(const std::string& answer, const std::vector<std::string>& expe
           expected.size());
   const std::string said = evalai_normalize(answer);
   std::vector<bool> match;
+  match.reserve(expected.size());
   for (const std::string& one : expected) match.push_back(evalai_normalize(one) == said);
   if (expected.size() == 1) return match[0] ? 1.0 : 0.0;
   return soft_accuracy(match);

@@ -27,6 +27,7 @@ inline void store(float* p, Vec x) { *reinterpret_cast<LooseVec*>(p) = x; }
 inline void store(uint16_t* p, Vec x) {
   const BitVec bits = BitVec(x);
   const BitVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  // True for NaN alone, which equals nothing. NOLINTNEXTLINE(misc-redundant-expression)
   const BitVec nan = BitVec(x != x);
   *reinterpret_cast<LooseHalfVec*>(p) =
       __builtin_convertvector((rounded & ~nan) | (((bits >> 16) | 0x40u) & nan), HalfVec);

@@ -45,7 +45,7 @@ TEST_F(Calibrate, WritesWhatItReturnsAndReturnsWhatIsThere) {
   const Statistics made = calibrate(model, demo_run(5), output);
   EXPECT_EQ(made.samples(), 5);
   EXPECT_EQ(made.layers, 11);
-  EXPECT_EQ(made.rows, std::vector<int64_t>(11, 5 * 81));
+  EXPECT_EQ(made.rows, std::vector<int64_t>(11, int64_t(5) * 81));
   EXPECT_FALSE(fs::exists(output.string() + ".partial"));
   const Statistics read = read_statistics(output);
   EXPECT_EQ(read.ratio, made.ratio);

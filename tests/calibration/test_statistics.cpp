@@ -107,7 +107,7 @@ TEST(Statistics, MergingInAnyOrderAndGroupingGivesTheSameBytes) {
                                       random_statistics({"1", "a"}, 3)};
   const Statistics all = merge_statistics(parts);
   EXPECT_EQ(all.ids, (std::vector<std::string>{"1", "2", "9", "10", "a", "x"}));
-  EXPECT_EQ(all.rows, (std::vector<int64_t>{36 * 6, 35 * 6}));
+  EXPECT_EQ(all.rows, (std::vector<int64_t>{int64_t(36) * 6, int64_t(35) * 6}));
   for (size_t i = 0; i < 8; ++i)
     EXPECT_EQ(all.abs_sum[i], parts[0].abs_sum[i] + parts[1].abs_sum[i] + parts[2].abs_sum[i]);
   // A sample's ratios go with its id.
@@ -226,7 +226,7 @@ TEST(Statistics, ReadingRefusesWhatDoesNotFit) {
         f.datasets["/samples/id"] = {{2}, std::vector<std::string>{"1", "1"}};
       },
       "never repeat");
-  const auto repeats = [](std::vector<int64_t> values) {
+  const auto repeats = [](const std::vector<int64_t>& values) {
     return [values](Hdf5File& f) {
       f.datasets["/samples/id"] = {{2}, std::vector<std::string>{"1", "1"}};
       f.datasets["/samples/repeat"] = {{int64_t(values.size())}, values};

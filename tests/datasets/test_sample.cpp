@@ -41,6 +41,7 @@ class Dataset {
 
 std::vector<std::string> ids(const std::vector<Sample>& samples) {
   std::vector<std::string> out;
+  out.reserve(samples.size());
   for (const Sample& sample : samples) out.push_back(sample.id);
   return out;
 }
@@ -259,6 +260,7 @@ TEST(ChooseSamples, SortsNumbersByValueAndTextsBehind) {
 
 TEST(ChooseSamples, DependsOnSeedAndIdsOnly) {
   std::vector<std::string> names;
+  names.reserve(200);
   for (int i = 0; i < 200; ++i) names.push_back(std::to_string(i));
   const auto chosen = ids(choose_samples(numbered(names), 20, 0));
   EXPECT_EQ(chosen.size(), 20u);
@@ -278,6 +280,7 @@ TEST(ChooseSamples, TellsSamplesOfOneIdByTheirPlace) {
   for (size_t i = 0; i < samples.size(); ++i) samples[i].repeat = int64_t(i) + 1;
   const auto repeats = [](const std::vector<Sample>& chosen) {
     std::vector<int64_t> all;
+    all.reserve(chosen.size());
     for (const Sample& sample : chosen) all.push_back(sample.repeat);
     return all;
   };

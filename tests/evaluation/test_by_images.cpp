@@ -9,6 +9,7 @@ namespace {
 
 std::string order_of(const std::vector<Sample>& samples) {
   std::vector<const Sample*> all;
+  all.reserve(samples.size());
   for (const Sample& sample : samples) all.push_back(&sample);
   std::string ids;
   for (const Sample* sample : by_images(all)) ids += sample->id;

@@ -16,10 +16,8 @@ TEST(PopeAnswer, FollowsLlava) {
   for (const char* no :
        {"No", "no", "not", "No, there is not.", "There is no dog", "it is not", "No.", "n,o", "x no. y", ",no", "  no"})
     EXPECT_EQ(pope_answer(no, "llava"), YesNo::No) << no;
-  for (const char* yes : {"Yes", "", "NO", "Not", "None", "nothing", "no\tdog", "no\n",
-                          "no\xC2\xA0"
-                          "dog",
-                          "Yes. No", ". no", "no!", "maybe", "(no)"})
+  for (const char* yes : {"Yes", "", "NO", "Not", "None", "nothing", "no\tdog", "no\n", "no\u00a0dog", "Yes. No",
+                          ". no", "no!", "maybe", "(no)"})
     EXPECT_EQ(pope_answer(yes, "llava"), YesNo::Yes) << yes;
 }
 

@@ -105,7 +105,7 @@ TEST_F(Refusals, NaNAndInfAreNamedWhereverTheyAre) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
   spoil("language_model.model.layers.1.self_attn.q_proj.weight", 64 * 3 + 5, nan, "[3, 5]");  // rows move
   spoil("language_model.model.layers.2.mlp.down_proj.weight", 138 + 1, inf, "[1, 1]");        // columns move
-  spoil("language_model.lm_head.weight", 64 * 2, nan, "[2, 0]");                              // copied
+  spoil("language_model.lm_head.weight", size_t(64) * 2, nan, "[2, 0]");                      // copied
   spoil("multi_modal_projector.linear_1.bias", 63, -inf, "[63]");
 }
 

@@ -157,7 +157,7 @@ Json config_of(const Json& fields) {
 /// A random checkpoint with what belongs to it: the demo's tokenizer and image rules.
 fs::path write_model(const testing::TemporaryFolder& folder, const Json& fields) {
   write_json(folder / "source.json", config_of(fields));
-  const fs::path model = folder / "model";
+  fs::path model = folder / "model";
   write_random_checkpoint(folder / "source.json", model, {.seed = 5, .dtype = DType::F32});
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json"})

@@ -86,6 +86,7 @@ TEST(Checkpoint, RefusesBrokenFolders) {
 std::string torch_bytes(const std::vector<std::string>& names, float value) {
   const std::vector<float> values{value, 2};
   std::vector<std::pair<std::string, std::string>> tensors;
+  tensors.reserve(names.size());
   for (const std::string& name : names)
     tensors.emplace_back(name, testing::rebuilt(testing::storage("FloatStorage", "0", 2), 0, {2}, {1}));
   return testing::torch_file(testing::dict(tensors), {std::string(reinterpret_cast<const char*>(values.data()), 8)});

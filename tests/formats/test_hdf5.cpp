@@ -151,7 +151,7 @@ TEST(Hdf5, NamesThatLeadToOneLongHeader) {
   bytes += bytes.substr(old_header, 16) + messages + std::string(8 * empty_messages, '\0');
   put(header + 8, messages.size() + 8 * empty_messages, 4);
   const size_t names = bytes.size();
-  bytes += std::string("SNOD\1\0\0\0", 8) + std::string(40 * 60'000, '\0');
+  bytes += std::string("SNOD\1\0\0\0", 8) + std::string(size_t(40) * 60'000, '\0');
   put(names + 6, 60'000, 2);
   for (size_t i = 0; i < 60'000; ++i) {
     put(names + 8 + 40 * i, name, 8);

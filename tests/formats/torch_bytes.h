@@ -79,6 +79,7 @@ inline std::string tuple(const std::vector<std::string>& items) {
 }
 inline std::string numbers(const std::vector<int64_t>& values) {
   std::vector<std::string> items;
+  items.reserve(values.size());
   for (const int64_t value : values) items.push_back(integer(value));
   return tuple(items);
 }

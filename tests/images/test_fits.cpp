@@ -25,7 +25,7 @@ ImageSpec qwen2_vl() {
   spec.fit = ImageSpec::Fit::SmartResize;
   spec.patch_size = 14;
   spec.merge_size = spec.temporal_patch_size = 2;
-  spec.min_pixels = 56 * 56;
+  spec.min_pixels = int64_t(56) * 56;
   spec.max_pixels = 12'845'056;
   spec.mean = {0.48145466f, 0.4578275f, 0.40821073f};
   spec.pad_color = {122, 116, 104};
@@ -207,10 +207,10 @@ TEST(Tiles, AreRowMajorWithTheThumbnailLast) {
   for (const int corner : {0, 2, 4, 12, 14, 16})
     for (const int color : {0, 100, 200})
       for (const int at : {0, 1, 6, 7}) expected.push_back(float(corner + at + color));
-  EXPECT_TRUE(same_bits({pixels.values.begin(), pixels.values.begin() + 6 * 12}, expected));
+  EXPECT_TRUE(same_bits({pixels.values.begin(), pixels.values.begin() + int64_t(6) * 12}, expected));
   const Image small = resize(counted_image(6, 4), 2, 2, 3);
   for (size_t c = 0; c < 3; ++c)
-    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(pixels.values[6 * 12 + c * 4 + i], small.rgb[3 * i + c]);
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(pixels.values[size_t(6) * 12 + c * 4 + i], small.rgb[3 * i + c]);
 
   spec.thumbnail = false;
   EXPECT_TRUE(same_bits(process_pixels(spec, counted_image(6, 4)).values, expected));

@@ -35,6 +35,7 @@ TEST(RecentPixels, OneThreadMakesWhatSeveralAskFor) {
   RecentPixels recent;
   std::atomic<int> made{0}, asking{0};
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
       ++asking;

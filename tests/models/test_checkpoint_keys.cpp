@@ -212,7 +212,7 @@ TEST(CheckpointKeys, OfImageProcessorsChangeTheRules) {
     const std::string plain = outcome_of("", Json());
     for (const KnownKey& known : reader_named(name).keys) {
       bool changes = false;
-      for (Json value : others_than(Json())) changes |= outcome_of(known.key, value) != plain;
+      for (const Json& value : others_than(Json())) changes |= outcome_of(known.key, value) != plain;
       for (const char* type : {"CLIPImageProcessorFast", "torchvision"})
         changes |= outcome_of(known.key, type) != plain;
       const bool expected = known.use == KeyUse::Read || known.use == KeyUse::Refused;

@@ -207,7 +207,7 @@ TEST(Tensors, MissingAndMisshapenAreNamed) {
 
 TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
   const ModelSpec spec = open_model(kFixtures / "llava_orig/model").spec;
-  const std::vector<float> pixels(2 * 3 * 84 * 84, 0.5f);
+  const std::vector<float> pixels(size_t(2) * 3 * 84 * 84, 0.5f);
   const ModelInput input = make_input(spec, {1, -200, 7, -200, 9}, pixels, square_grids(spec, 2), "sample");
   EXPECT_EQ(input.length(), 3 + 2 * 36);
   ASSERT_EQ(input.spans.size(), 2u);

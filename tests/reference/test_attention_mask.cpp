@@ -121,7 +121,7 @@ TEST(AttentionMask, WindowReachesNeighboursBehindTheBlock) {
 
 TEST(AttentionMask, LiteralSelfOnlyDoublesAllButTheOwnVisualKey) {
   const SampleLayout layout = layout_of({{1, 2, 2}}, 0);
-  std::vector<float> factors(7 * 7, 0.0f);
+  std::vector<float> factors(size_t(7) * 7, 0.0f);
   literal_factors(layout, {0, 7, 0, 7, 7}, factors.data());
   for (int64_t r = 0; r < 7; ++r)
     for (int64_t k = 0; k < 7; ++k)

@@ -49,11 +49,11 @@ TEST(Batch, EachRequestAsIfAlone) {
     }
     EXPECT_EQ(engine.counters().prefill, promised);
     EXPECT_EQ(engine.counters().kv_bytes, bytes);
-    const std::vector<float> prefill = engine.logits(*session);
+    const auto prefill = std::vector<float>(engine.logits(*session));  // decoding writes over the session's
     // Some requests decode in one step, some in another order, one not at all.
     engine.decode(*session, {1, 0, 4}, {tokens[1], tokens[0], tokens[4]});
     engine.decode(*session, {4, 5, 2, 3, 1}, {7, tokens[5], tokens[2], tokens[3], 9});
-    const std::vector<float> decoded = engine.logits(*session);
+    const std::vector<float>& decoded = engine.logits(*session);
     for (int64_t i = 0; i < int64_t(inputs.size()); ++i) {
       SCOPED_TRACE(i);
       const auto alone = engine.prefill({inputs[size_t(i)]}, 2);
@@ -191,6 +191,7 @@ TEST(Batch, SixteenDifferentRequests) {
 
   const auto batch = engine.prefill(inputs, limit);
   std::vector<std::unique_ptr<runtime::Session, void (*)(runtime::Session*)>> singles;
+  singles.reserve(inputs.size());
   for (const ModelInput& input : inputs) singles.push_back(engine.prefill({input}, limit));
   const int64_t vocab = spec.text.vocab_size;
   for (int64_t step = 0; step <= limit; ++step) {

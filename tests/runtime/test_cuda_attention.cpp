@@ -186,7 +186,7 @@ TEST_P(CudaPrefill, KeysFarAwayAreNotRead) {
     const auto at = out.begin() + (visual ? problem.visual_at(0) : problem.text_at(0));
     return std::vector<float>(at, at + 128 * width);
   };
-  const auto same = [&](PrefillCase with, bool visual, const std::string& what) {
+  const auto same = [&](const PrefillCase& with, bool visual, const std::string& what) {
     PrefillCase all = with;
     all.text_keys = all.visual_keys = 1 << 30;
     EXPECT_TRUE(yopo::testing::close(first_rows(with, visual), first_rows(all, visual), 0)) << what;

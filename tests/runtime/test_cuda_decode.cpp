@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <memory>
 #include <random>
 
@@ -207,8 +208,9 @@ INSTANTIATE_TEST_SUITE_P(Types, CudaDecode, ::testing::ValuesIn(cuda_types),
 
 TEST(CudaDecodes, OwnMistakesAreCaught) {
   const auto refuse = [](DType type, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t shift = 0) {
+    alignas(16) std::byte keys[16] = {};
     DecodeRequest request;
-    request.text = {reinterpret_cast<void*>(shift), nullptr, kv_heads, 4, 0};
+    request.text = {keys + shift, nullptr, kv_heads, 4, 0};
     DecodeAttention work;
     work.type = type, work.heads = heads, work.kv_heads = kv_heads, work.head_dim = head_dim;
     work.requests = {&request, 1};

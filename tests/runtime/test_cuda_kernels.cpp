@@ -61,7 +61,7 @@ TEST_P(CudaKernel, NormsTakeEpsilonAndKeepNanInItsRow) {
   rms_norm(x.as<float>(), weight.as<float>(), 1e-6, 1, 64, type(), out.data());
   EXPECT_TRUE(rounded_once(out.floats(), std::vector<double>(64, 1e-4 / std::sqrt(1e-8 + 1e-6)), type()));
 
-  std::vector<float> rows(3 * 64, 2.0f);
+  std::vector<float> rows(size_t(3) * 64, 2.0f);
   rows[64 + 5] = NAN;
   const auto with_nan = floats(rows), result = typed(rows);
   rms_norm(with_nan.as<float>(), weight.as<float>(), 1e-6, 3, 64, type(), result.data());
@@ -96,8 +96,8 @@ TEST_P(CudaKernel, Rope) {
                         {7, 2, 24, 48},
                         {9, 2, 80, 168},
                         {300, 3, 64, 200},
-                        {2, 28, 128, 28 * 128},
-                        {1, 33, 128, 33 * 128},
+                        {2, 28, 128, int64_t(28) * 128},
+                        {1, 33, 128, int64_t(33) * 128},
                         {2, 11, 126, 1387},
                         {40, 1, 32, 64}})
     for (const size_t shift : {0, 1}) {
@@ -166,7 +166,7 @@ TEST_P(CudaKernel, StoreOfADecodeStep) {
       std::vector<int32_t> counts;
       for (int i = 0; i < requests; ++i) {
         const int64_t stride = 1 + i % 6;
-        counts.push_back(int32_t(i * 5 % stride));
+        counts.push_back(int32_t(int64_t(i) * 5 % stride));
         keys.push_back(draw(kv_heads * stride * head_dim)), values.push_back(draw(kv_heads * stride * head_dim));
         const size_t shift = requests == 3;
         on_keys.push_back(typed(keys.back(), shift)), on_values.push_back(typed(values.back(), shift));
@@ -191,7 +191,7 @@ TEST_P(CudaKernel, StoreOfADecodeStep) {
 }
 
 TEST_P(CudaKernel, AFullSegmentIsNotWrittenPast) {
-  const auto row = draw(16), held = draw(2 * 16 * 3);
+  const auto row = draw(16), held = draw(int64_t(2) * 16 * 3);
   const auto k = typed(row), keys = typed(held), values = typed(held), table = floats(std::vector<float>(8, 0.5f));
   for (const int32_t count : {3, -1}) {
     const OnDevice counts(std::vector<int32_t>{count});

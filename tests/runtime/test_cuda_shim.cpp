@@ -270,9 +270,9 @@ __global__ void reads_before_writing(int* out) {
 }
 
 TEST_F(CudaShim, SharedMemoryOfEveryBlockBeginsAsNaN) {
-  int* out = device<int>(3 * 64);
+  int* out = device<int>(size_t(3) * 64);
   launch(reads_before_writing, 3, 64, 64 * sizeof(float), out);
-  EXPECT_EQ(downloaded(out, 3 * 64), std::vector<int>(3 * 64, 1));
+  EXPECT_EQ(downloaded(out, size_t(3) * 64), std::vector<int>(size_t(3) * 64, 1));
 }
 
 /// Forgets the barrier between writing and reading, at the beginning or after another barrier. values [64] are -1 at

@@ -26,7 +26,7 @@ struct Part {
   cudaDataType_t type;
   int rows, columns, ld, offset;
   bool by_rows;
-  size_t at(int i, int j) const { return size_t(offset + (by_rows ? i * ld + j : j * ld + i)); }
+  size_t at(int i, int j) const { return size_t(offset) + size_t(by_rows ? i * ld + j : j * ld + i); }
   size_t size() const { return size_t(offset) + size_t(by_rows ? rows : columns) * size_t(ld); }
 };
 Part part(cudaDataType_t type, int rows, int columns, int slack, int offset, bool by_rows) {
@@ -208,8 +208,8 @@ TEST_F(CudaShimBlas, AnAlgorithmIsForItsProductItsWorkspaceAndItsAlignment) {
   const Part a = part(CUDA_R_16BF, 32, 512, 0, 0, false), b = part(CUDA_R_16BF, 512, 8, 0, 0, false),
              c = part(CUDA_R_32F, 32, 8, 0, 0, false);
   char* a_data = stored(std::vector<float>(32 * 512 + 8, 1), CUDA_R_16BF);
-  char* b_data = stored(std::vector<float>(512 * 8, 0.5f), CUDA_R_16BF);
-  char *c_data = device<char>(32 * 8 * 4), *workspace = uploaded(std::vector<char>(4096, 1));
+  char* b_data = stored(std::vector<float>(size_t(512) * 8, 0.5f), CUDA_R_16BF);
+  char *c_data = device<char>(size_t(32) * 8 * 4), *workspace = uploaded(std::vector<char>(4096, 1));
   const cublasLtMatrixLayout_t a_layout = layout(a), b_layout = layout(b), c_layout = layout(c);
   cublasLtMatmulHeuristicResult_t best;
   int found = 0;

@@ -141,7 +141,7 @@ TEST(Memory, AStreamedTowerGivesTheSameNumbers) {
 TEST(Memory, TooSmallABudgetIsNamed) {
   const ModelSpec spec = testing::small_spec();
   try {
-    Engine(spec, dense_plan(spec.text), within(1000), 3);
+    const Engine engine(spec, dense_plan(spec.text), within(1000), 3);
     FAIL() << "ran in a kilobyte";
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("memory"), std::string::npos) << error.what();

@@ -77,6 +77,7 @@ TEST(Session, EnginesInThreads) {
   runtime::Options options = testing::on_device();
   options.threads = 1;
   std::vector<Engine> engines;
+  engines.reserve(3);
   for (int i = 0; i < 3; ++i) engines.emplace_back(spec, dense_plan(spec.text), options, 6);
   const std::vector<float> alone = engines[0].trace(input, {}).logits;
   std::vector<std::vector<float>> found(engines.size());

@@ -35,6 +35,7 @@ PromptShape prefix_shape(const ModelInput& input, int64_t tokens) { return {toke
 
 std::vector<std::pair<int64_t, int64_t>> pairs_of(const std::vector<SharedPrefix>& shared) {
   std::vector<std::pair<int64_t, int64_t>> pairs;
+  pairs.reserve(shared.size());
   for (const SharedPrefix& one : shared) pairs.emplace_back(one.leader, one.tokens);
   return pairs;
 }

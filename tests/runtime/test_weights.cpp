@@ -52,7 +52,8 @@ TEST_F(Stored, PrefixPlansUseTheMappedWeights) {
   other.layers[0].neurons = Neurons{7};
   const Engine reordered(model, other, {.dtype = "fp32"});
   const int64_t copied = reordered.weight_bytes_owned() - in_place.weight_bytes_owned();
-  EXPECT_EQ(copied, 3 * 4 * model.spec.text.hidden_size * model.spec.text.intermediate_size) << "one layer's FFN";
+  EXPECT_EQ(copied, int64_t(3) * 4 * model.spec.text.hidden_size * model.spec.text.intermediate_size)
+      << "one layer's FFN";
 }
 
 TEST_F(Stored, HalfPrecisionIsConverted) {

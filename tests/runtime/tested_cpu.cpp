@@ -4,7 +4,8 @@
 
 #include "tests/runtime/tested_device.h"
 
-// A sanitizer brings its own heap, which the C library's figures do not cover.
+// A sanitizer brings its own heap, which the C library's figures do not cover; the name is the sanitizer's.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" size_t __sanitizer_get_current_allocated_bytes() __attribute__((weak));
 
 namespace yopo::testing {

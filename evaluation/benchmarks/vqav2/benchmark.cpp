@@ -1,5 +1,7 @@
-#include "evaluation/benchmarks/benchmark.h"
+#include <algorithm>
+
 #include "core/error.h"
+#include "evaluation/benchmarks/benchmark.h"
 #include "evaluation/benchmarks/choose.h"
 #include "evaluation/benchmarks/record_array.h"
 #include "evaluation/benchmarks/vqa_text.h"
@@ -27,11 +29,8 @@ void submit(const VqaV2& data, const Answers& answers, const fs::path& target) {
   file.commit();
 }
 
-template <typename T>
-const T* find(const std::vector<std::pair<std::string, T>>& list, const std::string& name) {
-  for (const auto& [known, value] : list)
-    if (known == name) return &value;
-  return nullptr;
+auto find(const std::vector<std::pair<std::string, int64_t>>& list, const std::string& name) {
+  return std::find_if(list.begin(), list.end(), [&](const auto& one) { return one.first == name; });
 }
 
 /// What of the full list was not asked counts as it is: the difference between the scores and the questions asked.
@@ -48,9 +47,9 @@ ScoreSums sums_of(const OpenBenchmark& /*benchmark*/, const Answers& /*answers*/
   };
   add("", score.score, double(score.count));
   for (const auto& [type, mean] : score.categories) {
-    const int64_t* all = find(score.details, type);
-    ensure(all != nullptr, "a type of answers without its count");
-    add(type, mean, double(*all));
+    const auto all = find(score.details, type);
+    ensure(all != score.details.end(), "a type of answers without its count");
+    add(type, mean, double(all->second));
   }
   return mean_sums(score, beside);
 }
