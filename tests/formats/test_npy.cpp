@@ -83,6 +83,7 @@ TEST_F(Npy, RefusesOtherKinds) {
   EXPECT_USER_ERROR(read(npy(dict("<U1", "(1,)"), "1234")), "dtype '<U1'");
   EXPECT_USER_ERROR(read(npy(dict("<f3", "(1,)"), "123")), "dtype '<f3'");
   EXPECT_USER_ERROR(read(npy(dict("", "(1,)"), "1")), "dtype ''");
+  EXPECT_USER_ERROR(read(npy(dict(std::string("<f\0", 3), "(0,)"), "")), "dtype");
   EXPECT_USER_ERROR(read(npy("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "1234")),
                     "structured");
   EXPECT_USER_ERROR(read(npy(dict("<f4", "(1,)"), std::string("\0\0\0\x3f", 4))), "element 0 of a float array is 0.5");

@@ -134,7 +134,9 @@ TEST(Plans, OtherPlansOverTheSameWeights) {
   Plan hole = dense_plan(spec);
   hole.layers[0].heads.back() = hole.layers[0].updates.back() = 0;  // the first of these orders
   hole.layers[0].heads[0] = hole.layers[0].updates[0] = 0;
-  if (spec.group_size() == 1) EXPECT_THROW(whole.under(hole), InternalError);
+  if (spec.group_size() == 1) {
+    EXPECT_THROW(whole.under(hole), InternalError);
+  }
 }
 
 TEST(Plans, UserMistakesAreNamed) {
