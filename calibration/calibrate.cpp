@@ -58,7 +58,7 @@ Work work_of(const CalibrationRun& run) {
   return work;
 }
 
-/// As releases before 0.2 wrote it, which did not look at what makes prompts of questions.
+/// As it was before it told what makes prompts of questions.
 std::string without_prompts(std::string identity) {
   const size_t first = identity.find("prompts "), last = identity.find("options ");
   return identity.erase(first, last - first);

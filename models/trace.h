@@ -27,7 +27,7 @@ struct TraceOptions {
   bool embeddings = false;      // or the input embeddings alone (runtime)
   bool decode_hidden = true;    // and, with these, of the decoded rows (Torch engine)
   bool all_logits = true;       // logits of all rows, or of the last only
-  int64_t last_logits = 1;      // ... or of so many last ones (runtime)
+  int64_t last_logits = 1;      // ... or of so many last ones, as far as there are (runtime)
   std::function<void(const VisualRows&)> visual_rows = {};  // after each layer that is alive (runtime, CPU)
   RowsBetween* keep_rows = nullptr;                         // filled (runtime, CPU)
   const RowsBetween* from_rows = nullptr;  // of the same inputs: layers before `first_layer` are not computed

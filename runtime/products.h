@@ -10,7 +10,7 @@
 namespace yopo::runtime {
 
 /// sum over rows of a_i b_j: out [a_columns, b_columns] = a^T b in fp32, in blocks of rows that are summed in double.
-/// a [rows, a_columns], b [rows, b_columns] row-major. The result does not depend on the number of threads.
+/// a [rows, a_columns], b [rows, b_columns] row-major.
 void add_cross_product(const float* a, const float* b, int64_t rows, int64_t a_columns, int64_t b_columns,
                        std::vector<double>& out);
 

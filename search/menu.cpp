@@ -111,8 +111,7 @@ LayerPlan Menu::layer_plan(int64_t layer, const LayerChoice& choice, int64_t ext
   if (const int64_t window = value(Ladder::Window, levels.at(Ladder::Window));
       window > 0 && levels.at(Ladder::Updates) > 0)
     plan.window = Window{window, true};
-  if (const int64_t rank = values_[size_t(Ladder::Rank)].empty() ? -1 : value(Ladder::Rank, levels.at(Ladder::Rank));
-      rank >= 0) {
+  if (const int64_t rank = value(Ladder::Rank, levels.at(Ladder::Rank)); rank >= 0) {
     auto added = std::make_shared<Compensation>();
     const auto hidden = size_t(spec_.hidden_size);
     added->rank = rank;
@@ -167,7 +166,7 @@ std::string choice_text(const Menu& menu, const Choice& choice) {
     const LayerChoice layer = menu.normal(raw);
     for (int ladder = 0; ladder < ladder_count; ++ladder)
       text += fmt::format("{}{}", ladder == 0 ? (text.empty() ? "" : " ") : ".",
-                          menu.levels(Ladder(ladder)) == 0 ? -1 : menu.value(Ladder(ladder), layer.level[ladder]));
+                          menu.value(Ladder(ladder), layer.level[ladder]));
   }
   return text;
 }

@@ -34,7 +34,8 @@ using Ranking = std::vector<LayerRanking>;  // [L]
 /// What text costs is not counted: only what visual tokens cause.
 class Menu {
  public:
-  /// `shapes`: of the prompts whose mean cost counts. `ranks`: the ladder of compensation's ranks, ascending; -1: none.
+  /// `shapes`: of the prompts whose mean cost counts. `ranks`: the ladder of compensation's ranks, ascending from -1,
+  /// none.
   Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptShape>& shapes, std::vector<int64_t> ranks);
 
   const DecoderSpec& spec() const { return spec_; }

@@ -195,9 +195,8 @@ bool Search::improve_by_prices(Found& best, size_t stride) {
   }
   if (together.empty()) return false;
   const std::vector<Found> tried = meter_.measure(together);
-  const Found& winner = *std::min_element(
-      tried.begin(), tried.end(), [](const Found& a, const Found& b) { return a.verdict.loss < b.verdict.loss; });
-  if (!(winner.verdict.loss < best.verdict.loss)) return false;
+  const Found& winner = *std::min_element(tried.begin(), tried.end(), better);
+  if (!better(winner, best)) return false;
   best = winner;
   return true;
 }
@@ -266,8 +265,7 @@ SearchResult Search::search() {
   Found best = best_uniform();
   tell("the best uniform plan", best);
   if (rank_heads(best.choice)) {
-    const Found ranked = best_uniform();
-    best = ranked;
+    best = best_uniform();
     tell("with heads in measured order", best);
   }
   std::vector<Found> stages{best};
