@@ -41,6 +41,7 @@ void add_merge(CLI::App& app, Context& context);
 void add_trace(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_random(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
 void add_options(CLI::App& app, Context& context);
 
 /// Whether a subcommand runs a model: only then is there memory to bound.

@@ -91,7 +91,7 @@ int run(int argc, char** argv, yopo::cli::Context& context) {
       "`yopo COMMAND --help` shows an example of each command.");
   for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
                    cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
-                   cli::add_random, cli::add_options})
+                   cli::add_random, cli::add_report, cli::add_options})
     add(app, context);
   try {
     app.parse(argc, argv);

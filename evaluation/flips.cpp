@@ -98,7 +98,7 @@ void add_flips(AnswerComparison& result, const OpenBenchmark& benchmark, const A
     ++result.questions;
     const bool was = old_score.values[i] >= kRight, is = new_score.values[i] >= kRight;
     if (was == is) continue;
-    Flip flip{sample.id, sample.integer_id, "", old_text, new_text};
+    Flip flip{sample.id, sample.integer_id, "", old_text, new_text, i};
     if (!sample.key.empty()) flip.question = sample.prompt.value_or(sample.text);
     (was ? result.right_to_wrong : result.wrong_to_right).push_back(std::move(flip));
   }

@@ -20,6 +20,7 @@ struct Flip {
   bool integer_id = false;
   std::string question;       // its prompt where the id alone does not tell it; else ""
   std::string before, after;  // the answers; "" where there is none
+  size_t sample = 0;          // among the benchmark's
 };
 
 struct AnswerComparison {

@@ -1,5 +1,6 @@
 #include "formats/base64.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -11,8 +12,9 @@ namespace {
 
 constexpr uint8_t kNone = 0xFF, kBlank = 0xFE, kPad = 0xFD;
 
+constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 constexpr std::array<uint8_t, 256> make_values() {
-  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::array<uint8_t, 256> values{};
   values.fill(kNone);
   for (size_t i = 0; i < alphabet.size(); ++i) values[uint8_t(alphabet[i])] = uint8_t(i);
@@ -57,6 +59,18 @@ std::vector<std::byte> decode_base64(std::string_view text, const std::string& p
   bytes.reserve(text.size() / 4 * 3);
   walk(text, place, [&](std::byte byte) { bytes.push_back(byte); });
   return bytes;
+}
+
+std::string encode_base64(std::span<const std::byte> bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    const size_t count = std::min<size_t>(3, bytes.size() - at);
+    uint32_t bits = 0;
+    for (size_t i = 0; i < 3; ++i) bits = bits << 8 | (i < count ? uint32_t(bytes[at + i]) : 0);
+    for (size_t i = 0; i < 4; ++i) text += i <= count ? alphabet[bits >> (18 - 6 * i) & 63] : '=';
+  }
+  return text;
 }
 
 }  // namespace yopo

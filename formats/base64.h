@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,5 +15,8 @@ void check_base64(std::string_view text, const std::string& place);
 
 /// The bytes; UserError as check_base64.
 std::vector<std::byte> decode_base64(std::string_view text, const std::string& place);
+
+/// The text, padded and without newlines.
+std::string encode_base64(std::span<const std::byte> bytes);
 
 }  // namespace yopo

@@ -29,8 +29,9 @@ ALLOWED = {
     "exporters": "core formats models plans",
     "evaluation": "core text formats images datasets models plans reference runtime",
     "pipeline": "core formats datasets models plans reference runtime calibration compress search exporters evaluation",
+    "report": "core formats images datasets models plans calibration exporters evaluation pipeline",
     "library": "core text models plans runtime calibration compress exporters pipeline",
-    "cli": "core text formats datasets models plans reference runtime calibration compress search exporters evaluation pipeline",
+    "cli": "core text formats datasets models plans reference runtime calibration compress search exporters evaluation pipeline report",
 }
 # Folders of which others may include only these files.
 PUBLIC = {

@@ -1,0 +1,136 @@
+#include <gtest/gtest.h>
+
+#include "formats/base64.h"
+#include "images/codecs.h"
+#include "report/data.h"
+#include "tests/support/temporary.h"
+
+namespace yopo {
+namespace {
+
+ReportData small() {
+  ReportData data;
+  data.folder = "small";
+  data.all_heads = 2, data.all_neurons = 8;
+  data.ratio = {{0.5, 1.0}, {0.25, 0.75}};
+  data.layers = {{true, {HeadUse::Updated, HeadUse::Read}, 4, "3 causal", 8},
+                 {false, {HeadUse::Dropped, HeadUse::Dropped}, 0}};
+  data.dense = {{4e6, 2e6, 6e6, 0}, {4e6, 2e6, 6e6, 0}};
+  data.pruned = {{1e6, 1e6, 3e6, 1e6}, {0, 0, 0, 0}};
+  data.prompts = "one prompt";
+  return data;
+}
+
+bool holds(const std::string& page, std::string_view part) { return page.find(part) != std::string::npos; }
+
+TEST(Page, ShowsHostileTextAsText) {
+  ReportData data = small();
+  ShownFlip flip{"vqa", "7", "<script>alert(1)</script> ]]> \" '", "", "a\x1b[2J\xff", "<img src=x onerror=y>"};
+  data.flips = {flip};
+  data.recipe = "</pre><script>";
+  const std::string page = report_page(data);
+  EXPECT_FALSE(holds(page, "<script"));
+  EXPECT_FALSE(holds(page, "<img src=x"));
+  EXPECT_FALSE(holds(page, "]]>"));
+  EXPECT_FALSE(holds(page, "\x1b"));
+  EXPECT_FALSE(holds(page, "\xff"));
+  EXPECT_TRUE(holds(page, "&lt;script&gt;alert(1)&lt;/script&gt; ]]&gt; &quot; &#39;"));
+  EXPECT_TRUE(holds(page, "dense: a\\x1b[2J\\xff"));
+}
+
+TEST(Page, CutsLongTextsBetweenCharacters) {
+  EXPECT_EQ(html_text("ab\xc3\xa9", 3), "ab...");
+  EXPECT_EQ(html_text("ab\xc3\xa9", 4), "ab\xc3\xa9");
+}
+
+TEST(Page, ShowsChartsWithTheirNumbers) {
+  const std::string page = report_page(small());
+  EXPECT_TRUE(
+      holds(page, "<tr><th scope=\"row\">0</th><td>4</td><td>2</td><td>1</td><td>3 causal</td><td>8</td></tr>"));
+  EXPECT_TRUE(holds(page, "<tr><th scope=\"row\">sum</th><td>24.00</td><td>6.00</td><td>25.0 %</td></tr>"));
+  EXPECT_TRUE(holds(page, "layer 1, head 0: ratio 0.25 dropped"));
+  EXPECT_TRUE(holds(page, "yopo compare"));
+  EXPECT_EQ(page, report_page(small()));
+}
+
+TEST(Page, RefersToNothingOutside) {
+  ReportData data = small();
+  data.flips = {{"vqa", "7", "q", "", "a", "b", true, encode_png(blank_image(3, 2, "")), 3, 2}};
+  const std::string page = report_page(data);
+  EXPECT_FALSE(holds(page, "http:"));
+  EXPECT_FALSE(holds(page, "https:"));
+  EXPECT_FALSE(holds(page, "url("));
+  EXPECT_FALSE(holds(page, "@import"));
+  EXPECT_FALSE(holds(page, "href"));
+  for (size_t at = page.find("src="); at != std::string::npos; at = page.find("src=", at + 1))
+    EXPECT_EQ(page.substr(at + 5, 22), "data:image/png;base64,");
+  EXPECT_TRUE(holds(page, "src=\"data:image/png;base64,iVBOR"));
+}
+
+TEST(Read, FindsWhatARankIsWorth) {
+  const testing::TemporaryFolder folder;
+  testing::write_file(folder / "search.jsonl",
+                      "{\"search\":\"f\"}\n"
+                      "{\"key\":\"ratio /1 2.0.4.1.-1 2.0.4.1.4\",\"loss\":0.5,\"kl\":0.7,\"same\":1}\n"
+                      "{\"key\":\"ratio /1 2.0.4.1.8 2.0.4.1.4\",\"loss\":0.25,\"kl\":0.3,\"same\":1}\n"
+                      "{\"key\":\"ratio /8 2.0.4.1.16 2.0.4.1.4\",\"loss\":0.1,\"kl\":0.1,\"same\":1}\n"
+                      "{\"key\":\"ratio /8 without reading 0.1 of 2.0.4.1.16\",\"loss\":0.1,\"kl\":0.1,\"same\":1}\n"
+                      "{\"key\":\"cut");
+  ReportData data = small();
+  read_search(
+      folder / "search.jsonl", [](const LevelCounts& levels, const void*) { return double(levels[0][4] + 2); }, nullptr,
+      data);
+  ASSERT_EQ(data.search.size(), 3u);
+  EXPECT_EQ(data.search[1].flops, 10);
+  EXPECT_FALSE(data.search[2].all_samples);
+  ASSERT_EQ(data.gains.size(), 1u);
+  EXPECT_EQ(data.gains[0].layer, 0);
+  EXPECT_EQ(data.gains[0].from, -1);
+  EXPECT_EQ(data.gains[0].to, 8);
+  EXPECT_EQ(data.gains[0].before - data.gains[0].after, 0.25);
+}
+
+TEST(Read, NamesFileAndPlaceOfDamage) {
+  const testing::TemporaryFolder folder;
+  ReportData data = small();
+  testing::write_file(folder / "search.jsonl", "{\"search\":\"f\"}\n{\"key\":3}\n");
+  EXPECT_USER_ERROR(read_search(folder / "search.jsonl", nullptr, nullptr, data), "search.jsonl:2");
+  testing::write_file(folder / "c.json", R"({"points": [{"name": "solver", "visual_flops": "x"}]})");
+  EXPECT_USER_ERROR(read_controls(folder / "c.json", data), "c.json: points: 0: visual_flops");
+  testing::write_file(folder / "s.json", "{}");
+  EXPECT_USER_ERROR(read_sweep(folder / "s.json", data), "s.json: expected a list");
+  EXPECT_USER_ERROR(read_report(folder.path()), "nothing of a run is here");
+}
+
+TEST(Read, TakesControls) {
+  const testing::TemporaryFolder folder;
+  testing::write_file(folder / "c.json",
+                      R"({"points": [{"name": "random", "seed": 3, "visual_flops": 0.25, "kl": null, "note": "<b>",
+      "benchmarks": {"vqa": {"score": 0.5, "kept": 0.6, "interval": [0.55, 0.65]}}}]})");
+  ReportData data = small();
+  read_controls(folder / "c.json", data);
+  const std::string page = report_page(data);
+  EXPECT_TRUE(holds(page,
+                    "<th scope=\"row\">random 3</th><td>25.0 %</td><td>0.5000</td><td>60.0 %</td><td>55.0 % to 65.0 "
+                    "%</td><td>&lt;b&gt;</td>"));
+}
+
+TEST(Base64, EncodesWhatItDecodes) {
+  for (const std::string text : {"", "a", "ab", "abc", "abcd"}) {
+    const std::string coded = encode_base64(std::as_bytes(std::span(text.data(), text.size())));
+    std::string back;
+    for (const std::byte byte : decode_base64(coded, "here")) back += char(byte);
+    EXPECT_EQ(back, text);
+  }
+  EXPECT_EQ(encode_base64(std::as_bytes(std::span("abcd", 4))), "YWJjZA==");
+}
+
+TEST(Png, ReadsBackAsItWasWritten) {
+  Image image = blank_image(5, 3, "");
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = uint8_t(i * 37);
+  const std::vector<std::byte> file = encode_png(image);
+  EXPECT_EQ(decode_png(file, "here").rgb, image.rgb);
+}
+
+}  // namespace
+}  // namespace yopo
