@@ -193,10 +193,10 @@ std::string loss_by_flops(const ReportData& data) {
   }
   for (int i = 0; i <= 4; ++i) {
     const double x = left + (right - left) * i / 4;
-    chart.text(at_x(x), bottom + 15, percent(x), i == 4 ? "end" : "middle");
+    chart.text(at_x(x), bottom + 18, percent(x), i == 4 ? "end" : "middle");
   }
   chart.line(kLeft, bottom, kRight, bottom, "axis");
-  chart.text((kLeft + kRight) / 2, bottom + 33, "visual FLOPs, share of dense", "middle");
+  chart.text((kLeft + kRight) / 2, bottom + 36, "visual FLOPs, share of dense", "middle");
   chart.upright(12, (top + bottom) / 2, "KL to dense (nats an answer)");
   std::vector<Point> sorted = points;
   for (const Point& p : points)
@@ -240,7 +240,7 @@ std::string controls(const ReportData& data) {
                           fmt::format("{} to {}", percent(s.low), percent(s.high)), control.note});
         }
     low = std::max(0.0, std::floor(low * 20) / 20);
-    const double high = 1.05, from = 150, bottom = 12 + 20 * double(rows.size() - 1);
+    const double high = 1.05, from = 190, bottom = 12 + 20 * double(rows.size() - 1);
     const auto at = [&](double v) { return from + (kRight - from) * (std::clamp(v, low, high) - low) / (high - low); };
     Chart chart{fmt::format("{}: share of the dense score, by plan", benchmark),
                 "Dots with 95 % intervals; the line marks the dense model.", 440, bottom + 42};
@@ -249,15 +249,15 @@ std::string controls(const ReportData& data) {
     for (const Control& control : data.controls)
       for (const ControlScore& s : control.scores)
         if (s.benchmark == benchmark) {
-          chart.text(from - 8, y + 4, control.name.substr(0, 22), "end");
+          chart.text(from - 8, y + 4, control.name.substr(0, 27), "end");
           chart.line(at(s.low), y, at(s.high), y, "whisker");
           chart.dot(at(s.kept), y, 4.5, control.name == "solver" ? "m-chosen" : "m-control",
                     fmt::format("{}: {}", control.name, percent(s.kept)));
           y += 20;
         }
     for (int i = 0; i <= 4; ++i)
-      chart.text(at(low + (high - low) * i / 4), bottom + 16, percent(low + (high - low) * i / 4),
-                 i == 4 ? "end" : "middle");
+      chart.text(at(low + (high - low) * i / 4), bottom + 16,
+                 fmt::format("{:.0f} %", 100 * (low + (high - low) * i / 4)), i == 4 ? "end" : "middle");
     chart.text((from + kRight) / 2, bottom + 34, "share of the dense score", "middle");
     out += figure(chart, key("m-chosen", "solver") + key("m-control", "controls"), rows,
                   fmt::format("Accuracy on {} at the visual FLOPs of the table.", benchmark));

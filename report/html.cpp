@@ -103,7 +103,7 @@ p{max-width:72ch}.soft,figcaption{color:var(--soft);font-size:.9rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0}
 .tile{background:var(--card);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:1.25rem;line-height:1.3}
 .tile span{color:var(--soft);font-size:.85rem}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
+.pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:16px}
 figure{margin:0;background:var(--card);border-radius:8px;padding:12px;min-width:0}
 figure>svg{width:100%;height:auto;display:block}
 svg text{font-size:12px;fill:var(--ink)}

@@ -96,7 +96,7 @@ TEST(Read, NamesFileAndPlaceOfDamage) {
   testing::write_file(folder / "search.jsonl", "{\"search\":\"f\"}\n{\"key\":3}\n");
   EXPECT_USER_ERROR(read_search(folder / "search.jsonl", nullptr, nullptr, data), "search.jsonl:2");
   testing::write_file(folder / "c.json", R"({"points": [{"name": "solver", "visual_flops": "x"}]})");
-  EXPECT_USER_ERROR(read_controls(folder / "c.json", data), "c.json: points: 0: visual_flops");
+  EXPECT_USER_ERROR(read_controls(folder / "c.json", data), "c.json: points: 0: 'visual_flops' should be a number");
   testing::write_file(folder / "s.json", "{}");
   EXPECT_USER_ERROR(read_sweep(folder / "s.json", data), "s.json: expected a list");
   EXPECT_USER_ERROR(read_report(folder.path()), "nothing of a run is here");
