@@ -32,7 +32,7 @@ TEST(Command, HelpOfEverySubcommandShowsAnExample) {
   EXPECT_EQ(help.code, 0);
   EXPECT_TRUE(holds(help.text, "yopo run configs/demo.yaml"));
   for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect",
-                           "merge", "trace", "bench", "random", "options"}) {
+                           "merge", "trace", "bench", "random", "report", "options"}) {
     EXPECT_TRUE(holds(help.text, name)) << name;
     const Outcome own = yopo(std::string(name) + " --help");
     EXPECT_EQ(own.code, 0) << name;
@@ -147,7 +147,7 @@ TEST(Command, MessagesNameTheFlagAsItWasTyped) {
 TEST(Command, MemoryIsOfferedWhereAModelRuns) {
   for (const char* name : {"run", "calibrate", "plan", "verify", "eval", "generate", "trace", "bench"})
     EXPECT_TRUE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
-  for (const char* name : {"export", "inspect", "merge", "headmask", "random", "options"}) {
+  for (const char* name : {"export", "inspect", "merge", "headmask", "random", "report", "options"}) {
     EXPECT_FALSE(holds(yopo(std::string(name) + " --help").text, "--memory")) << name;
     EXPECT_EQ(yopo(std::string(name) + " --memory 1GB").code, 2) << name;
   }

@@ -11,7 +11,7 @@ from support import CALIB, MODEL, TEST, YOPO, Case, command, run
 
 IMAGE = TEST.images / "0000.png"
 SUBCOMMANDS = ["run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect", "merge", "trace", "bench",
-               "random", "options"]
+               "random", "report", "options"]
 
 
 class OutputTest(Case):
