@@ -24,6 +24,7 @@ void add_bench(CLI::App& app, Context& context) {
       ->check(whole_number(0, "all"))
       ->capture_default_str();
   command->add_option("--plan", paths->plan, "Plan of the pruned side (default: the checkpoint's own)");
+  add_budget_flag(command, flags->budget);
   command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")
       ->check(whole_number(0))
       ->capture_default_str();

@@ -82,6 +82,10 @@ DatasetOptions dataset_of(const DatasetFlags& flags) {
   return options;
 }
 
+void add_budget_flag(CLI::App* command, std::string& budget) {
+  command->add_option("--budget", budget, "Which plan of a checkpoint with several (default: its own default)");
+}
+
 void add_prompt_flags(CLI::App* command, PromptOptions& prompts) {
   command->add_option("--template", prompts.chat_template, "Chat template by name, instead of the checkpoint's own");
   command

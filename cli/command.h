@@ -67,6 +67,9 @@ struct DatasetFlags {
 void add_dataset_flags(CLI::App* command, DatasetFlags& flags, bool required);
 DatasetOptions dataset_of(const DatasetFlags& flags);
 
+/// --budget: which plan of a checkpoint with several.
+void add_budget_flag(CLI::App* command, std::string& budget);
+
 /// --template, --image-backend and --exif-transpose, wherever prompts are made.
 void add_prompt_flags(CLI::App* command, PromptOptions& prompts);
 /// `overrides` with what these flags say, if anything.

@@ -20,7 +20,7 @@ struct Flags {
   std::string recipe, model, benchmark = default_benchmark(), answers, output, plan, dtype = "auto", device = "auto",
                              protocol, rule;
   PromptOptions prompts;
-  std::string submission, lmms, date, compare, reference, shard;
+  std::string submission, lmms, date, compare, reference, shard, budget;
   std::vector<std::string> overrides, merge;
   DatasetFlags dataset;
   int64_t batch_size = 1, max_new_tokens = 0;
@@ -152,9 +152,11 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     need(!flags.output.empty(), "eval", "give --output, the folder of the answers");
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
-    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan), options, flags.model, flags.prompts,
-                               engine_options(context.settings(), flags.dtype, flags.device), into, shard);
-    answers = answers_file(into, flags.benchmark, made.result.pruned, shard);
+    const std::string budget = flags.budget.empty() ? "" : parse_budget(flags.budget, "--budget");
+    made.result =
+        evaluate_one(model, choose_plan(model, flags.dense, flags.plan, budget), options, flags.model, flags.prompts,
+                     engine_options(context.settings(), flags.dtype, flags.device), into, shard, budget);
+    answers = answers_file(into, flags.benchmark, made.result.pruned, shard, budget);
   } else {
     read();
     made.result = score_answers(*benchmark, *given);
@@ -162,7 +164,7 @@ Evaluated evaluate_flags(const Flags& flags, const Context& context) {
     made.result.plan_known = !flags.model.empty();
     if (!flags.model.empty()) {
       const OpenModel model = open_model(flags.model);
-      made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan), model.spec.text);
+      made.result.pruned = !is_dense(choose_plan(model, flags.dense, flags.plan, flags.budget), model.spec.text);
     }
   }
   if (!flags.reference.empty())
@@ -258,6 +260,7 @@ void add_eval(CLI::App& app, Context& context) {
                       "K/N: ask only each N-th question from the K-th on; --merge joins the N answer files");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
+  add_budget_flag(command, flags->budget);
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
   command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
   add_prompt_flags(command, flags->prompts);

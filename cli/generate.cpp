@@ -8,7 +8,7 @@ namespace yopo::cli {
 
 void add_generate(CLI::App& app, Context& context) {
   struct Flags {
-    std::string model, prompt, plan, dtype = "auto", device = "auto";
+    std::string model, prompt, plan, budget, dtype = "auto", device = "auto";
     PromptOptions prompts;
     std::vector<std::string> images;
     runtime::GenerateOptions options;
@@ -34,6 +34,7 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--seed", sampling.seed, "The same seed draws the same answer")->check(whole_number(0));
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
   command->add_option("--plan", flags->plan, "Run under another plan");
+  add_budget_flag(command, flags->budget);
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
   command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
   command->callback([flags, &context] {
@@ -42,7 +43,7 @@ void add_generate(CLI::App& app, Context& context) {
       for (const std::string& image : flags->images)
         require(fs::is_regular_file(image), "--image: {}: no such file", image);
       const OpenModel model = open_model(flags->model);
-      const Plan plan = choose_plan(model, flags->dense, flags->plan);
+      const Plan plan = choose_plan(model, flags->dense, flags->plan, flags->budget);
       const Processor processor(model, flags->prompts);  // before the weights: its mistakes show at once
       const std::vector<fs::path> images(flags->images.begin(), flags->images.end());
       const ModelInput input = processor.prepare(flags->prompt, images, "generate");

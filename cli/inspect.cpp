@@ -9,13 +9,14 @@
 #include "exporters/report.h"
 #include "pipeline/samples.h"
 #include "pipeline/stages.h"
+#include "plans/pruned_config.h"
 
 namespace yopo::cli {
 
 namespace {
 
 struct Flags {
-  std::string path, model, plan;
+  std::string path, model, plan, budget;
   PromptOptions prompts;
   DatasetFlags dataset;
 };
@@ -30,22 +31,24 @@ Prompts prompts_for(const Flags& flags, const ModelSpec& spec, const fs::path& m
 
 int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context& context) {
   const OpenModel model = open_model(folder);
-  const Plan plan = choose_plan(model, false, {});
+  const Plan plan = choose_plan(model, false, {}, flags.budget);
+  const CheckpointBudgets budgets = budgets_of_checkpoint(model.checkpoint);
   const DecoderSpec& text = model.spec.text;
   const Json summary =
       report(plan, model.spec, prompts_for(flags, model.spec, folder, folder), running_type(model.spec));
-  const Json facts = {{"layout", model.spec.layout},
-                      {"dtype", short_name(model.spec.dtype)},
-                      {"num_hidden_layers", text.num_hidden_layers},
-                      {"hidden_size", text.hidden_size},
-                      {"num_attention_heads", text.num_attention_heads},
-                      {"num_key_value_heads", text.num_key_value_heads},
-                      {"intermediate_size", text.intermediate_size},
-                      {"vocab_size", text.vocab_size},
-                      {"visual_tokens", model.spec.nominal_grid() * model.spec.nominal_grid()},
-                      {"tensors", model.checkpoint.tensors().size()},
-                      {"pruned", !is_dense(plan, text)},
-                      {"fingerprint", model.checkpoint.fingerprint()}};
+  Json facts = {{"layout", model.spec.layout},
+                {"dtype", short_name(model.spec.dtype)},
+                {"num_hidden_layers", text.num_hidden_layers},
+                {"hidden_size", text.hidden_size},
+                {"num_attention_heads", text.num_attention_heads},
+                {"num_key_value_heads", text.num_key_value_heads},
+                {"intermediate_size", text.intermediate_size},
+                {"vocab_size", text.vocab_size},
+                {"visual_tokens", model.spec.nominal_grid() * model.spec.nominal_grid()},
+                {"tensors", model.checkpoint.tensors().size()},
+                {"pruned", !is_dense(plan, text)},
+                {"fingerprint", model.checkpoint.fingerprint()}};
+  if (!budgets.names.empty()) facts["budgets"] = budgets.names, facts["default_budget"] = budgets.fallback;
   if (context.json) {
     print_json({{"model", facts}, {"report", summary}});
     return 0;
@@ -138,6 +141,7 @@ void add_inspect(CLI::App& app, Context& context) {
                   "yopo inspect out/demo/pruned");
   command->add_option("path", flags->path, "Checkpoint folder, plan.json or stats.h5")->required();
   command->add_option("--model", flags->model, "The plan's model (config.json suffices)");
+  add_budget_flag(command, flags->budget);
   command->add_option("--plan", flags->plan, "Show this plan on the model at PATH (config.json suffices)");
   add_dataset_flags(command, flags->dataset, false);
   add_prompt_flags(command, flags->prompts);

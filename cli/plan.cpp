@@ -1,9 +1,11 @@
 #include "cli/output.h"
 #include "cli/plan_flags.h"
+#include "cli/table.h"
 #include "compress/make_plan.h"
 #include "exporters/report.h"
 #include "pipeline/samples.h"
 #include "pipeline/stages.h"
+#include "pipeline/sweep.h"
 
 namespace yopo::cli {
 
@@ -13,7 +15,7 @@ constexpr const char* kOwnPrompts = "For your prompts: yopo inspect MODEL --plan
 
 struct Flags {
   std::string recipe, stats, model, output;
-  std::vector<std::string> overrides;
+  std::vector<std::string> overrides, sweep;
   std::shared_ptr<PlanFlags> options = std::make_shared<PlanFlags>();
   std::optional<uint64_t> random;
   bool force = false;
@@ -43,8 +45,11 @@ Made plan_of_recipe(const Flags& flags, const RunSettings& settings) {
   const bool none = !fs::exists(stats) && flags.stats.empty() && recipe.plan && !needs_statistics(*recipe.plan);
   require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(),
           flags.recipe);
-  Plan plan =
-      plan_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files);
+  const std::vector<BudgetPlan> plans =
+      plans_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files);
+  Plan plan = plans.front().plan;
+  for (const BudgetPlan& one : plans)
+    if (!one.budget.empty() && one.budget == budget_name(*recipe.plan->budget)) plan = one.plan;
   return {std::move(plan), model.spec, figure_prompts(recipe, model.spec),
           running_type(model.spec, recipe.dtype, recipe.device), files.plan};
 }
@@ -78,7 +83,25 @@ Made plan_of_flags(const Flags& flags) {
   return made;
 }
 
+int sweep_command(const Flags& flags, const Context& context) {
+  need(!flags.recipe.empty(), "plan", "--sweep searches with the model and the samples of a recipe: give one");
+  std::vector<std::string> budgets;
+  for (const std::string& text : flags.sweep) budgets.push_back(parse_budget(text, "--sweep"));
+  const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
+  const OpenModel model = open_recipe_model(recipe);
+  const OutputFolder folder(recipe);
+  const fs::path stats = flags.stats.empty() ? folder.files().statistics : fs::path(flags.stats);
+  require(fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(), flags.recipe);
+  const Json curve = sweep(recipe, model, read_statistics(stats), context.settings(), folder.files(), budgets);
+  if (context.json)
+    print_json(curve);
+  else
+    print(format_table(sweep_rows(curve)));
+  return 0;
+}
+
 int plan_command(const Flags& flags, const Context& context) {
+  if (!flags.sweep.empty()) return sweep_command(flags, context);
   const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, context.settings());
   const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
   if (context.json)
@@ -105,11 +128,16 @@ void add_plan(CLI::App& app, Context& context) {
   command
       ->add_option("--random", flags->random, "Random heads and neurons at the same counts, from this seed (a control)")
       ->check(whole_number(0));
+  command
+      ->add_option(
+          "--sweep", flags->sweep,
+          "Budgets, separated by commas: searches a plan for each, beside the recipe's own, and shows the curve")
+      ->delimiter(',');
   command->add_flag("--force", flags->force, "Replace an existing plan");
   command->add_option("--output", flags->output, "Plan file to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--stats", "--output"});
+      check_recipe_flags(*command, {"--stats", "--output", "--sweep"});
       return plan_command(*flags, context);
     };
   });

@@ -9,7 +9,7 @@ namespace yopo::cli {
 namespace {
 
 struct Flags {
-  std::string model, plan, inputs, engine = "runtime", device = "cpu", dtype = "fp32", output;
+  std::string model, plan, budget, inputs, engine = "runtime", device = "cpu", dtype = "fp32", output;
   std::vector<int64_t> decode;
   bool dense = false;
 };
@@ -19,7 +19,7 @@ std::vector<float> to_floats(const std::vector<double>& values) { return {values
 int trace_command(const Flags& flags, const Context& context) {
   check_writable(flags.output);
   const OpenModel model = open_model(flags.model);
-  const Plan plan = choose_plan(model, flags.dense, flags.plan);
+  const Plan plan = choose_plan(model, flags.dense, flags.plan, flags.budget);
   const ModelInput input = read_input(model.spec, flags.inputs);
   for (int64_t token : flags.decode)
     require(token >= 0 && token < model.spec.text.vocab_size, "--decode: token {} lies outside the vocabulary of {}",
@@ -67,6 +67,7 @@ void add_trace(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Checkpoint folder")->required();
   command->add_option("--plan", flags->plan, "Plan to run under (default: the checkpoint's own)");
   command->add_flag("--dense", flags->dense, "Run a pruned checkpoint whole");
+  add_budget_flag(command, flags->budget);
   command
       ->add_option("--inputs", flags->inputs, "input_ids, pixel_values, position_ids; or embeds, spans, position_ids")
       ->required();

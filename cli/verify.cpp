@@ -10,7 +10,7 @@ namespace yopo::cli {
 
 void add_verify(CLI::App& app, Context& context) {
   struct Flags {
-    std::string recipe, model, original, output;
+    std::string recipe, model, original, output, budget;
     PromptOptions prompts;
     std::vector<std::string> overrides;
     DatasetFlags dataset;
@@ -35,6 +35,7 @@ void add_verify(CLI::App& app, Context& context) {
       ->capture_default_str();
   add_prompt_flags(command, flags->prompts);
   command->add_option("--output", flags->output, "verify.json to write");
+  add_budget_flag(command, flags->budget);
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
       check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose"});
@@ -56,7 +57,9 @@ void add_verify(CLI::App& app, Context& context) {
         options.max_new_tokens = flags->max_new_tokens;
         options.prompts = flags->prompts;
         options.samples = choose_samples(read_samples(dataset_of(flags->dataset)), flags->dataset.samples, flags->seed);
-        result = verify(open_model(flags->model), options);
+        const OpenModel model = open_model(flags->model);
+        options.budget = chosen_budget(model, flags->budget);
+        result = verify(model, options);
         if (!flags->output.empty()) write_json(flags->output, verify_to_json(result));
       }
       if (context.json) {

@@ -144,7 +144,7 @@ VerifyResult verify(const OpenModel& pruned, const VerifyOptions& options) {
   require(!options.samples.empty(), "verify: no samples");
   ensure(options.max_new_tokens > 0, "a text of at least one token");
   const DecoderSpec& spec = pruned.spec.text;
-  const std::optional<Plan> stored = plan_of_checkpoint(pruned.checkpoint, spec);
+  const std::optional<Plan> stored = plan_of_checkpoint(pruned.checkpoint, spec, options.budget);
   const Plan dense = dense_plan(spec);
   const Plan plan = stored.value_or(dense);
   runtime::Options run;

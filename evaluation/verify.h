@@ -28,6 +28,7 @@ struct VerifyOptions {
   std::string device = "cpu";  // of the runtime; the masking forward runs on the CPU
   int64_t max_new_tokens = 16;
   PromptOptions prompts;
+  std::string budget;  // which plan of a checkpoint with several; "": the default
 };
 /// Checks: `skip_logits` (runtime against Torch under the same plan, max |difference| / max |logit|, fp32, <= 1e-4; the
 /// prompt's rows and the decoded ones), `skip_hidden` (the same of every layer's rows of the prompt), `skip_text`

@@ -1,6 +1,7 @@
 #include "exporters/export.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -36,13 +37,13 @@ std::string config_text(const OpenModel& model, const Json& yopo) {
   return text + ",\n  \"yopo\": " + layered_text(yopo, 2) + "\n}\n";
 }
 
-Json provenance_of(const OpenModel& model, const Plan& plan, const ExportOptions& options) {
+Json provenance_of(const OpenModel& model, const std::string& plan, const Json& made_by, const ExportOptions& options) {
   Json provenance = Json::object();
   provenance["tool"] = fmt::format("yopo {}", tool_version);
   provenance["checkpoint"] = model.checkpoint.fingerprint();
-  provenance["plan"] = Fingerprint().add(plan_to_json(plan).dump()).hex();
+  provenance["plan"] = plan;
   provenance["shard_size"] = options.shard_size;
-  provenance["made_by"] = plan.provenance;
+  provenance["made_by"] = made_by;
   return provenance;
 }
 
@@ -206,35 +207,23 @@ void tell(const Companions& companions) {
     note(fmt::format("not copied: {} more", companions.left_out.size() - kShown));
 }
 
-}  // namespace
+/// What the folder gets besides what is copied.
+struct Export {
+  std::vector<LayerOrder> orders;
+  Json yopo;
+  std::function<void(const fs::path& file)> write_vectors;  // of the compensation; empty: there is none
+};
 
-void check_exportable(const Json& config, const std::string& where, Semantics semantics) {
-  require(!has(config, "yopo"),
-          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
-          "from that",
-          where);
-  require(
-      semantics == Semantics::Skip,
-      "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
-      name_of(semantics));
-}
-
-Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
-                             const ExportOptions& options) {
+Companions write_export(const OpenModel& model, const Export& what, const fs::path& output,
+                        const ExportOptions& options) {
   const Checkpoint& checkpoint = model.checkpoint;
-  check_exportable(checkpoint.config(), checkpoint.folder().string(), plan.semantics);
-  check_plan(plan, model.spec.text, "export");
-  check_made_for(plan, checkpoint, model.spec.text, "export");
-  const std::vector<LayerOrder> orders = orders_of(plan, model.spec.text);
-  Plan reordered = reorder_plan(plan, model.spec.text, orders);
-  reordered.provenance = provenance_of(model, plan, options);
-  if (already_done(output, reordered.provenance)) {
+  if (already_done(output, what.yopo.at("provenance"))) {
     note(fmt::format("{}: already exported from the same inputs", output.string()));
     return {};
   }
 
   const std::vector<OutputShard> shards = plan_shards(checkpoint, options.shard_size);
-  const auto by_name = orders_by_name(model.spec, orders);
+  const auto by_name = orders_by_name(model.spec, what.orders);
   uint64_t total = 0;
   for (const OutputShard& shard : shards) total += shard.bytes;
   constexpr uint64_t unit = 1'000'000;
@@ -257,12 +246,80 @@ Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs:
   for (const LeftOut& one : tower.left_out)
     companions.left_out.push_back({(fs::path(tower_name) / one.path).string(), one.why});
   if (derive_preprocessor(staging.path())) companions.derived.push_back("preprocessor_config.json");
-  if (is_compensated(reordered)) write_compensation(staging.path() / compensation_name, reordered);
-  write_text(staging.path() / "config.json", config_text(model, pruned_config(reordered, model.spec.text)));
+  if (what.write_vectors) what.write_vectors(staging.path() / compensation_name);
+  write_text(staging.path() / "config.json", config_text(model, what.yopo));
   staging.publish();
   progress.finish();
   tell(companions);
   return companions;
+}
+
+void check_plan_of(const OpenModel& model, const Plan& plan, const std::string& where) {
+  check_exportable(model.checkpoint.config(), model.checkpoint.folder().string(), plan.semantics);
+  check_plan(plan, model.spec.text, where);
+  check_made_for(plan, model.checkpoint, model.spec.text, where);
+}
+
+}  // namespace
+
+void check_exportable(const Json& config, const std::string& where, Semantics semantics) {
+  require(!has(config, "yopo"),
+          "{}: is an exported checkpoint already, its layers reordered; a plan refers to the original's order: export "
+          "from that",
+          where);
+  require(
+      semantics == Semantics::Skip,
+      "export: the plan's semantics is '{}'; only 'skip' plans can be exported, the others simulate published masks",
+      name_of(semantics));
+}
+
+Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
+                             const ExportOptions& options) {
+  const DecoderSpec& spec = model.spec.text;
+  check_plan_of(model, plan, "export");
+  Export what;
+  what.orders = orders_of(plan, spec);
+  Plan reordered = reorder_plan(plan, spec, what.orders);
+  reordered.provenance =
+      provenance_of(model, Fingerprint().add(plan_to_json(plan).dump()).hex(), plan.provenance, options);
+  what.yopo = pruned_config(reordered, spec);
+  if (is_compensated(reordered))
+    what.write_vectors = [&](const fs::path& file) { write_compensation(file, reordered); };
+  return write_export(model, what, output, options);
+}
+
+Companions export_elastic(const OpenModel& model, std::vector<BudgetPlan> plans, const std::string& fallback,
+                          const fs::path& output, const ExportOptions& options) {
+  const DecoderSpec& spec = model.spec.text;
+  std::sort(plans.begin(), plans.end(),
+            [](const BudgetPlan& a, const BudgetPlan& b) { return larger_budget(a.budget, b.budget); });
+  (void)pick_budget(names_of(plans), fallback, "export");
+  Fingerprint all;
+  all.add(fallback);
+  Json made_by = Json::object();
+  for (BudgetPlan& one : plans) {
+    check_plan_of(model, one.plan, fmt::format("export: budget {}", one.budget));
+    require(!made_by.contains(one.budget), "export: two plans for budget {}", one.budget);
+    all.add(one.budget).add(plan_to_json(one.plan).dump());
+    made_by[one.budget] = one.plan.provenance;
+    // Where visual tokens do not exist, a plan's sets say nothing: they need no place in the common order.
+    const Plan dense = dense_plan(spec);
+    for (size_t l = 0; l < one.plan.layers.size(); ++l) {
+      if (one.plan.layers[l].alive) continue;
+      one.plan.layers[l] = dense.layers[l];
+      one.plan.layers[l].alive = false;
+    }
+  }
+  Export what;
+  what.orders = common_orders(plans, spec, "export");
+  bool compensated = false;
+  for (BudgetPlan& one : plans) {
+    one.plan = reorder_plan(one.plan, spec, what.orders);
+    compensated = compensated || is_compensated(one.plan);
+  }
+  what.yopo = elastic_config(plans, fallback, spec, provenance_of(model, all.hex(), made_by, options));
+  if (compensated) what.write_vectors = [&](const fs::path& file) { write_compensation(file, plans); };
+  return write_export(model, what, output, options);
 }
 
 }  // namespace yopo

@@ -4,7 +4,7 @@
 
 #include "exporters/companions.h"
 #include "models/spec.h"
-#include "plans/plan.h"
+#include "plans/budgets.h"
 
 namespace yopo {
 
@@ -25,5 +25,9 @@ void check_exportable(const Json& config, const std::string& where, Semantics se
 /// itself, for NaN or Inf in weights, for a plan that does not fit or is not `skip`, for a full disk.
 Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
                              const ExportOptions& options);
+/// The same for several plans, which share the order of every layer; `fallback` is the budget that runs where none is
+/// asked for. UserError also for plans that no common order serves (common_orders).
+Companions export_elastic(const OpenModel& model, std::vector<BudgetPlan> plans, const std::string& fallback,
+                          const fs::path& output, const ExportOptions& options);
 
 }  // namespace yopo

@@ -1,12 +1,14 @@
 #include "pipeline/recipe.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "core/dtype.h"
 #include "core/error.h"
 #include "core/values.h"
 #include "core/yaml.h"
+#include "plans/budgets.h"
 #include "plans/option_schema.h"
 
 namespace yopo {
@@ -117,6 +119,31 @@ void read_search(const YamlNode& node, SearchOptions& search) {
     search.max_new_tokens = yaml_int(*found, "max_new_tokens", 1, 100'000);
 }
 
+/// Several budgets of one checkpoint; plan.budget, one of them, is the default, without it the largest.
+void read_budgets(const YamlNode& node, Recipe& recipe) {
+  require(node.kind == YamlNode::Kind::List && !node.items.empty() && node.items.size() <= most_budgets,
+          "{}: export.budgets should be a list of 1 to {} budgets, found {}", node.place, most_budgets,
+          yaml_kind(node));
+  std::vector<double>& budgets = recipe.budgets;
+  for (const YamlNode& item : node.items) {
+    const double budget = yaml_number(item, "export.budgets", 0, 1);
+    require(budget > 0, "{}: export.budgets: nothing can be met with a budget of 0", item.place);
+    require(std::find(budgets.begin(), budgets.end(), budget) == budgets.end(), "{}: export.budgets: {} comes twice",
+            item.place, budget);
+    budgets.push_back(budget);
+  }
+  std::sort(budgets.begin(), budgets.end(), std::greater<>());
+  PlanOptions& plan = recipe.plan ? *recipe.plan : recipe.plan.emplace();
+  require(plan.budget || !(plan.window || plan.heads || plan.updates || plan.ffn || plan.visual_layers),
+          "{}: export.budgets: a search chooses everything for each budget, so plan can have no other key than budget",
+          node.place);
+  if (!plan.budget) plan.budget = budgets.front();
+  require(std::find(budgets.begin(), budgets.end(), *plan.budget) != budgets.end(),
+          "{}: export.budgets: plan.budget, {}, is not among them ({})", node.place, *plan.budget,
+          fmt::join(budgets, ", "));
+  if (budgets.size() == 1) budgets.clear();
+}
+
 std::optional<CompensateOptions> compensate_of(const YamlNode& node) {
   if (node.kind == YamlNode::Kind::Scalar && node.text == "none" && !node.quoted) return std::nullopt;
   check_keys(node, "compensate", {"most_rank", "ridge"});
@@ -154,7 +181,8 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   if (const auto* search = root.find("search")) read_search(*search, recipe.search);
   if (const auto* compensate = root.find("compensate")) recipe.compensate = compensate_of(*compensate);
   if (const auto* exported = root.find("export")) {
-    check_keys(*exported, "export", {"shard_size"});
+    check_keys(*exported, "export", {"shard_size", "budgets"});
+    if (const auto* budgets = exported->find("budgets")) read_budgets(*budgets, recipe);
     if (const auto* size = exported->find("shard_size"))
       recipe.shard_size = parse_size(yaml_string(*size, "shard_size"), at(*size, "shard_size"));
   }

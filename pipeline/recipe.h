@@ -28,7 +28,8 @@ struct Recipe {
   std::optional<PlanOptions> plan;
   SearchOptions search;                                               // of a plan with a budget, as what follows
   std::optional<CompensateOptions> compensate = CompensateOptions();  // absent: none
-  uint64_t shard_size = 5'000'000'000;                                // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
+  std::vector<double> budgets;          // export.budgets, the largest first; none: one plan
+  uint64_t shard_size = 5'000'000'000;  // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
   int64_t verify_samples = 16;
   std::vector<EvaluateOptions> evaluate;
   /// The resolved recipe as YAML text with all defaults written out (for --dry-run and provenance). Deterministic.

@@ -7,6 +7,7 @@
 #include "models/prompt_identity.h"
 #include "pipeline/samples.h"
 #include "pipeline/stored.h"
+#include "plans/pruned_config.h"
 
 namespace yopo {
 
@@ -47,7 +48,8 @@ Comparison compare_stage(const Recipe& recipe, const OpenModel& original, const 
   }
   const Processor processor(original, recipe.prompts);
   const runtime::Engine dense(original, dense_plan(original.spec.text), run);
-  const runtime::Engine pruned(pruned_model, choose_plan(pruned_model, false, {}), run);
+  const runtime::Engine pruned(
+      pruned_model, choose_plan(pruned_model, false, {}, budgets_of_checkpoint(pruned_model.checkpoint).fallback), run);
   const Comparison comparison =
       compare(dense, pruned, inputs_of(processor, samples.samples), kTimedRounds, kTimedTokens);
   Json json = comparison_to_json(comparison);
@@ -86,13 +88,19 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   note_model(recipe, model);
   const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
-  const Plan plan = plan_stage(recipe, model, statistics, settings, files);
+  const std::vector<BudgetPlan> plans = plans_stage(recipe, model, statistics, settings, files);
   note(fmt::format("plan: {}", files.plan.string()));
-  ExportOptions options;
-  options.shard_size = recipe.shard_size;
-  export_checkpoint(model, plan, files.pruned, options);
+  export_stage(recipe, model, plans, files);
   note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
-  result.verify = verify_stage(recipe, settings, files, Reuse::Same);
+  // Every plan is proved; what follows is of the default.
+  for (const BudgetPlan& one : plans) {
+    const VerifyResult proof =
+        verify_stage(recipe, settings, files_of_budget(recipe, files, one.budget), Reuse::Same, one.budget);
+    const bool own = one.budget.empty() || one.budget == budget_name(*recipe.plan->budget);
+    if (!one.budget.empty()) note(fmt::format("verify: budget {}: {}", one.budget, proof.passed ? "passed" : "FAILED"));
+    if (own || (result.verify.passed && !proof.passed)) result.verify = proof;
+    if (!proof.passed) break;
+  }
   for (const VerifyCheck& check : result.verify.checks)
     note(fmt::format("verify: {} {} {:.3g} (limit {:.3g})", check.passed ? "passed" : "FAILED", check.name, check.value,
                      check.limit));

@@ -4,19 +4,15 @@
 
 #include <sstream>
 
-#include "compress/make_plan.h"
 #include "core/held_file.h"
 #include "core/progress.h"
 #include "core/version.h"
 #include "exporters/edit_config.h"
-#include "exporters/export.h"
-#include "formats/npy.h"
 #include "models/prompt_identity.h"
 #include "pipeline/stored.h"
 #include "plans/provenance.h"
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
-#include "search/search.h"
 
 namespace yopo {
 
@@ -148,9 +144,6 @@ runtime::Options engine_options(const RunSettings& settings, const std::string& 
   return options;
 }
 
-namespace {
-
-/// UserError naming `where` unless they were gathered on these weights; other sizes are left to make_plan.
 void check_statistics(const Statistics& statistics, const OpenModel& model, const std::string& where) {
   const std::string gathered = identity_part(statistics.fingerprint, "checkpoint");
   if (gathered.empty() || !fits(statistics, model.spec.text)) return;
@@ -159,6 +152,8 @@ void check_statistics(const Statistics& statistics, const OpenModel& model, cons
           "{}: statistics of another checkpoint than {} (fingerprint there: {}; here: {}); calibrate on this one",
           where, model.checkpoint.folder().string(), printable(gathered), here);
 }
+
+namespace {
 
 /// The model, where its weights can be read; nothing of a config.json alone.
 std::optional<OpenModel> with_weights(const fs::path& model) {
@@ -193,76 +188,6 @@ Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const R
 
 namespace {
 
-/// Of everything that a search depends on.
-std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                               const std::vector<Sample>& samples, const runtime::Options& run) {
-  Fingerprint key;
-  key.add(model.checkpoint.fingerprint()).add(statistics.fingerprint).add(dataset_fingerprint(samples));
-  key.add(fmt::format("budget {} evaluations {} minutes {} held out {} tokens {} seed {} {} {} {}",
-                      *recipe.plan->budget, recipe.search.evaluations, recipe.search.minutes, recipe.search.questions,
-                      recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
-                      recipe.compensate
-                          ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
-                          : "no compensation",
-                      short_name(runtime::computing_type(run, model.spec.dtype)), tool_version));
-  if (!recipe.prompts.text().empty()) key.add(recipe.prompts.text());
-  return key.hex();
-}
-
-/// The plan in the file, if a search of these inputs found it.
-std::optional<Plan> found_before(const fs::path& file, const std::string& fingerprint) {
-  if (!fs::exists(file)) return std::nullopt;
-  Plan plan = read_plan(file);
-  const Json& found = plan.provenance;
-  if (!found.contains("search") || found["search"].value("fingerprint", "") != fingerprint) return std::nullopt;
-  return plan;
-}
-
-Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                   const RunSettings& settings, const OutputFiles& files) {
-  require(recipe.calibration.has_value(), "{}: plan.budget: a search needs the samples of section calibration",
-          recipe.file.string());
-  check_statistics(statistics, model, recipe.file.string() + ": plan");
-  const std::vector<Sample> samples =
-      choose_samples(read_samples(recipe.calibration->dataset), recipe.search.samples, recipe.seed);
-  SearchRun run;
-  const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
-  run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
-  if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
-  run.budget = *recipe.plan->budget;
-  run.search = recipe.search;
-  run.compensate = recipe.compensate;
-  run.seed = recipe.seed;
-  run.dtype = engine.dtype, run.device = engine.device, run.threads = engine.threads, run.memory = engine.memory;
-  run.prompts = recipe.prompts;
-  run.journal = files.plan.parent_path() / "search.jsonl";
-  SearchResult found = search_plan(model, statistics, samples, run);
-  found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
-  return found.plan;
-}
-
-}  // namespace
-
-Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
-                const OutputFiles& files) {
-  require(recipe.plan.has_value(), "{}: the recipe has no section plan", recipe.file.string());
-  check_statistics(statistics, model, recipe.file.string() + ": plan");
-  Plan plan = recipe.plan->budget
-                  ? searched_plan(recipe, model, statistics, settings, files)
-                  : make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
-  if (fs::exists(files.plan)) {
-    require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
-            "{}: another plan is there already; choose another output or remove it together with {}",
-            files.plan.string(), files.pruned.string());
-  } else {
-    write_plan(files.plan, plan);
-  }
-  write_npy_bool(files.head_mask, head_mask(plan));
-  return plan;
-}
-
-namespace {
-
 /// What a proof is of.
 std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options) {
   Fingerprint key;
@@ -271,6 +196,7 @@ std::string verify_inputs(const OpenModel& pruned, const VerifyOptions& options)
   key.add(dataset_fingerprint(options.samples));
   key.add(fmt::format("{} {} {}", options.device, options.max_new_tokens, tool_version));
   if (!options.prompts.text().empty()) key.add(options.prompts.text());
+  if (!options.budget.empty()) key.add("budget " + options.budget);
   key.add(prompt_fingerprint(pruned, options.prompts)).add(prompt_fingerprint(original, options.prompts));
   return key.hex();
 }
@@ -287,7 +213,8 @@ void take_times(EvaluationResult& result, const std::vector<EvaluationResult>& b
 
 }  // namespace
 
-VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse) {
+VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse,
+                          const std::string& budget) {
   const OpenModel pruned = open_model(files.pruned);
   VerifyOptions options;
   options.original = recipe.model;
@@ -296,6 +223,7 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   options.memory = run.memory;
   options.device = run.device;
   options.prompts = recipe.prompts;
+  options.budget = budget;
   std::vector<Sample> samples;
   if (recipe.calibration)
     samples = read_samples(recipe.calibration->dataset);
@@ -319,14 +247,16 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
   return result;
 }
 
-fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard) {
+fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned, const Shard& shard,
+                      const std::string& budget) {
   const std::string part = shard.whole() ? "" : fmt::format(".{}-of-{}", shard.number, shard.count);
-  return answers_folder / fmt::format("{}-{}{}.jsonl", benchmark, pruned ? "pruned" : "dense", part);
+  return answers_folder / fmt::format("{}-{}{}{}.jsonl", benchmark, pruned ? "pruned" : "dense",
+                                      pruned && !budget.empty() ? "-" + budget : "", part);
 }
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
-                              const fs::path& answers_folder, const Shard& shard) {
+                              const fs::path& answers_folder, const Shard& shard, const std::string& budget) {
   const bool pruned = !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   if (!benchmark.labelled)
@@ -347,7 +277,7 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
   key.add(prompt_fingerprint(model, prompts));
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
-  evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard);
+  evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard, budget);
   if (std::optional<EvaluationResult> finished = finished_evaluation(benchmark, evaluation)) {
     note(fmt::format("{} ({}): as answered in {}", options.benchmark, pruned ? "pruned" : "dense",
                      evaluation.answers.string()));
@@ -362,7 +292,7 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
                                              const OutputFiles& files) {
   const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
   const OpenModel original = open_model(recipe.model), pruned = open_model(files.pruned);
-  const Plan plan = choose_plan(pruned, false, {});
+  const std::string fallback = budgets_of_checkpoint(pruned.checkpoint).fallback;
   const std::vector<EvaluationResult> before = stored(files.eval, [&](const Json& json) {
                                                  return evaluation_from_json(json, files.eval.string());
                                                }).value_or(std::vector<EvaluationResult>());
@@ -373,7 +303,8 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
     results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(),
                                    recipe.prompts, run, folder));
-    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.prompts, run, folder));
+    results.push_back(evaluate_one(pruned, choose_plan(pruned, false, {}, fallback), options, files.pruned.string(),
+                                   recipe.prompts, run, folder));
   }
   for (size_t i = 0; i < results.size(); ++i) take_times(results[i], before, i);
   write_json(files.eval, evaluation_to_json(results));
@@ -399,11 +330,24 @@ DType running_type(const ModelSpec& spec, const std::string& dtype, const std::s
 
 fs::path config_file(const fs::path& model) { return fs::is_directory(model) ? model / "config.json" : model; }
 
-Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan) {
+std::string chosen_budget(const OpenModel& model, const std::string& budget) {
+  const CheckpointBudgets there = budgets_of_checkpoint(model.checkpoint);
+  const std::string folder = model.checkpoint.folder().string();
+  if (!budget.empty() && !there.names.empty()) return pick_budget(there.names, budget, folder);
+  if (there.names.empty()) return budget.empty() ? "" : parse_budget(budget, "--budget");
+  note(fmt::format("{}: plans for budgets {}; that of {} runs (--budget picks another)", folder,
+                   fmt::join(there.names, ", "), there.fallback));
+  return there.fallback;
+}
+
+Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan, const std::string& budget) {
   const DecoderSpec& spec = model.spec.text;
   require(!(dense && !plan.empty()), "--dense and --plan exclude each other");
+  require(budget.empty() || (!dense && plan.empty()), "--budget and {} exclude each other",
+          dense ? "--dense" : "--plan");
   if (dense) return dense_plan(spec);
-  const std::optional<Plan> own = plan_of_checkpoint(model.checkpoint, spec);
+  const std::optional<Plan> own =
+      plan_of_checkpoint(model.checkpoint, spec, plan.empty() ? chosen_budget(model, budget) : "");
   if (plan.empty()) return own.value_or(dense_plan(spec));
   Plan read = read_plan(plan);
   check_plan(read, spec, plan.string());

@@ -7,7 +7,7 @@
 #include "evaluation/evaluate.h"
 #include "evaluation/verify.h"
 #include "pipeline/recipe.h"
-#include "plans/plan.h"
+#include "plans/budgets.h"
 
 namespace yopo {
 
@@ -54,31 +54,46 @@ runtime::Options engine_options(const RunSettings& settings, const std::string& 
 /// checkpoint; without weights that cannot be told.
 Statistics statistics_for(const fs::path& model, const fs::path& file);
 
+/// UserError naming `where` unless they were gathered on these weights; other sizes are left to make_plan.
+void check_statistics(const Statistics& statistics, const OpenModel& model, const std::string& where);
+
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 /// With a budget it is searched for; what was measured is kept in search.jsonl beside it.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
                 const OutputFiles& files);
+/// The plans of the recipe's export.budgets, or the one of `plan`, the largest budget first. The middle budget is
+/// searched for first, the others in the order of heads and neurons that was found for it. plan.json is that of
+/// plan.budget; plan-0.25.json, headmask-0.25.npy and search-0.25.jsonl are those of the others.
+std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                                    const RunSettings& settings, const OutputFiles& files);
+/// Where the plan of a budget lies.
+OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, const std::string& budget);
+/// Exports the plans: one as ever, several in one order.
+void export_stage(const Recipe& recipe, const OpenModel& model, const std::vector<BudgetPlan>& plans,
+                  const OutputFiles& files);
 /// Whether a stored result of the same inputs stands for doing the work again.
 enum class Reuse { No, Same };
 /// Writes verify.json. With Reuse::Same a proof in it that passed for these checkpoints, samples, this device and this
 /// release is returned.
-VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse);
+/// `budget`: of a checkpoint with several plans; "" the default.
+VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse,
+                          const std::string& budget = "");
 /// Dense and pruned on every benchmark of the recipe; eval.json. Answers that the journals hold are not asked for
 /// again; where they hold all of them, no engine is made, and the times are those of eval.json.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
                                              const OutputFiles& files);
 
-/// The journal of a benchmark's answers in `answers_folder`.
+/// The journal of a benchmark's answers in `answers_folder`. `budget`: one that was asked for.
 fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned,
-                      const Shard& shard = {});
+                      const Shard& shard = {}, const std::string& budget = "");
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `prompts`: how they are
 /// made.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
-                              const fs::path& answers_folder, const Shard& shard = {});
+                              const fs::path& answers_folder, const Shard& shard = {}, const std::string& budget = "");
 
 /// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.
 ModelSpec spec_of(const fs::path& model);
@@ -87,7 +102,10 @@ DType running_type(const ModelSpec& spec, const std::string& dtype = "auto", con
 
 /// The config.json of a checkpoint folder, or the file itself where `model` is one.
 fs::path config_file(const fs::path& model);
-/// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own.
-Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan);
+/// The plan a command line asks for: --dense, --plan FILE, or the checkpoint's own; of one with several that of
+/// --budget, without one the default, with a note.
+Plan choose_plan(const OpenModel& model, bool dense, const fs::path& plan, const std::string& budget = "");
+/// The budget that runs where `budget` is asked for; "" where the checkpoint holds one plan. Notes a default.
+std::string chosen_budget(const OpenModel& model, const std::string& budget);
 
 }  // namespace yopo

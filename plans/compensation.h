@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "plans/plan.h"
+#include "plans/budgets.h"
 
 namespace yopo {
 
@@ -19,7 +19,13 @@ Json compensation_to_json(const Plan& plan, const std::string& file);
 /// or the file: layers without a file, or a file without layers; a name that leaves the folder; tensors that lack, are
 /// too many or of another shape or type, NaN or Inf; vectors that are not those the plan was written with (digest).
 void read_compensation(const Json& parent, const std::string& where, const fs::path& folder, Plan& plan);
+/// The same for plans that share one file, of a model `hidden` wide: the names and shapes of all are checked, the
+/// values of that of `budget` alone are read. `parents` [plans]: the objects that the plans are read from.
+void read_compensation(const std::vector<const Json*>& parents, const std::string& where, const fs::path& folder,
+                       int64_t hidden, std::vector<BudgetPlan>& plans, const std::string& budget);
 /// Tensors layers.L.down [rank, C], layers.L.up [C, rank], layers.L.bias [C], fp32.
 void write_compensation(const fs::path& path, const Plan& plan);
+/// The same of several plans, as budgets.B.layers.L.down and so on.
+void write_compensation(const fs::path& path, const std::vector<BudgetPlan>& plans);
 
 }  // namespace yopo

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "plans/budgets.h"
 
 namespace yopo {
 namespace {
@@ -25,32 +26,6 @@ std::vector<uint8_t> flags_of(const Neurons& set, const DecoderSpec& spec) {
   std::vector<uint8_t> flags(size_t(spec.intermediate_size), 0);
   for (int64_t neuron : set) flags[size_t(neuron)] = 1;
   return flags;
-}
-
-LayerOrder order_of(const LayerPlan& layer, const DecoderSpec& spec) {
-  const int64_t group = spec.group_size();
-  const HeadFlags &kept = layer.heads, &updated = layer.updates;
-  LayerOrder order = identity_order(spec);
-  const auto group_count = [&](const HeadFlags& row, int64_t kv) {
-    return std::count(row.begin() + kv * group, row.begin() + (kv + 1) * group, uint8_t(1));
-  };
-  std::stable_sort(order.kv_heads.begin(), order.kv_heads.end(), [&](int64_t a, int64_t b) {
-    return std::pair(group_count(updated, a), group_count(kept, a)) >
-           std::pair(group_count(updated, b), group_count(kept, b));
-  });
-  order.heads.clear();
-  for (int64_t kv : order.kv_heads) {
-    const auto first = order.heads.insert(order.heads.end(), size_t(group), 0);
-    std::iota(first, order.heads.end(), kv * group);
-    std::stable_sort(first, order.heads.end(), [&](int64_t a, int64_t b) {
-      return updated[size_t(a)] + kept[size_t(a)] > updated[size_t(b)] + kept[size_t(b)];
-    });
-  }
-  if (layer.neurons) {
-    const std::vector<uint8_t> flags = flags_of(*layer.neurons, spec);
-    std::stable_partition(order.neurons.begin(), order.neurons.end(), [&](int64_t n) { return flags[size_t(n)] != 0; });
-  }
-  return order;
 }
 
 LayerPlan reorder_layer(const LayerPlan& layer, const DecoderSpec& spec, const LayerOrder& order) {
@@ -81,7 +56,7 @@ LayerOrder identity_order(const DecoderSpec& spec) {
 std::vector<LayerOrder> orders_of(const Plan& plan, const DecoderSpec& spec) {
   check_plan(plan, spec, "orders_of");
   std::vector<LayerOrder> orders;
-  for (const LayerPlan& layer : plan.layers) orders.push_back(order_of(layer, spec));
+  for (const LayerPlan& layer : plan.layers) orders.push_back(order_of({&layer}, spec));
   return orders;
 }
 

@@ -112,9 +112,10 @@ Engine open_engine(const BenchOptions& options) {
     return Engine(spec, cut_plan(read_plan(options.plan), spec.text.num_hidden_layers), options.run, options.seed);
   }
   OpenModel model = open_model(options.model);
+  require(options.budget.empty() || options.plan.empty(), "bench: --budget and --plan exclude each other");
   std::optional<Plan> plan;
   if (options.plan.empty())
-    plan = plan_of_checkpoint(model.checkpoint, model.spec.text);
+    plan = plan_of_checkpoint(model.checkpoint, model.spec.text, options.budget);
   else
     check_made_for(plan.emplace(read_plan(options.plan)), model.checkpoint, model.spec.text, options.plan.string());
   require(plan.has_value(), "bench: {} is no pruned checkpoint; give --plan", options.model.string());

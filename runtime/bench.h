@@ -11,6 +11,7 @@ struct BenchOptions {
   fs::path config;     // ... or a config.json with random weights
   int64_t layers = 0;  // cut to this many decoder layers; 0: all
   fs::path plan;       // optional with a pruned checkpoint
+  std::string budget;  // which plan of a checkpoint with several; "": the default
   int64_t visual = 576, text = 64, batch = 1;
   int64_t decode_tokens = 16;  // timed decode steps
   int64_t rounds = 5;          // interleaved repetitions after one warm-up

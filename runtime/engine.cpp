@@ -264,7 +264,7 @@ DType computing_type(const Options& options, DType stored) { return choose_type(
 Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options) : state_(std::make_shared<State>()) {
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
-  state_->orders = prefix_orders(plan, model.spec.text);
+  state_->orders = prefix_orders(plan, model);
   set_weights(*state_,
               load_weights(model, state_->orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops));
   set_layers(*state_);

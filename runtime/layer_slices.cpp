@@ -27,16 +27,27 @@ int64_t reaching(const LayerPlan& layer, const DecoderSpec& spec) {
   return count;
 }
 
+bool kv_heads_first(const LayerPlan& layer, int64_t kv_heads, const DecoderSpec& spec) {
+  const int64_t used = kv_heads * spec.group_size();
+  return std::none_of(layer.heads.begin() + used, layer.heads.end(), [](uint8_t flag) { return flag != 0; });
+}
+bool neurons_first(const LayerPlan& layer) {
+  return !layer.neurons || layer.neurons->empty() || layer.neurons->back() + 1 == int64_t(layer.neurons->size());
+}
+
 /// InternalError unless the KV heads and neurons that visual rows use are the first.
 void check_prefixes(const LayerPlan& layer, const LayerCounts& counts, const DecoderSpec& spec) {
-  const int64_t used = counts.kv_heads * spec.group_size();
-  ensure(std::none_of(layer.heads.begin() + used, layer.heads.end(), [](uint8_t flag) { return flag != 0; }),
-         "a plan in prefix form has its kept KV heads first");
-  ensure(!layer.neurons || layer.neurons->empty() || layer.neurons->back() + 1 == counts.neurons,
-         "a plan in prefix form has its neurons first");
+  ensure(kv_heads_first(layer, counts.kv_heads, spec), "a plan in prefix form has its kept KV heads first");
+  ensure(neurons_first(layer), "a plan in prefix form has its neurons first");
 }
 
 }  // namespace
+
+bool in_prefix_form(const Plan& plan, const DecoderSpec& spec) {
+  return std::all_of(plan.layers.begin(), plan.layers.end(), [&](const LayerPlan& layer) {
+    return !layer.alive || (kv_heads_first(layer, layer_counts(layer, spec).kv_heads, spec) && neurons_first(layer));
+  });
+}
 
 std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec, bool holes) {
   std::vector<LayerSlices> layers;

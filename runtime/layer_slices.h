@@ -22,6 +22,9 @@ struct LayerSlices {
   bool updates() const { return !updated_runs.empty(); }
 };
 
+/// Whether in every living layer the kept KV heads and the neurons are the first.
+bool in_prefix_form(const Plan& plan, const DecoderSpec& spec);
+
 /// `plan` must be in prefix form (InternalError otherwise): kept KV heads and neurons first. With `holes` the KV heads
 /// before the last that is kept need not be: they are computed, and nobody reads them.
 std::vector<LayerSlices> slices_of(const Plan& plan, const DecoderSpec& spec, bool holes = false);

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "models/patches.h"
+#include "runtime/layer_slices.h"
 #include "runtime/weight_builder.h"
 
 namespace yopo::runtime {
@@ -197,6 +198,12 @@ std::vector<LayerOrder> prefix_orders(const Plan& plan, const DecoderSpec& spec)
   for (size_t layer = 0; layer < orders.size(); ++layer)
     if (!plan.layers[layer].alive) orders[layer] = identity_order(spec);
   return orders;
+}
+
+std::vector<LayerOrder> prefix_orders(const Plan& plan, const OpenModel& model) {
+  const DecoderSpec& spec = model.spec.text;
+  if (!has(model.checkpoint.config(), "yopo") || !in_prefix_form(plan, spec)) return prefix_orders(plan, spec);
+  return std::vector<LayerOrder>(plan.layers.size(), identity_order(spec));
 }
 
 std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,

@@ -42,6 +42,9 @@ struct Weights {
 
 /// Orders in which the plan's sets are prefixes; layers that compute nothing visual keep the checkpoint's order.
 std::vector<LayerOrder> prefix_orders(const Plan& plan, const DecoderSpec& spec);
+/// The same for a checkpoint's plan. An export stays as it is where the plan is in prefix form: one of several plans
+/// may update heads that do not stand together, which costs more products but no copy of the weights.
+std::vector<LayerOrder> prefix_orders(const Plan& plan, const OpenModel& model);
 
 /// Layers are loaded when they are first asked for. UserError for NaN or Inf in a tensor that is converted.
 std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,

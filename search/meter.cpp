@@ -73,9 +73,12 @@ PlanMeter::PlanMeter(const OpenModel& model, const Statistics& statistics, const
 PlanMeter::~PlanMeter() = default;
 
 void PlanMeter::set_ranking(const HeadScores& reads, const HeadScores& updates, const std::string& name) {
+  set_ranking(rank(spec_, reads, updates, neurons_), name);
+}
+
+void PlanMeter::set_ranking(Ranking ranking, const std::string& name) {
   base_.reset();
   ranking_ = name;
-  Ranking ranking = rank(spec_, reads, updates, neurons_);
   const std::vector<LayerOrder> orders = orders_of(ranking, spec_);
   engines_.clear();
   for (int64_t i = 0; i < workers_for(model_, run_); ++i)

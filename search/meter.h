@@ -37,6 +37,8 @@ class PlanMeter {
   const Menu& menu() const { return *menu_; }
   /// In which order heads are given up from now on; `name` tells one ranking from another.
   void set_ranking(const HeadScores& reads, const HeadScores& updates, const std::string& name);
+  /// The same, neurons included.
+  void set_ranking(Ranking ranking, const std::string& name);
 
   /// Every quick()-th sample, for a first look, and every coarse()-th, for a second.
   size_t quick() const { return quick_; }

@@ -262,9 +262,10 @@ Plan Search::filled(const Choice& choice) const {
 
 SearchResult Search::search() {
   check_budget();
+  if (run_.ranking) meter_.set_ranking(*run_.ranking, "given");
   Found best = best_uniform();
   tell("the best uniform plan", best);
-  if (rank_heads(best.choice)) {
+  if (!run_.ranking && rank_heads(best.choice)) {
     best = best_uniform();
     tell("with heads in measured order", best);
   }
@@ -296,6 +297,7 @@ SearchResult Search::search() {
   result.found = stages[chosen].verdict;
   result.held_out = held_out.value_or(Verdict{});
   result.evaluations = meter_.evaluations();
+  result.ranking = menu().ranking();
   Json& provenance = result.plan.provenance;
   provenance["tool"] = fmt::format("yopo {}", tool_version);
   provenance["statistics"] = statistics_.fingerprint;

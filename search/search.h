@@ -25,6 +25,8 @@ struct SearchRun {
   PromptOptions prompts;
   fs::path journal;         // what was measured; empty: nothing is kept
   std::string fingerprint;  // of everything that the measurements depend on
+  /// The order of heads and neurons of another budget's search, to stay in; absent: it is measured.
+  std::optional<Ranking> ranking = {};
 };
 
 struct SearchResult {
@@ -32,6 +34,7 @@ struct SearchResult {
   double cost = 0;          // share of the dense visual FLOPs
   Verdict found, held_out;  // of the plan, on the samples searched on and on the others
   double evaluations = 0;
+  Ranking ranking;  // every layer's sets are prefixes of it
 };
 
 /// `samples`: calibration samples; those with images count. UserError for a budget that cannot be met (naming the

@@ -211,7 +211,7 @@ TEST(PrunedConfig, RefusesWhatDoesNotFit) {
   const Json good = pruned_config(dense_plan(spec_of(2, 4, 2, 6)), spec_of(2, 4, 2, 6));
   const auto layers = [&](const char* text, const char* part) { refuse(good, "layers", parse_json(text, "t"), part); };
   refuse(good, "format", "yopo-plan", "yopo-pruned");
-  refuse(good, "version", 3, "versions 1 and 2");
+  refuse(good, "version", 4, "versions 1 to 3");
   refuse(good, "layer", 1, "did you mean 'layers'?");
   refuse(good, "window", nullptr, "unknown key 'window'");
   layers("[{}]", "1 layers, but the model has 2");

@@ -1,0 +1,154 @@
+// From statistics to the plans of a recipe: made from its numbers, or searched for.
+#include <span>
+
+#include "compress/make_plan.h"
+#include "core/progress.h"
+#include "core/version.h"
+#include "exporters/export.h"
+#include "formats/npy.h"
+#include "pipeline/stages.h"
+#include "search/search.h"
+
+namespace yopo {
+
+namespace {
+
+/// Of everything that a search depends on.
+std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                               const std::vector<Sample>& samples, const runtime::Options& run) {
+  Fingerprint key;
+  key.add(model.checkpoint.fingerprint()).add(statistics.fingerprint).add(dataset_fingerprint(samples));
+  key.add(fmt::format("budget {} evaluations {} minutes {} held out {} tokens {} seed {} {} {} {}",
+                      *recipe.plan->budget, recipe.search.evaluations, recipe.search.minutes, recipe.search.questions,
+                      recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
+                      recipe.compensate
+                          ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
+                          : "no compensation",
+                      short_name(runtime::computing_type(run, model.spec.dtype)), tool_version));
+  if (!recipe.prompts.text().empty()) key.add(recipe.prompts.text());
+  return key.hex();
+}
+
+/// The plan in the file, if a search of these inputs found it.
+std::optional<Plan> found_before(const fs::path& file, const std::string& fingerprint) {
+  if (!fs::exists(file)) return std::nullopt;
+  Plan plan = read_plan(file);
+  const Json& found = plan.provenance;
+  if (!found.contains("search") || found["search"].value("fingerprint", "") != fingerprint) return std::nullopt;
+  return plan;
+}
+
+/// The journal beside plan.json is search.jsonl, beside plan-0.25.json search-0.25.jsonl, and search-NAME.jsonl else.
+fs::path journal_of(const fs::path& plan) {
+  const std::string stem = plan.stem().string();
+  const std::string rest = stem.starts_with("plan-") ? stem.substr(4) : "";
+  return plan.parent_path() / ("search" + rest + ".jsonl");
+}
+
+std::string ranking_digest(const Ranking& ranking) {
+  Fingerprint digest;
+  for (const LayerRanking& layer : ranking)
+    for (const std::vector<int64_t>* order : {&layer.heads, &layer.updates, &layer.neurons})
+      digest.add(std::as_bytes(std::span(*order)));
+  return digest.hex();
+}
+
+/// In the order of `ranking`, where that is given; else it is measured. `measured`: gets it, from the journal where the
+/// plan is there already.
+Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                   const RunSettings& settings, const OutputFiles& files, const Ranking* ranking, Ranking* measured) {
+  require(recipe.calibration.has_value(), "{}: plan.budget: a search needs the samples of section calibration",
+          recipe.file.string());
+  check_statistics(statistics, model, recipe.file.string() + ": plan");
+  const std::vector<Sample> samples =
+      choose_samples(read_samples(recipe.calibration->dataset), recipe.search.samples, recipe.seed);
+  SearchRun run;
+  const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
+  run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
+  if (ranking) {
+    run.ranking = *ranking;
+    run.fingerprint = Fingerprint().add(run.fingerprint).add(ranking_digest(*ranking)).hex();
+  }
+  if (!measured)
+    if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
+  run.budget = *recipe.plan->budget;
+  run.search = recipe.search;
+  run.compensate = recipe.compensate;
+  run.seed = recipe.seed;
+  run.dtype = engine.dtype, run.device = engine.device, run.threads = engine.threads, run.memory = engine.memory;
+  run.prompts = recipe.prompts;
+  run.journal = journal_of(files.plan);
+  SearchResult found = search_plan(model, statistics, samples, run);
+  found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
+  if (measured) *measured = std::move(found.ranking);
+  return found.plan;
+}
+
+void keep_plan(const Plan& plan, const OutputFiles& files) {
+  if (fs::exists(files.plan)) {
+    require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
+            "{}: another plan is there already; choose another output or remove it together with {}",
+            files.plan.string(), files.pruned.string());
+  } else {
+    write_plan(files.plan, plan);
+  }
+  write_npy_bool(files.head_mask, head_mask(plan));
+}
+
+}  // namespace
+
+Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
+                const OutputFiles& files) {
+  require(recipe.plan.has_value(), "{}: the recipe has no section plan", recipe.file.string());
+  check_statistics(statistics, model, recipe.file.string() + ": plan");
+  Plan plan = recipe.plan->budget
+                  ? searched_plan(recipe, model, statistics, settings, files, nullptr, nullptr)
+                  : make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
+  keep_plan(plan, files);
+  return plan;
+}
+
+OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, const std::string& budget) {
+  OutputFiles own = files;
+  if (recipe.plan && recipe.plan->budget && budget_name(*recipe.plan->budget) == budget) return own;
+  const auto named = [&](fs::path& file) {
+    file.replace_filename(fmt::format("{}-{}{}", file.stem().string(), budget, file.extension().string()));
+  };
+  for (fs::path* file : {&own.plan, &own.head_mask, &own.verify}) named(*file);
+  return own;
+}
+
+std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
+                                    const RunSettings& settings, const OutputFiles& files) {
+  if (recipe.budgets.empty()) return {{"", plan_stage(recipe, model, statistics, settings, files)}};
+  check_statistics(statistics, model, recipe.file.string() + ": plan");
+  const size_t lead = recipe.budgets.size() / 2;
+  std::vector<BudgetPlan> plans;
+  for (const double budget : recipe.budgets) plans.push_back({budget_name(budget), {}});
+  Ranking ranking;
+  const auto search = [&](size_t i) {
+    Recipe own = recipe;
+    own.plan->budget = recipe.budgets[i];
+    const OutputFiles into = files_of_budget(recipe, files, plans[i].budget);
+    note(fmt::format("plan for budget {}: {}", plans[i].budget, into.plan.string()));
+    plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking)
+                              : searched_plan(own, model, statistics, settings, into, &ranking, nullptr);
+    keep_plan(plans[i].plan, into);
+  };
+  search(lead);
+  for (size_t i = 0; i < plans.size(); ++i)
+    if (i != lead) search(i);
+  return plans;
+}
+
+void export_stage(const Recipe& recipe, const OpenModel& model, const std::vector<BudgetPlan>& plans,
+                  const OutputFiles& files) {
+  ExportOptions options;
+  options.shard_size = recipe.shard_size;
+  if (plans.size() == 1)
+    export_checkpoint(model, plans.front().plan, files.pruned, options);
+  else
+    export_elastic(model, plans, budget_name(*recipe.plan->budget), files.pruned, options);
+}
+
+}  // namespace yopo
