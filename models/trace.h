@@ -45,6 +45,8 @@ struct Trace {
   std::vector<float> decode_hidden;    // [n, L+1, C] (Torch engine)
   std::vector<float> vision_hidden;    // [images * tokens, vision hidden]: tower output before the projector
   std::vector<float> vision_features;  // [images * tokens, C]: after it
+  std::vector<float> vision_attention;  // [images * tokens]: what the class row of the tower's last block reads of each
+                                        // visual token, mean over heads (and its patches); empty: there is no such row
   std::vector<double> ratio_prefill, ratio_text, ratio_decode;  // [L, H]
   std::vector<double> ffn_abs_mean;                             // [L, F] over visual rows
   std::vector<float> attention;                                 // [L, H, T, T], after all masking
