@@ -39,8 +39,8 @@ struct ModelInput {
   /// As the family's processor makes them: [images, 3, image_size, image_size], or, where pictures have any size,
   /// [patches, patch_values] in blocks of merge_size x merge_size. Empty for text alone.
   std::vector<float> pixel_values;
-  int64_t images = 0;         // pictures
-  std::vector<float> embeds;  // [T, hidden_size] instead of ids and pixels, or empty
+  int64_t images = 0;                 // pictures
+  std::vector<float> embeds;          // [T, hidden_size] instead of ids and pixels, or empty
   std::optional<KeptRows> kept = {};  // absent: all visual tokens go through all layers
   int64_t length() const { return int64_t(position_ids.size()) / position_axes; }
   int64_t visual_tokens() const;

@@ -20,8 +20,8 @@
 namespace yopo {
 namespace {
 
-constexpr int64_t kPrompts = 20;  // whose visual FLOPs are held against the budget
-constexpr int64_t kJudged = 40;   // calibration samples that divergences are of
+constexpr int64_t kPrompts = 20;    // whose visual FLOPs are held against the budget
+constexpr int64_t kJudged = 40;     // calibration samples that divergences are of
 constexpr int64_t kFastLayers = 2;  // layers that all visual tokens go through before attention chooses (FastV)
 
 /// One point: a plan, or the dense model without some tokens, or why there is neither.
@@ -109,7 +109,8 @@ const runtime::Engine& Comparing::dense() {
 Judge& Comparing::judge() {
   if (!judge_) {
     const Processor processor(model_, recipe_.prompts);
-    judge_ = std::make_unique<Judge>(dense(), judged_samples(dense(), processor, samples_, recipe_.search.max_new_tokens));
+    judge_ =
+        std::make_unique<Judge>(dense(), judged_samples(dense(), processor, samples_, recipe_.search.max_new_tokens));
   }
   return *judge_;
 }
@@ -129,8 +130,8 @@ double Comparing::divergence(const std::string& key, const Plan& plan) {
   const std::string full = fmt::format("{} {}", key, of.hex());
   if (const Verdict* known = journal_->find(full)) return known->kl;
   Judge& by = judge();
-  Verdict verdict = key.starts_with("frozen layer") ? by.judge(dense().under(plan))
-                                                    : by.judge(runtime::Engine(model_, plan, run_));
+  Verdict verdict =
+      key.starts_with("frozen layer") ? by.judge(dense().under(plan)) : by.judge(runtime::Engine(model_, plan, run_));
   verdict.kl = std::round(verdict.kl * 1e6) / 1e6;
   journal_->add(full, verdict);
   return verdict.kl;
@@ -209,8 +210,8 @@ std::vector<Point> Comparing::points() {
     all.push_back(dropping_point("drop_random", {Dropping::By::Random, 1, 0, uint64_t(seed)}, seed));
   if (wanted("drop_grid")) all.push_back(dropping_point("drop_grid", {Dropping::By::Grid}));
   if (wanted("drop_attention"))
-    all.push_back(dropping_point(
-        "drop_attention", {Dropping::By::Attention, 1, std::min(kFastLayers, spec_.num_hidden_layers - 1)}));
+    all.push_back(dropping_point("drop_attention",
+                                 {Dropping::By::Attention, 1, std::min(kFastLayers, spec_.num_hidden_layers - 1)}));
   if (wanted("drop_class")) {
     if (model_.spec.vision.class_token)
       all.push_back(dropping_point("drop_class", {Dropping::By::Class}));
@@ -273,7 +274,8 @@ Json Comparing::benchmark_json(size_t index, const Point& point, const Evaluatio
   if (!after.scored) return json;
   const OpenBenchmark benchmark = open_benchmark(recipe_.evaluate[index], false);
   const auto answers = [&](const std::string& folder, bool pruned) {
-    return read_answers(answers_file(answers_folder(folder, index), recipe_.evaluate[index].benchmark, pruned), benchmark);
+    return read_answers(answers_file(answers_folder(folder, index), recipe_.evaluate[index].benchmark, pruned),
+                        benchmark);
   };
   const bool pruned = point.dropping || !is_dense(*point.plan, spec_);
   const AnswerComparison pair = compare_answers(benchmark, answers("dense", false), answers(point.folder(), pruned));
@@ -319,8 +321,8 @@ void check_controls(const CompareOptions& options) {
 }  // namespace
 
 const std::vector<std::string>& control_names() {
-  static const std::vector<std::string> names{"solver",  "published",   "uniform",   "random",         "frozen_layers",
-                                              "depth",   "window",      "heads",     "neurons",        "drop_random",
+  static const std::vector<std::string> names{"solver",    "published",      "uniform",   "random",  "frozen_layers",
+                                              "depth",     "window",         "heads",     "neurons", "drop_random",
                                               "drop_grid", "drop_attention", "drop_class"};
   return names;
 }

@@ -27,7 +27,8 @@ bool padded(const Pass& pass) {
 }
 
 // Pairs taken out before the softmax: bool [B, 1, R, K], or [B, H, R, K] where heads differ.
-at::Tensor blocked_pairs(int64_t layer, const LayerRule& rule, const at::Tensor& visual, const RowBlock& block, const Pass& pass) {
+at::Tensor blocked_pairs(int64_t layer, const LayerRule& rule, const at::Tensor& visual, const RowBlock& block,
+                         const Pass& pass) {
   const int64_t batch = int64_t(pass.samples.size());
   at::Tensor blocked = at::empty({batch, 1, block.rows, block.keys}, at::kBool);
   auto* bytes = reinterpret_cast<uint8_t*>(blocked.data_ptr<bool>());
@@ -50,8 +51,8 @@ at::Tensor score_factors(const RowBlock& block, const Pass& pass) {
 }
 
 // Masks `scores` [B, H, R, K] in place. The least finite number instead of -inf keeps a row that reads nothing finite.
-void mask_scores(int64_t layer, const LayerRule& rule, at::Tensor& scores, const at::Tensor& visual, const RowBlock& block,
-                 const Pass& pass, bool causal_only) {
+void mask_scores(int64_t layer, const LayerRule& rule, at::Tensor& scores, const at::Tensor& visual,
+                 const RowBlock& block, const Pass& pass, bool causal_only) {
   const double lowest = std::numeric_limits<float>::lowest();
   if (causal_only) {
     const int64_t diagonal = block.past + block.first;
@@ -93,7 +94,8 @@ at::Tensor attend(int64_t layer, const LayerRule& rule, const at::Tensor& q, con
   const int64_t batch = q.size(0), heads = q.size(1), rows = q.size(2), size = q.size(3);
   const int64_t past = k.size(2) - rows;
   const double scale = 1.0 / std::sqrt(double(size));
-  const bool causal_only = rule.mask.causal_only() && !rule.lost_heads.defined() && !padded(pass) && !drops(pass, layer);
+  const bool causal_only =
+      rule.mask.causal_only() && !rule.lost_heads.defined() && !padded(pass) && !drops(pass, layer);
   const bool observed = pass.observer && pass.observer->attention;
   if (!observed && causal_only && rule.plain_attention() && (past == 0 || rows == 1)) {
     const at::Tensor mixed =

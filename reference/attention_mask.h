@@ -16,9 +16,9 @@ namespace yopo {
 
 /// Where one sample's tokens are in a left-padded batch.
 struct SampleLayout {
-  int64_t padding = 0;      // leading positions that hold no token
-  std::vector<Span> spans;  // visual tokens, in padded coordinates, ascending
-  int64_t visual = 0;       // tokens in spans
+  int64_t padding = 0;           // leading positions that hold no token
+  std::vector<Span> spans;       // visual tokens, in padded coordinates, ascending
+  int64_t visual = 0;            // tokens in spans
   int64_t dropped_from = -1;     // from this layer on nobody reads the dropped tokens; -1: none are dropped
   std::vector<int64_t> dropped;  // their positions, in padded coordinates
   bool drops_in(int64_t layer) const { return dropped_from >= 0 && layer >= dropped_from; }

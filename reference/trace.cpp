@@ -181,8 +181,8 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
   run_layers(state, layers, passes);
   for (size_t i = 0; i < all.size(); ++i) {
     const at::Tensor hidden = rows_that_stay(inputs[i], passes[prompts[i]].hidden());
-    all[i]->trace.logits = floats_of(run_head(
-        text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, hidden.size(1) - 1)));
+    all[i]->trace.logits = floats_of(
+        run_head(text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, hidden.size(1) - 1)));
     for (size_t step = 0; step < options[i].decode.size(); ++step)
       append(all[i]->trace.decode_logits,
              run_head(text, state.weights.decoder, passes[prompts[i] + 1 + step].hidden()));

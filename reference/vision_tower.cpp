@@ -35,12 +35,12 @@ at::Tensor norm(NormKind kind, const at::Tensor& x, const at::Tensor& weight, co
 struct Stack {
   PatchGrid grid;
   at::Tensor x;
-  Rotation rotation;  // of the rows; undefined unless the tower rotates
+  Rotation rotation;                // of the rows; undefined unless the tower rotates
   at::Tensor class_attention = {};  // [N, rows] of the last block, mean over heads; undefined without a class row
 };
 
-at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x,
-                     const Rotation& rotation, at::Tensor* class_attention) {
+at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x, const Rotation& rotation,
+                     at::Tensor* class_attention) {
   const int64_t pictures = x.size(0), rows = x.size(1), heads = spec.num_attention_heads;
   const auto split = [&](const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& norm_weight) {
     at::Tensor y = at::linear(x, weight, bias);

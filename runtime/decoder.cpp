@@ -121,8 +121,7 @@ void Decoder::place_next() {
   s_.ops->upload(counts_.data(), counts.data(), counts.size() * sizeof(int32_t));
 }
 
-void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after, int64_t first,
-                           int64_t end) {
+void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after, int64_t first, int64_t end) {
   cost_ = &cost;
   if (end < 0) end = spec_.num_hidden_layers;
   for (int64_t l = first; l < end; ++l) {

@@ -213,8 +213,7 @@ void Engine::release(Session& session, int64_t request) const {
   count_kv(*state_, session);
 }
 
-std::vector<std::vector<float>> Engine::last_row_attention(const std::vector<ModelInput>& inputs,
-                                                           int64_t layer) const {
+std::vector<std::vector<float>> Engine::last_row_attention(const std::vector<ModelInput>& inputs, int64_t layer) const {
   const ThreadCount threads(state_->threads);
   state_->walk.begin(layer + 1);
   return read_last_rows(*state_, inputs, layer);

@@ -132,8 +132,9 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
                                  : int64_t(inputs.size());
   const int64_t logits_bytes = logit_rows * spec.vocab_size * int64_t(sizeof(float));
   make_room(state,
-            cache_bytes + (dropped ? 2 : 1) * Decoder::bytes(state, layout.visual_rows, layout.text_rows,
-                                                             int64_t(layout.images.size())) +
+            cache_bytes +
+                (dropped ? 2 : 1) *
+                    Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
                 std::max(vision_bytes(state, inputs, layout), logits_bytes),
             "the batch's KV caches and activations");
   std::vector<Request*> requests;

@@ -226,8 +226,7 @@ class Tower {
     int64_t at = 0;
     for (const Picture& picture : pictures_) {
       const int64_t patches = patches_of(picture.grid);
-      const std::vector<float> own =
-          class_row_attention(s_, offset(q, type_, at), offset(k, type_, at), patches);
+      const std::vector<float> own = class_row_attention(s_, offset(q, type_, at), offset(k, type_, at), patches);
       trace.vision_attention.insert(trace.vision_attention.end(), own.begin(), own.end());
       at += v_.positions(patches) * v_.hidden_size;
     }

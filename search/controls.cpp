@@ -112,7 +112,8 @@ ControlPlan depth_control(const Menu& menu, double budget) {
     set_visual_layers(plan, depth);
     return plan;
   });
-  if (control.plan) control.note = fmt::format("{} of {} layers", visual_layers(*control.plan), control.plan->layers.size());
+  if (control.plan)
+    control.note = fmt::format("{} of {} layers", visual_layers(*control.plan), control.plan->layers.size());
   return control;
 }
 
@@ -151,7 +152,8 @@ ControlPlan published_control(const Menu& menu, double budget, const Statistics&
   constexpr int64_t steps = 64;
   const DecoderSpec& spec = menu.spec();
   std::vector<double> ratios;
-  for (const std::vector<double>& layer : ratio_scores(statistics)) ratios.insert(ratios.end(), layer.begin(), layer.end());
+  for (const std::vector<double>& layer : ratio_scores(statistics))
+    ratios.insert(ratios.end(), layer.begin(), layer.end());
   std::sort(ratios.begin(), ratios.end());
   const auto plan_of = [&](int64_t depth, int64_t step) {  // step 0: every ratio is above; `steps`: none
     PlanOptions options;
@@ -166,8 +168,7 @@ ControlPlan published_control(const Menu& menu, double budget, const Statistics&
   };
   int64_t depth = (spec.num_hidden_layers + 1) / 2;
   while (depth > 1 && menu.cost(plan_of(depth, steps / 2)) > budget) --depth;
-  ControlPlan control =
-      largest(menu, budget, steps, [&](int64_t kept) { return plan_of(depth, steps - kept); });
+  ControlPlan control = largest(menu, budget, steps, [&](int64_t kept) { return plan_of(depth, steps - kept); });
   if (control.plan)
     control.note = fmt::format("window 5, half of the neurons, {} of {} layers, heads by threshold", depth,
                                spec.num_hidden_layers);
