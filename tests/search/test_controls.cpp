@@ -97,8 +97,7 @@ TEST(Controls, LayersFreezeInOrderOfTheirDivergence) {
     const bool frozen = layer.neurons && layer.neurons->empty();
     EXPECT_EQ(std::count(layer.heads.begin(), layer.heads.end(), 1), 8) << "text reads every layer";
     EXPECT_EQ(std::count(layer.updates.begin(), layer.updates.end(), 1), frozen ? 0 : 8);
-    (frozen ? worst_frozen : best_whole) =
-        frozen ? std::max(worst_frozen, kl[l]) : std::min(best_whole, kl[l]);
+    (frozen ? worst_frozen : best_whole) = frozen ? std::max(worst_frozen, kl[l]) : std::min(best_whole, kl[l]);
   }
   EXPECT_GT(worst_frozen, 0);
   EXPECT_LT(worst_frozen, best_whole);
