@@ -213,10 +213,10 @@ std::vector<Point> Comparing::points() {
     all.push_back(dropping_point("drop_attention",
                                  {Dropping::By::Attention, 1, std::min(kFastLayers, spec_.num_hidden_layers - 1)}));
   if (wanted("drop_class")) {
-    if (model_.spec.vision.class_token)
+    if (model_.spec.vision.class_token && model_.spec.vision.layers_run() > 0)
       all.push_back(dropping_point("drop_class", {Dropping::By::Class}));
     else
-      all.push_back({"drop_class", {}, {}, {}, 0, "left out: the vision tower has no class token"});
+      all.push_back({"drop_class", {}, {}, {}, 0, "left out: the vision tower has no class token, or no block that it reads in"});
   }
   return all;
 }

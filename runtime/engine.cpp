@@ -220,7 +220,8 @@ std::vector<std::vector<float>> Engine::last_row_attention(const std::vector<Mod
 }
 
 std::vector<std::vector<float>> Engine::class_attention(const std::vector<ModelInput>& inputs) const {
-  require(state_->spec.vision.class_token, "the vision tower of this model has no class token");
+  require(state_->spec.vision.class_token && state_->spec.vision.layers_run() > 0,
+          "the vision tower of this model has no class token, or no block that it reads in");
   const ThreadCount threads(state_->threads);
   state_->walk.begin(0);
   std::vector<std::vector<float>> attention;
