@@ -29,6 +29,7 @@ struct Context {
 };
 
 void add_run(CLI::App& app, Context& context);
+void add_compare(CLI::App& app, Context& context);
 void add_calibrate(CLI::App& app, Context& context);
 void add_plan(CLI::App& app, Context& context);
 void add_headmask(CLI::App& app, Context& context);

@@ -89,9 +89,9 @@ int run(int argc, char** argv, yopo::cli::Context& context) {
       "Exit codes: 0 done, 1 a check failed, 2 bad input or unwritable output, 3 internal error, 130 interrupted,\n"
       "141 nobody reads the output.\n"
       "`yopo COMMAND --help` shows an example of each command.");
-  for (auto add : {cli::add_run, cli::add_calibrate, cli::add_plan, cli::add_headmask, cli::add_export, cli::add_verify,
-                   cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge, cli::add_trace, cli::add_bench,
-                   cli::add_random, cli::add_report, cli::add_options})
+  for (auto add : {cli::add_run, cli::add_compare, cli::add_calibrate, cli::add_plan, cli::add_headmask,
+                   cli::add_export, cli::add_verify, cli::add_eval, cli::add_generate, cli::add_inspect, cli::add_merge,
+                   cli::add_trace, cli::add_bench, cli::add_random, cli::add_report, cli::add_options})
     add(app, context);
   try {
     app.parse(argc, argv);

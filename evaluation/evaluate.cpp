@@ -100,6 +100,11 @@ EvaluationResult evaluate(const runtime::Engine& engine, const Processor& proces
       if (run.options.max_new_tokens > 0) context.look(batch.back().length(), benchmark.max_new_tokens, open[i]->where);
     }
     const Clock::time_point asked = Clock::now();
+    if (run.dropping) {
+      std::vector<std::string> keys;
+      for (size_t i = first; i < last; ++i) keys.push_back(question_key(*open[i]));
+      drop_tokens(engine, *run.dropping, keys, batch);
+    }
     const std::vector<runtime::Generated> generated = ask(engine, batch, benchmark.max_new_tokens);
     const Clock::time_point answered = Clock::now();
     for (size_t i = first; i < last; ++i) {

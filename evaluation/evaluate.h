@@ -5,6 +5,7 @@
 
 #include "core/json.h"
 #include "evaluation/benchmarks/open.h"
+#include "evaluation/dropping.h"
 #include "evaluation/shard.h"
 #include "models/prompt.h"
 #include "runtime/engine.h"
@@ -39,6 +40,7 @@ struct EvaluationRun {
   fs::path answers;         // answers.jsonl: the journal; a killed run continues from it
   std::string fingerprint;  // of model, plan, prompt and protocol: another one's journal is refused (UserError)
   Shard shard;              // the part of the questions to ask
+  std::optional<Dropping> dropping = {};  // visual tokens that the model does without; of the fingerprint, too
 };
 /// Asks every question of the shard that the journal has no answer to (in batches through the runtime, those about one
 /// image together; coming images are prepared meanwhile), writes the journal as it goes, in the end in the order of the

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "formats/safetensors.h"
@@ -22,6 +23,14 @@ struct Span {
 /// Rows and columns of a picture's patches.
 using PatchGrid = std::array<int64_t, 2>;
 
+/// The visual tokens of a sample that go on from some layer, where the others end: token dropping, which plans are
+/// compared with (models/kept_rows.h). No part of a plan.
+struct KeptRows {
+  int64_t from_layer = 0;     // the first layer that the others do not reach; 0: they never enter the decoder
+  std::vector<int64_t> rows;  // ascending, of the visual tokens of all pictures together
+  bool operator==(const KeptRows&) const = default;
+};
+
 struct ModelInput {
   std::vector<int64_t> input_ids;     // [T], placeholders expanded to one per visual token; empty if `embeds` is given
   std::vector<int64_t> position_ids;  // [position_axes, T]
@@ -30,8 +39,9 @@ struct ModelInput {
   /// As the family's processor makes them: [images, 3, image_size, image_size], or, where pictures have any size,
   /// [patches, patch_values] in blocks of merge_size x merge_size. Empty for text alone.
   std::vector<float> pixel_values;
-  int64_t images = 0;         // pictures
-  std::vector<float> embeds;  // [T, hidden_size] instead of ids and pixels, or empty
+  int64_t images = 0;                 // pictures
+  std::vector<float> embeds;          // [T, hidden_size] instead of ids and pixels, or empty
+  std::optional<KeptRows> kept = {};  // absent: all visual tokens go through all layers
   int64_t length() const { return int64_t(position_ids.size()) / position_axes; }
   int64_t visual_tokens() const;
   int64_t text_tokens() const { return length() - visual_tokens(); }

@@ -40,11 +40,13 @@ struct Trace {
   int64_t layers = 0, length = 0, hidden_size = 0, vocab_size = 0, heads = 0, intermediate_size = 0;
   std::vector<float> hidden;  // [L+1, T, C]; [0] = input embeddings, [l+1] = output of layer l before the final norm
   std::vector<float> logits;  // [T, V], or [1, V] without all_logits
-  std::vector<float> decode_logits;    // [n, V]
-  std::vector<int64_t> generated;      // the tokens chosen, without the one that ends the text (runtime)
-  std::vector<float> decode_hidden;    // [n, L+1, C] (Torch engine)
-  std::vector<float> vision_hidden;    // [images * tokens, vision hidden]: tower output before the projector
-  std::vector<float> vision_features;  // [images * tokens, C]: after it
+  std::vector<float> decode_logits;     // [n, V]
+  std::vector<int64_t> generated;       // the tokens chosen, without the one that ends the text (runtime)
+  std::vector<float> decode_hidden;     // [n, L+1, C] (Torch engine)
+  std::vector<float> vision_hidden;     // [images * tokens, vision hidden]: tower output before the projector
+  std::vector<float> vision_features;   // [images * tokens, C]: after it
+  std::vector<float> vision_attention;  // [images * tokens]: what the class row of the tower's last block reads of each
+                                        // visual token, mean over heads (and its patches); empty: there is no such row
   std::vector<double> ratio_prefill, ratio_text, ratio_decode;  // [L, H]
   std::vector<double> ffn_abs_mean;                             // [L, F] over visual rows
   std::vector<float> attention;                                 // [L, H, T, T], after all masking

@@ -256,8 +256,9 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
-                              const fs::path& answers_folder, const Shard& shard, const std::string& budget) {
-  const bool pruned = !is_dense(plan, model.spec.text);
+                              const fs::path& answers_folder, const Shard& shard, const std::string& budget,
+                              const std::optional<Dropping>& dropping) {
+  const bool pruned = dropping || !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   if (!benchmark.labelled)
     warn(
@@ -275,6 +276,8 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
                       short_name(runtime::computing_type(run, model.spec.dtype))));
   if (!prompts.text().empty()) key.add(prompts.text());
   key.add(prompt_fingerprint(model, prompts));
+  if (dropping) key.add(dropping->text());
+  evaluation.dropping = dropping;
   evaluation.fingerprint = key.hex();
   evaluation.shard = shard;
   evaluation.answers = answers_file(answers_folder, options.benchmark, pruned, shard, budget);

@@ -90,10 +90,11 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
                       const Shard& shard = {}, const std::string& budget = "");
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `prompts`: how they are
-/// made.
+/// made. With `dropping` the model does without some visual tokens.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
-                              const fs::path& answers_folder, const Shard& shard = {}, const std::string& budget = "");
+                              const fs::path& answers_folder, const Shard& shard = {}, const std::string& budget = "",
+                              const std::optional<Dropping>& dropping = {});
 
 /// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.
 ModelSpec spec_of(const fs::path& model);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/kept_rows.h"
 #include "models/tensors.h"
 
 namespace yopo {
@@ -56,7 +57,22 @@ double paper_flops(const Plan& plan, const DecoderSpec& spec, const PromptShape&
   return total;
 }
 
-PromptShape shape_of(const ModelInput& input) { return {input.length(), input.spans}; }
+PromptShape shape_of(const ModelInput& input) {
+  const PromptShape shape{input.length(), input.spans};
+  return input.kept ? with_kept(shape, *input.kept) : shape;
+}
+
+PromptShape shape_at(const PromptShape& prompt, int64_t layer) {
+  if (prompt.kept_from < 0) return prompt;
+  if (layer < prompt.kept_from) return {prompt.length, prompt.spans};
+  int64_t kept = 0;
+  for (const Span& span : prompt.kept) kept += span.count();
+  return {prompt.length - visual_tokens(prompt) + kept, prompt.kept};
+}
+
+PromptShape with_kept(const PromptShape& prompt, const KeptRows& kept) {
+  return {prompt.length, prompt.spans, kept.from_layer, kept_spans(prompt.spans, kept)};
+}
 
 PromptShape single_image_shape(int64_t before, int64_t rows, int64_t columns, int64_t after) {
   PromptShape shape{before + rows * columns + after, {}};
@@ -108,7 +124,8 @@ Cost layer_prefill_cost(const LayerPlan& layer, const DecoderSpec& spec, const P
 
 Cost prefill_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t logit_rows) {
   Cost cost;
-  for (const LayerPlan& layer : plan.layers) cost += layer_prefill_cost(layer, spec, prompt);
+  for (size_t l = 0; l < plan.layers.size(); ++l)
+    cost += layer_prefill_cost(plan.layers[l], spec, shape_at(prompt, int64_t(l)));
   cost.head = double(logit_rows) * double(spec.hidden_size) * double(spec.vocab_size);
   return cost;
 }
@@ -121,11 +138,13 @@ Cost visual_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
 }
 
 Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated) {
-  const double visual = double(visual_tokens(prompt)), text = double(prompt.length + generated + 1) - visual;
+  const double text = double(prompt.length + generated + 1 - visual_tokens(prompt));
   const double hidden = double(spec.hidden_size), width = double(spec.head_dim);
   const double heads = double(spec.num_attention_heads), kv_heads = double(spec.num_key_value_heads);
   Cost cost;
-  for (const LayerPlan& layer : plan.layers) {
+  for (size_t l = 0; l < plan.layers.size(); ++l) {
+    const LayerPlan& layer = plan.layers[l];
+    const double visual = double(visual_tokens(shape_at(prompt, int64_t(l))));
     cost.projections += hidden * width * (2 * heads + 2 * kv_heads);
     cost.attention += 2 * width * (heads * text + double(layer_counts(layer, spec).heads) * visual);
     cost.ffn += 3 * hidden * double(spec.intermediate_size);
@@ -136,10 +155,11 @@ Cost decode_cost(const Plan& plan, const DecoderSpec& spec, const PromptShape& p
 
 int64_t kv_bytes(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t generated,
                  int64_t element_size) {
-  const int64_t visual = visual_tokens(prompt), text = prompt.length - visual + generated;
+  const int64_t text = prompt.length - visual_tokens(prompt) + generated;
   int64_t entries = 0;
-  for (const LayerPlan& layer : plan.layers)
-    entries += text * spec.num_key_value_heads + visual * layer_counts(layer, spec).kv_heads;
+  for (size_t l = 0; l < plan.layers.size(); ++l)
+    entries += text * spec.num_key_value_heads +
+               visual_tokens(shape_at(prompt, int64_t(l))) * layer_counts(plan.layers[l], spec).kv_heads;
   return entries * 2 * spec.head_dim * element_size;
 }
 

@@ -22,8 +22,16 @@ double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tok
 struct PromptShape {
   int64_t length = 0;
   std::vector<Span> spans;
+  /// Where visual tokens are dropped: from this layer on only these of them are there, as runs 1 x n (KeptRows). -1:
+  /// nowhere. Convention `paper` does not know of it.
+  int64_t kept_from = -1;
+  std::vector<Span> kept = {};
 };
 PromptShape shape_of(const ModelInput& input);
+/// What layer `layer` sees of the prompt.
+PromptShape shape_at(const PromptShape& prompt, int64_t layer);
+/// The same prompt with these of its visual tokens only, from layer `kept_from` on.
+PromptShape with_kept(const PromptShape& prompt, const KeptRows& kept);
 /// `visual` tokens as one rows x columns image after `before` text tokens, `after` text tokens behind it.
 PromptShape single_image_shape(int64_t before, int64_t rows, int64_t columns, int64_t after);
 

@@ -17,17 +17,26 @@ int64_t block_rows(int64_t batch, int64_t heads, int64_t keys) {
   return std::clamp<int64_t>(rows / 16 * 16, 32, 256);
 }
 
+bool drops(const Pass& pass, int64_t layer) {
+  return std::any_of(pass.samples.begin(), pass.samples.end(),
+                     [layer](const SampleLayout& sample) { return sample.drops_in(layer); });
+}
+
 bool padded(const Pass& pass) {
   return std::any_of(pass.samples.begin(), pass.samples.end(), [](const SampleLayout& s) { return s.padding > 0; });
 }
 
 // Pairs taken out before the softmax: bool [B, 1, R, K], or [B, H, R, K] where heads differ.
-at::Tensor blocked_pairs(const LayerRule& rule, const at::Tensor& visual, const RowBlock& block, const Pass& pass) {
+at::Tensor blocked_pairs(int64_t layer, const LayerRule& rule, const at::Tensor& visual, const RowBlock& block,
+                         const Pass& pass) {
   const int64_t batch = int64_t(pass.samples.size());
   at::Tensor blocked = at::empty({batch, 1, block.rows, block.keys}, at::kBool);
   auto* bytes = reinterpret_cast<uint8_t*>(blocked.data_ptr<bool>());
-  for (int64_t b = 0; b < batch; ++b)
-    mark_blocked(pass.samples[size_t(b)], rule.mask, block, bytes + b * block.rows * block.keys);
+  for (int64_t b = 0; b < batch; ++b) {
+    const SampleLayout& sample = pass.samples[size_t(b)];
+    mark_blocked(sample, rule.mask, block, bytes + b * block.rows * block.keys);
+    if (sample.drops_in(layer)) mark_dropped(sample, block, bytes + b * block.rows * block.keys);
+  }
   if (!rule.lost_heads.defined()) return blocked;
   return blocked.logical_or(rule.lost_heads.view({1, -1, 1, 1}).logical_and(visual.view({batch, 1, 1, -1})));
 }
@@ -42,8 +51,8 @@ at::Tensor score_factors(const RowBlock& block, const Pass& pass) {
 }
 
 // Masks `scores` [B, H, R, K] in place. The least finite number instead of -inf keeps a row that reads nothing finite.
-void mask_scores(const LayerRule& rule, at::Tensor& scores, const at::Tensor& visual, const RowBlock& block,
-                 const Pass& pass, bool causal_only) {
+void mask_scores(int64_t layer, const LayerRule& rule, at::Tensor& scores, const at::Tensor& visual,
+                 const RowBlock& block, const Pass& pass, bool causal_only) {
   const double lowest = std::numeric_limits<float>::lowest();
   if (causal_only) {
     const int64_t diagonal = block.past + block.first;
@@ -52,7 +61,7 @@ void mask_scores(const LayerRule& rule, at::Tensor& scores, const at::Tensor& vi
     scores.slice(3, diagonal, diagonal + block.rows).masked_fill_(later, lowest);
     return;
   }
-  scores.masked_fill_(blocked_pairs(rule, visual, block, pass), lowest);
+  scores.masked_fill_(blocked_pairs(layer, rule, visual, block, pass), lowest);
 }
 
 // Attention of one block: q [B, H, R, D], k and v [B, KV, K, D] -> [B, H, R, D].
@@ -65,7 +74,7 @@ at::Tensor attend_block(int64_t layer, const LayerRule& rule, const at::Tensor& 
   at::Tensor scores = at::matmul(grouped, k.transpose(2, 3)).view({batch, heads, block.rows, block.keys});
   scores = scores.to(at::kFloat);
   if (rule.mask.self_only == MaskRules::SelfOnly::Literal) scores = scores * score_factors(block, pass);
-  mask_scores(rule, scores, visual, block, pass, causal_only);
+  mask_scores(layer, rule, scores, visual, block, pass, causal_only);
   at::Tensor weights = at::softmax(scores, -1);
   if (rule.visual_weight.defined()) {
     const at::Tensor factor =
@@ -85,7 +94,8 @@ at::Tensor attend(int64_t layer, const LayerRule& rule, const at::Tensor& q, con
   const int64_t batch = q.size(0), heads = q.size(1), rows = q.size(2), size = q.size(3);
   const int64_t past = k.size(2) - rows;
   const double scale = 1.0 / std::sqrt(double(size));
-  const bool causal_only = rule.mask.causal_only() && !rule.lost_heads.defined() && !padded(pass);
+  const bool causal_only =
+      rule.mask.causal_only() && !rule.lost_heads.defined() && !padded(pass) && !drops(pass, layer);
   const bool observed = pass.observer && pass.observer->attention;
   if (!observed && causal_only && rule.plain_attention() && (past == 0 || rows == 1)) {
     const at::Tensor mixed =

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "models/kept_rows.h"
 
 namespace yopo {
 
@@ -47,12 +48,30 @@ void open_window(uint8_t* row, int64_t keys, const Span& span, int64_t position,
 }  // namespace
 
 SampleLayout layout_of(const std::vector<Span>& spans, int64_t padding) {
-  SampleLayout layout{padding, spans, 0};
+  SampleLayout layout{padding, spans, 0, -1, {}};
   for (Span& span : layout.spans) {
     span.start += padding;
     layout.visual += span.count();
   }
   return layout;
+}
+
+SampleLayout layout_of(const ModelInput& input, int64_t layers, int64_t padding) {
+  SampleLayout layout = layout_of(input.spans, padding);
+  if (!input.kept) return layout;
+  check_kept_rows(*input.kept, input, layers, "input");
+  layout.dropped_from = input.kept->from_layer;
+  int64_t row = 0;
+  for (const Span& span : layout.spans)
+    for (int64_t token = span.start; token < span.start + span.count(); ++token, ++row)
+      if (!std::binary_search(input.kept->rows.begin(), input.kept->rows.end(), row)) layout.dropped.push_back(token);
+  return layout;
+}
+
+void mark_dropped(const SampleLayout& sample, const RowBlock& block, uint8_t* blocked) {
+  for (int64_t r = 0; r < block.rows; ++r)
+    for (const int64_t key : sample.dropped)
+      if (key < block.keys) blocked[r * block.keys + key] = 1;
 }
 
 MaskRules rules_of(Semantics semantics) {

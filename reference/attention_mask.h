@@ -16,13 +16,18 @@ namespace yopo {
 
 /// Where one sample's tokens are in a left-padded batch.
 struct SampleLayout {
-  int64_t padding = 0;      // leading positions that hold no token
-  std::vector<Span> spans;  // visual tokens, in padded coordinates, ascending
-  int64_t visual = 0;       // tokens in spans
+  int64_t padding = 0;           // leading positions that hold no token
+  std::vector<Span> spans;       // visual tokens, in padded coordinates, ascending
+  int64_t visual = 0;            // tokens in spans
+  int64_t dropped_from = -1;     // from this layer on nobody reads the dropped tokens; -1: none are dropped
+  std::vector<int64_t> dropped;  // their positions, in padded coordinates
+  bool drops_in(int64_t layer) const { return dropped_from >= 0 && layer >= dropped_from; }
 };
 
 /// The layout of a sample behind `padding` empty positions.
 SampleLayout layout_of(const std::vector<Span>& spans, int64_t padding);
+/// The same of an input, with what it drops. UserError for kept rows that it has not.
+SampleLayout layout_of(const ModelInput& input, int64_t layers, int64_t padding);
 
 /// A block of query rows of one forward pass. Positions count from the start of the padded sequence.
 struct RowBlock {
@@ -55,6 +60,9 @@ int64_t key_limit(const std::vector<SampleLayout>& samples, const LayerMask& mas
 /// Writes 1 into blocked[rows, keys] for each pair that the plan takes out before the softmax, for reasons other than a
 /// dropped head, and 0 elsewhere. A row of padding reads itself, so that its softmax stays finite.
 void mark_blocked(const SampleLayout& sample, const LayerMask& mask, const RowBlock& block, uint8_t* blocked);
+
+/// Writes 1 for the pairs of the sample's dropped keys.
+void mark_dropped(const SampleLayout& sample, const RowBlock& block, uint8_t* blocked);
 
 /// Qwen2-VL's self-only variant as it is written adds the scores to a copy of themselves: factors[rows, keys] are 2,
 /// but 1 for a visual row's own key, and 1 everywhere in a pass that is no prefill.

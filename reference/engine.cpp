@@ -45,7 +45,7 @@ Batch batch_of(const State& state, const std::vector<ModelInput>& inputs) {
     const at::Tensor& own = alone[i];
     embeds.push_back(padding == 0 ? own : at::cat({at::zeros({padding, own.size(1)}, own.options()), own}));
     batch.positions.push_back(positions_of(input));
-    batch.samples.push_back(layout_of(input.spans, padding));
+    batch.samples.push_back(layout_of(input, state.spec.text.num_hidden_layers, padding));
   }
   batch.embeds = at::stack(embeds);
   return batch;

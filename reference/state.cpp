@@ -116,7 +116,9 @@ std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<Model
       embeds[i].slice(0, span.start, span.start + span.count()).copy_(features.slice(0, from, from + span.count()));
       from += span.count();
     }
-    if (seen) (*seen)[i] = {all.hidden.slice(0, patch, patch + tokens * merged), features};
+    if (seen)
+      (*seen)[i] = {all.hidden.slice(0, patch, patch + tokens * merged), features,
+                    all.attention.defined() ? all.attention.slice(0, token, token + tokens) : all.attention};
     token += tokens;
     patch += tokens * merged;
   }

@@ -7,6 +7,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "core/error.h"
+#include "models/kept_rows.h"
 #include "reference/observers.h"
 #include "reference/state.h"
 
@@ -41,7 +42,7 @@ class Tracing {
       : text(spec),
         input(given),
         options(wanted),
-        samples{layout_of(given.spans, 0)},
+        samples{layout_of(given, spec.num_hidden_layers, 0)},
         sums(spec, samples.front()),
         counted(sums.callbacks()),
         cached(decodes) {
@@ -132,6 +133,16 @@ class Tracing {
   std::deque<Watched> watched;
 };
 
+// hidden [1, T, C] without the rows of dropped tokens, which go on here only for want of a gap.
+at::Tensor rows_that_stay(const ModelInput& input, const at::Tensor& hidden) {
+  if (!input.kept) return hidden;
+  const std::vector<uint8_t> stays = kept_tokens(input.spans, input.length(), *input.kept);
+  std::vector<int64_t> rows;
+  for (size_t token = 0; token < stays.size(); ++token)
+    if (stays[token]) rows.push_back(int64_t(token));
+  return hidden.index_select(1, at::tensor(at::ArrayRef<int64_t>(rows), at::kLong));
+}
+
 }  // namespace
 
 Trace TorchEngine::trace(const ModelInput& input, const Plan& plan, const TraceOptions& options,
@@ -159,6 +170,7 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
     if (seen[i].hidden.defined()) {
       one.trace.vision_hidden = floats_of(seen[i].hidden);
       one.trace.vision_features = floats_of(seen[i].features);
+      if (seen[i].attention.defined()) one.trace.vision_attention = floats_of(seen[i].attention);
     }
     prompts.push_back(passes.size());
     passes.push_back(one.prompt(embeds[i]));
@@ -168,9 +180,9 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
   }
   run_layers(state, layers, passes);
   for (size_t i = 0; i < all.size(); ++i) {
-    const at::Tensor& hidden = passes[prompts[i]].hidden();
-    all[i]->trace.logits = floats_of(run_head(
-        text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, inputs[i].length() - 1)));
+    const at::Tensor hidden = rows_that_stay(inputs[i], passes[prompts[i]].hidden());
+    all[i]->trace.logits = floats_of(
+        run_head(text, state.weights.decoder, options[i].all_logits ? hidden : hidden.slice(1, hidden.size(1) - 1)));
     for (size_t step = 0; step < options[i].decode.size(); ++step)
       append(all[i]->trace.decode_logits,
              run_head(text, state.weights.decoder, passes[prompts[i] + 1 + step].hidden()));

@@ -1,5 +1,7 @@
 #include "reference/vision_tower.h"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 
 #include "core/error.h"
@@ -33,11 +35,12 @@ at::Tensor norm(NormKind kind, const at::Tensor& x, const at::Tensor& weight, co
 struct Stack {
   PatchGrid grid;
   at::Tensor x;
-  Rotation rotation;  // of the rows; undefined unless the tower rotates
+  Rotation rotation;                // of the rows; undefined unless the tower rotates
+  at::Tensor class_attention = {};  // [N, rows] of the last block, mean over heads; undefined without a class row
 };
 
-at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x,
-                     const Rotation& rotation) {
+at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const at::Tensor& x, const Rotation& rotation,
+                     at::Tensor* class_attention) {
   const int64_t pictures = x.size(0), rows = x.size(1), heads = spec.num_attention_heads;
   const auto split = [&](const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& norm_weight) {
     at::Tensor y = at::linear(x, weight, bias);
@@ -46,16 +49,21 @@ at::Tensor attention(const VisionSpec& spec, const VisionLayerWeights& w, const 
   };
   at::Tensor q = split(w.q, w.q_bias, w.q_norm), k = split(w.k, w.k_bias, w.k_norm);
   if (rotation.cos.defined()) q = rotate(q, rotation), k = rotate(k, rotation);
+  if (class_attention) {
+    const at::Tensor scores = at::matmul(q.slice(2, 0, 1), k.transpose(2, 3)).to(at::kFloat);  // [N, H, 1, rows]
+    *class_attention = at::softmax(scores / std::sqrt(double(spec.head_dim())), -1).mean(1).squeeze(1);
+  }
   const at::Tensor mixed = at::scaled_dot_product_attention(q, k, split(w.v, w.v_bias, {}));
   return at::linear(mixed.transpose(1, 2).reshape({pictures, rows, spec.hidden_size}), w.o, w.o_bias);
 }
 
-at::Tensor block(const VisionSpec& spec, const VisionLayerWeights& w, at::Tensor x, const Rotation& rotation) {
+at::Tensor block(const VisionSpec& spec, const VisionLayerWeights& w, at::Tensor x, const Rotation& rotation,
+                 at::Tensor* class_attention) {
   const double eps = spec.layer_norm_eps;
   const auto add = [&](const at::Tensor& branch, const at::Tensor& scale) {
     x = x + (scale.defined() ? branch * scale : branch);
   };
-  add(attention(spec, w, norm(spec.norm, x, w.norm1, w.norm1_bias, eps), rotation), w.scale1);
+  add(attention(spec, w, norm(spec.norm, x, w.norm1, w.norm1_bias, eps), rotation, class_attention), w.scale1);
   const at::Tensor normed = norm(spec.norm, x, w.norm2, w.norm2_bias, eps);
   at::Tensor wide = at::linear(normed, w.fc1, w.fc1_bias);
   if (spec.gated_mlp)
@@ -105,12 +113,14 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
   ensure(row == pixels.size(0), "as many patches as the pictures have");
   for (int64_t l = 0; l < vision.layers_run(); ++l)
     layers(l, [&](const VisionLayerWeights& layer) {
-      for (Stack& stack : stacks) stack.x = block(vision, layer, stack.x, stack.rotation);
+      for (Stack& stack : stacks)
+        stack.x = block(vision, layer, stack.x, stack.rotation,
+                        vision.class_token && l + 1 == vision.layers_run() ? &stack.class_attention : nullptr);
     });
 
   const ProjectorSpec& form = spec.projector;
   const ProjectorWeights& p = weights.projector;
-  std::vector<at::Tensor> hidden, features;
+  std::vector<at::Tensor> hidden, features, attention;
   for (const Stack& stack : stacks) {
     const at::Tensor patches = vision.class_token ? stack.x.slice(1, 1) : stack.x;
     // Pictures that came as pixels are shown row-major, ready patches as they came.
@@ -119,6 +129,8 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
                           ? patches.index_select(1, at::tensor(at::ArrayRef<int64_t>(order), at::kLong))
                           : patches)
                          .flatten(0, 1));
+    if (stack.class_attention.defined())
+      attention.push_back(stack.class_attention.slice(1, 1).reshape({-1, merged}).mean(1));
     at::Tensor x = patches.flatten(0, 1);
     const auto normed = [&](bool here) {
       if (here && form.norm != NormKind::None) x = norm(form.norm, x, p.norm, p.norm_bias, form.norm_eps);
@@ -129,7 +141,7 @@ VisionOutput run_vision(const ModelSpec& spec, const TorchWeights& weights, cons
     x = activate(form.hidden_act, at::linear(x, p.first, p.first_bias));
     features.push_back(at::linear(x, p.second, p.second_bias));
   }
-  return {at::cat(hidden), at::cat(features)};
+  return {at::cat(hidden), at::cat(features), attention.empty() ? at::Tensor() : at::cat(attention)};
 }
 
 }  // namespace yopo

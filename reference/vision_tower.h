@@ -12,8 +12,9 @@
 namespace yopo {
 
 struct VisionOutput {
-  at::Tensor hidden;    // [patches, E]: output of the chosen block without class tokens, as the family orders patches
-  at::Tensor features;  // [visual tokens, C]: what replaces the placeholders
+  at::Tensor hidden;     // [patches, E]: output of the chosen block without class tokens, as the family orders patches
+  at::Tensor features;   // [visual tokens, C]: what replaces the placeholders
+  at::Tensor attention;  // [visual tokens]: what the class row of that block reads, see Trace; undefined without one
 };
 
 /// Brings a layer's weights and calls `use` with them, once.

@@ -94,11 +94,11 @@ void Decoder::upload_rotation(const std::vector<float>& cos, const std::vector<f
   s_.ops->upload(sin_.data(), sin.data(), sin.size() * sizeof(float));
 }
 
-void Decoder::place(const std::vector<ModelInput>& inputs) {
+void Decoder::place(const std::vector<ModelInput>& inputs, const std::vector<int64_t>& lengths) {
   const size_t half = size_t(spec_.head_dim / 2);
   std::vector<float> cos(size_t(rows()) * half), sin(cos.size());
   for (size_t i = 0; i < inputs.size(); ++i) {  // tables are in sequence order, rows are not
-    const RopeTable table = rope_table(spec_, inputs[i].position_ids, inputs[i].position_axes, inputs[i].length());
+    const RopeTable table = rope_table(spec_, inputs[i].position_ids, inputs[i].position_axes, lengths[i]);
     const std::vector<int64_t>& row_of = layout_->requests[i].row_of;
     for (size_t token = size_t(layout_->shared_tokens(i)); token < row_of.size(); ++token) {
       std::copy_n(table.cos.begin() + std::ptrdiff_t(token * half), half, cos.begin() + row_of[token] * int64_t(half));
@@ -121,9 +121,10 @@ void Decoder::place_next() {
   s_.ops->upload(counts_.data(), counts.data(), counts.size() * sizeof(int32_t));
 }
 
-void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after, int64_t first) {
+void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidden_after, int64_t first, int64_t end) {
   cost_ = &cost;
-  for (int64_t l = first; l < spec_.num_hidden_layers; ++l) {
+  if (end < 0) end = spec_.num_hidden_layers;
+  for (int64_t l = first; l < end; ++l) {
     layer_ = l;
     slices_ = &s_.layers[size_t(l)];
     w_ = &s_.weights->layers->at(l);
@@ -137,6 +138,11 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
 void Decoder::watch_visual_rows(std::function<void(int64_t, const void*, float*)> watch) {
   ensure(s_.ops->host_memory, "rows are watched on the host");
   watch_ = std::move(watch);
+}
+
+void Decoder::watch_queries(int64_t layer, std::function<void(const void*)> watch) {
+  queries_layer_ = layer;
+  watch_queries_ = std::move(watch);
 }
 
 double Decoder::take_attention_macs() {
@@ -202,6 +208,7 @@ void Decoder::attention() {
                  cos_.as<float>() + text * dim / 2, sin_.as<float>() + text * dim / 2);
   store_keys();
   attend();
+  if (layer_ == queries_layer_) watch_queries_(q_);
 
   const auto add = [&](const Run& run, int64_t row, int64_t count) {
     multiply({offset(out_, type_, run.first * dim), width, w_->o, 0, spec_.hidden_size, run.first * dim,

@@ -23,18 +23,23 @@ class Decoder {
   int64_t rows() const { return visual_rows_ + text_rows_; }
 
   /// Uploads what depends on where in their sequences the rows are: the rotary tables of a prefill's inputs, or of a
-  /// decode step's next tokens with each request's count of text rows so far.
-  void place(const std::vector<ModelInput>& inputs);
+  /// decode step's next tokens with each request's count of text rows so far. Of inputs that tokens were dropped from,
+  /// `lengths` are those before: scalings look at the whole request.
+  void place(const std::vector<ModelInput>& inputs, const std::vector<int64_t>& lengths);
   void place_next();
 
   /// Issues all layers from `first` on: writes keys and values into the requests' caches, adds the multiply-adds of its
   /// matrix products to `cost`; those of attention are counted on the device, see take_pairs. `hidden_after(layer)`, if
-  /// any, runs after each layer.
-  void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {}, int64_t first = 0);
+  /// any, runs after each layer. Up to `end`; -1: to the last.
+  void issue_layers(Cost& cost, const std::function<void(int64_t layer)>& hidden_after = {}, int64_t first = 0,
+                    int64_t end = -1);
 
   /// Hears of each layer that is alive when it is done: the visual rows as the FFN read them, and x, where they may be
   /// changed. For devices whose memory is the host's.
   void watch_visual_rows(std::function<void(int64_t layer, const void* normed, float* x)> watch);
+
+  /// Hears of layer `layer` when attention is done: q [rows, heads * head_dim], rotated, on the device.
+  void watch_queries(int64_t layer, std::function<void(const void* q)> watch);
 
   /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as
   /// rows().
@@ -77,6 +82,8 @@ class Decoder {
   const DecoderLayerWeights* w_ = nullptr;
   Cost* cost_ = nullptr;
   std::function<void(int64_t, const void*, float*)> watch_;
+  int64_t queries_layer_ = -1;
+  std::function<void(const void*)> watch_queries_;
 };
 
 }  // namespace yopo::runtime

@@ -113,7 +113,15 @@ class Engine {
   /// Ends a request: its KV cache is freed, its logits stay.
   void release(Session& session, int64_t request) const;
 
-  /// One sample with forced decoding.
+  /// What the last row of each input reads of each of its visual tokens in `layer`: softmax weights, the mean over the
+  /// heads. Runs the layers up to it. [inputs][visual tokens]
+  std::vector<std::vector<float>> last_row_attention(const std::vector<ModelInput>& inputs, int64_t layer) const;
+  /// The same of the class row in the vision tower's last block (Trace::vision_attention). UserError where the tower
+  /// has none.
+  std::vector<std::vector<float>> class_attention(const std::vector<ModelInput>& inputs) const;
+
+  /// One sample with forced decoding. An input's `kept` is honoured here as everywhere; where there is one, logits of
+  /// all rows are those of the rows that stay, and there are no hidden rows to show.
   Trace trace(const ModelInput& input, const TraceOptions& options) const;
   /// A batch of them, with the same forced tokens or each with its own text; what the vision tower gave is kept of a
   /// single sample only.

@@ -56,7 +56,7 @@ std::vector<SharedPrefix> shared_prefixes(const ModelSpec& spec, const std::vect
   std::vector<size_t> leaders;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ModelInput& input = inputs[i];
-    if (input.spans.empty() || !readable(input, hidden)) continue;
+    if (input.spans.empty() || input.kept || !readable(input, hidden)) continue;
     const Span& last = input.spans.back();
     for (const size_t leader : leaders) {
       const ModelInput& other = inputs[leader];

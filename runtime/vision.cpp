@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "models/patches.h"
 #include "models/rope.h"
+#include "runtime/read_attention.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
@@ -57,7 +58,7 @@ class Tower {
       if (v_.qk_norm || v_.layer_scale) wide_ = s_.buffer(rows_ * width, DType::F32);
       s_.walk.expect(v_.layers_run());
       for (int64_t l = 0; l < v_.layers_run(); ++l) {
-        block(s_.weights->vision_layers->at(l), x);
+        block(s_.weights->vision_layers->at(l), x, l + 1 == v_.layers_run() ? trace : nullptr);
         s_.step();
       }
       normed_ = {}, scratch_ = {}, wide_ = {}, cos_ = {}, sin_ = {};
@@ -155,7 +156,8 @@ class Tower {
     }
   }
 
-  void block(const VisionLayerWeights& layer, const Buffer& x) {
+  /// `trace`: gets what the class rows read; or null.
+  void block(const VisionLayerWeights& layer, const Buffer& x, Trace* trace) {
     const int64_t width = v_.hidden_size;
     normalise(v_.norm, x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows_, width, type_,
               normed_.data());
@@ -166,6 +168,7 @@ class Tower {
     project_heads(layer.q, layer.q_bias, layer.q_norm, q);
     project_heads(layer.k, layer.k_bias, layer.k_norm, k);
     multiply(normed_.data(), rows_, layer.v, layer.v_bias, type_, v);
+    if (trace && v_.class_token) keep_attention(q, k, *trace);
     int64_t row = 0;
     for (size_t first = 0; first < pictures_.size();) {  // neighbours of one size at once
       size_t last = first;
@@ -217,6 +220,16 @@ class Tower {
     if (!trace) return;
     append(trace->vision_features, out, tokens * hidden);
     keep_hidden(chosen, *trace);
+  }
+
+  void keep_attention(const void* q, const void* k, Trace& trace) {
+    int64_t at = 0;
+    for (const Picture& picture : pictures_) {
+      const int64_t patches = patches_of(picture.grid);
+      const std::vector<float> own = class_row_attention(s_, offset(q, type_, at), offset(k, type_, at), patches);
+      trace.vision_attention.insert(trace.vision_attention.end(), own.begin(), own.end());
+      at += v_.positions(patches) * v_.hidden_size;
+    }
   }
 
   /// Pictures that came as pixels are shown row-major, ready patches as they came.
