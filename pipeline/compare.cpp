@@ -216,7 +216,8 @@ std::vector<Point> Comparing::points() {
     if (model_.spec.vision.class_token && model_.spec.vision.layers_run() > 0)
       all.push_back(dropping_point("drop_class", {Dropping::By::Class}));
     else
-      all.push_back({"drop_class", {}, {}, {}, 0, "left out: the vision tower has no class token, or no block that it reads in"});
+      all.push_back(
+          {"drop_class", {}, {}, {}, 0, "left out: the vision tower has no class token, or no block that it reads in"});
   }
   return all;
 }

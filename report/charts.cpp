@@ -228,7 +228,10 @@ std::string controls(const ReportData& data) {
     for (const ControlScore& score : control.scores)
       if (std::find(benchmarks.begin(), benchmarks.end(), score.benchmark) == benchmarks.end())
         benchmarks.push_back(score.benchmark);
-  std::string out;
+  std::string out, absent;
+  for (const Control& control : data.controls)
+    if (control.scores.empty())
+      absent += fmt::format("<li>{}: {}</li>", html_text(control.name), html_text(control.note));
   for (const std::string& benchmark : benchmarks) {
     double low = 1;
     Rows rows{{"plan", "visual FLOPs", "score", "share of dense", "95 % interval", "note"}};
@@ -262,6 +265,7 @@ std::string controls(const ReportData& data) {
     out += figure(chart, key("m-chosen", "solver") + key("m-control", "controls"), rows,
                   fmt::format("Accuracy on {} at the visual FLOPs of the table.", benchmark));
   }
+  if (!absent.empty()) out += fmt::format("<p>Not among them:</p><ul>{}</ul>", absent);
   return out;
 }
 

@@ -235,7 +235,7 @@ ReportData read_report(const fs::path& folder) {
   }
   if (fs::exists(files.eval)) read_scores(files, recipe, data);
   if (fs::exists(folder / "compare/compare.json")) read_controls(folder / "compare/compare.json", data);
-  if (fs::exists(folder / "sweep.json")) read_sweep(folder / "sweep.json", data);
+  if (fs::exists(folder / "sweep/sweep.json")) read_sweep(folder / "sweep/sweep.json", data);
   return data;
 }
 

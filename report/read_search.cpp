@@ -90,16 +90,19 @@ void read_controls(const fs::path& file, ReportData& into) {
     const std::string place = fmt::format("{}: points: {}", where, into.controls.size());
     Control control{get_string(point, "name", place), get_string_or(point, "note", place, "")};
     if (has(point, "seed")) control.name += fmt::format(" {}", get_int(point, "seed", place, 0, INT64_MAX));
-    control.flops = get_number(point, "visual_flops", place);
+    control.flops = get_number_or(point, "visual_flops", place, 0);  // null: the budget cannot be met
     if (has(point, "kl")) control.kl = get_number(point, "kl", place);
     if (has(point, "benchmarks"))
       for (const auto& [name, score] : get_object(point, "benchmarks", place).items()) {
         const std::string own = fmt::format("{}: benchmarks: {}", place, name);
+        if (!has(score, "score") || !has(score, "kept")) continue;  // without answers to score by
         ControlScore one{name, get_number(score, "score", own), get_number(score, "kept", own)};
         const Json& interval = get_array(score, "interval", own);
         require(interval.size() == 2 && interval[0].is_number() && interval[1].is_number(),
                 "{}: interval: expected two numbers", own);
-        one.low = interval[0], one.high = interval[1];
+        // Of the score in the file; of the share here.
+        const double share = one.score > 0 ? one.kept / one.score : 0;
+        one.low = share * interval[0].get<double>(), one.high = share * interval[1].get<double>();
         control.scores.push_back(one);
       }
     into.controls.push_back(std::move(control));
@@ -108,11 +111,11 @@ void read_controls(const fs::path& file, ReportData& into) {
 
 void read_sweep(const fs::path& file, ReportData& into) {
   const Json json = read_json(file);
-  require(json.is_array(), "{}: expected a list of budgets, found {}", file.string(), json.type_name());
-  for (size_t i = 0; i < json.size(); ++i) {
-    const std::string where = fmt::format("{}: {}", file.string(), i);
-    into.sweep.push_back({get_number(json[i], "visual_flops", where), get_number(json[i], "loss", where),
-                          get_number(json[i], "kl", where)});
+  const Json& points = get_array(json, "points", file.string());
+  for (size_t i = 0; i < points.size(); ++i) {
+    const std::string where = fmt::format("{}: points: {}", file.string(), i);
+    into.sweep.push_back({get_number(points[i], "visual_flops", where), get_number(points[i], "loss", where),
+                          get_number(points[i], "kl", where)});
   }
 }
 

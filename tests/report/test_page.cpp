@@ -98,7 +98,7 @@ TEST(Read, NamesFileAndPlaceOfDamage) {
   testing::write_file(folder / "c.json", R"({"points": [{"name": "solver", "visual_flops": "x"}]})");
   EXPECT_USER_ERROR(read_controls(folder / "c.json", data), "c.json: points: 0: 'visual_flops' should be a number");
   testing::write_file(folder / "s.json", "{}");
-  EXPECT_USER_ERROR(read_sweep(folder / "s.json", data), "s.json: expected a list");
+  EXPECT_USER_ERROR(read_sweep(folder / "s.json", data), "s.json: 'points'");
   EXPECT_USER_ERROR(read_report(folder.path()), "nothing of a run is here");
 }
 
@@ -106,13 +106,15 @@ TEST(Read, TakesControls) {
   const testing::TemporaryFolder folder;
   testing::write_file(folder / "c.json",
                       R"({"points": [{"name": "random", "seed": 3, "visual_flops": 0.25, "kl": null, "note": "<b>",
-      "benchmarks": {"vqa": {"score": 0.5, "kept": 0.6, "interval": [0.55, 0.65]}}}]})");
+      "benchmarks": {"vqa": {"score": 0.5, "kept": 0.6, "interval": [0.45, 0.55]}}},
+      {"name": "window", "seed": null, "visual_flops": null, "kl": null, "note": "cannot <be> met", "benchmarks": {}}]})");
   ReportData data = small();
   read_controls(folder / "c.json", data);
   const std::string page = report_page(data);
   EXPECT_TRUE(holds(page,
-                    "<th scope=\"row\">random 3</th><td>25.0 %</td><td>0.5000</td><td>60.0 %</td><td>55.0 % to 65.0 "
+                    "<th scope=\"row\">random 3</th><td>25.0 %</td><td>0.5000</td><td>60.0 %</td><td>54.0 % to 66.0 "
                     "%</td><td>&lt;b&gt;</td>"));
+  EXPECT_TRUE(holds(page, "<li>window: cannot &lt;be&gt; met</li>"));
 }
 
 TEST(Base64, EncodesWhatItDecodes) {
