@@ -110,7 +110,7 @@ Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& 
 
 OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, const std::string& budget) {
   OutputFiles own = files;
-  if (recipe.plan && recipe.plan->budget && budget_name(*recipe.plan->budget) == budget) return own;
+  if (budget.empty() || (recipe.plan && recipe.plan->budget && budget_name(*recipe.plan->budget) == budget)) return own;
   const auto named = [&](fs::path& file) {
     file.replace_filename(fmt::format("{}-{}{}", file.stem().string(), budget, file.extension().string()));
   };

@@ -32,7 +32,7 @@ TEST(Command, HelpOfEverySubcommandShowsAnExample) {
   EXPECT_EQ(help.code, 0);
   EXPECT_TRUE(holds(help.text, "yopo run configs/demo.yaml"));
   for (const char* name : {"run", "calibrate", "plan", "headmask", "export", "verify", "eval", "generate", "inspect",
-                           "merge", "trace", "bench", "random", "report", "options"}) {
+                           "merge", "trace", "bench", "random", "report", "compare", "options"}) {
     EXPECT_TRUE(holds(help.text, name)) << name;
     const Outcome own = yopo(std::string(name) + " --help");
     EXPECT_EQ(own.code, 0) << name;
@@ -49,7 +49,7 @@ TEST(Command, BadArgumentsAreExitCodeTwoWithTheNearestFlag) {
   for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
            {"runn", "unknown command 'runn'; did you mean 'run'?"},
            {"insepct x", "unknown command 'insepct'; did you mean 'inspect'?"},
-           {"compare a", "unknown command 'compare' (see yopo --help)"},
+           {"dismantle a", "unknown command 'dismantle' (see yopo --help)"},
            {"generate --model x --promt hi", "unknown flag --promt; did you mean '--prompt'?"},
            {"generate --model x --promt=hi", "unknown flag --promt; did you mean '--prompt'?"},
            {"calibrate --model x --questions q --output o --memory 16",
