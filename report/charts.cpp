@@ -265,7 +265,7 @@ std::string controls(const ReportData& data) {
     out += figure(chart, key("m-chosen", "solver") + key("m-control", "controls"), rows,
                   fmt::format("Accuracy on {} at the visual FLOPs of the table.", benchmark));
   }
-  if (!absent.empty()) out += fmt::format("<p>Not among them:</p><ul>{}</ul>", absent);
+  if (!absent.empty()) out += fmt::format("<div><p>Not among them:</p><ul>{}</ul></div>", absent);
   return out;
 }
 
