@@ -42,6 +42,17 @@ void keep_neurons(LayerPlan& layer, const LayerRanking& ranking, int64_t count) 
   std::sort(layer.neurons->begin(), layer.neurons->end());
 }
 
+/// The most of `each` a layer, spread evenly over the layers.
+ControlPlan spread(const Menu& menu, double budget, int64_t each,
+                   void (*keep)(LayerPlan& layer, const LayerRanking& ranking, int64_t count)) {
+  const int64_t layers = menu.spec().num_hidden_layers;
+  return largest(menu, budget, layers * each, [&](int64_t total) {
+    Plan plan = dense_plan(menu.spec());
+    for (size_t l = 0; l < plan.layers.size(); ++l) keep(plan.layers[l], menu.ranking()[l], share_of(total, layers, l));
+    return plan;
+  });
+}
+
 }  // namespace
 
 ControlPlan uniform_control(const Menu& menu, double budget) {
@@ -62,6 +73,7 @@ ControlPlan uniform_control(const Menu& menu, double budget) {
 
 ControlPlan random_control(const Menu& menu, double budget, uint64_t seed) {
   ControlPlan control = uniform_control(menu, budget);
+  if (!control.plan) return control;
   Plan drawn = random_plan(*control.plan, menu.spec(), seed);
   // With grouped queries heads at random touch more KV groups: neurons give way.
   for (bool more = true; more && menu.cost(drawn) > budget;) {
@@ -129,23 +141,11 @@ ControlPlan window_control(const Menu& menu, double budget) {
 }
 
 ControlPlan heads_control(const Menu& menu, double budget) {
-  const int64_t layers = menu.spec().num_hidden_layers;
-  return largest(menu, budget, layers * menu.spec().num_attention_heads, [&](int64_t total) {
-    Plan plan = dense_plan(menu.spec());
-    for (size_t l = 0; l < plan.layers.size(); ++l)
-      keep_heads(plan.layers[l], menu.ranking()[l], share_of(total, layers, l));
-    return plan;
-  });
+  return spread(menu, budget, menu.spec().num_attention_heads, keep_heads);
 }
 
 ControlPlan neurons_control(const Menu& menu, double budget) {
-  const int64_t layers = menu.spec().num_hidden_layers;
-  return largest(menu, budget, layers * menu.spec().intermediate_size, [&](int64_t total) {
-    Plan plan = dense_plan(menu.spec());
-    for (size_t l = 0; l < plan.layers.size(); ++l)
-      keep_neurons(plan.layers[l], menu.ranking()[l], share_of(total, layers, l));
-    return plan;
-  });
+  return spread(menu, budget, menu.spec().intermediate_size, keep_neurons);
 }
 
 ControlPlan published_control(const Menu& menu, double budget, const Statistics& statistics) {
