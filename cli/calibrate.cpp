@@ -8,7 +8,7 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct CalibrateFlags {
   std::string recipe, model, queries = "prefill", part = "1/1", dtype = "auto", output;
   PromptOptions prompts;
   std::vector<std::string> overrides;
@@ -23,7 +23,7 @@ Shard parse_part(const std::string& text) {
   return parse_shard(text, "--part");
 }
 
-int calibrate_command(const Flags& flags, const Context& context) {
+int calibrate_command(const CalibrateFlags& flags, const Context& context) {
   Statistics statistics;
   fs::path output = flags.output;
   if (!flags.recipe.empty()) {
@@ -65,7 +65,7 @@ int calibrate_command(const Flags& flags, const Context& context) {
 }  // namespace
 
 void add_calibrate(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<CalibrateFlags>();
   CLI::App* command = add_command(
       app, context, Runs::Model, "calibrate", "Gather attention and FFN statistics of visual tokens into stats.h5",
       "yopo calibrate --model examples/digitgrid/model --questions examples/digitgrid/data/calib/questions.jsonl \\\n"

@@ -8,7 +8,7 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct CompareFlags {
   std::string recipe, controls;
   std::vector<std::string> overrides;
   PromptOptions prompts;
@@ -64,7 +64,7 @@ std::string table(const Json& json) {
 }  // namespace
 
 void add_compare(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<CompareFlags>();
   CLI::App* command = add_command(app, context, Runs::Model, "compare",
                                   "Evaluate a recipe's plan beside simple ones and token dropping at the same FLOPs",
                                   "yopo compare configs/demo.yaml --set plan.budget=0.12 --set output=out/twelve");

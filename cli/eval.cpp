@@ -16,7 +16,7 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct EvalFlags {
   std::string recipe, model, benchmark = default_benchmark(), answers, output, plan, dtype = "auto", device = "auto",
                              protocol, rule;
   PromptOptions prompts;
@@ -37,7 +37,7 @@ struct Evaluated {
 };
 
 /// The model whose published scores are wanted, "" for none.
-std::string reference_of(const Flags& flags) {
+std::string reference_of(const EvalFlags& flags) {
   if (flags.reference != "auto") {
     if (!flags.reference.empty()) check_word("--reference", flags.reference, reference_models());
     return flags.reference;
@@ -87,7 +87,7 @@ std::string rules_text() {
   return text;
 }
 
-EvaluateOptions options_of(const Flags& flags) {
+EvaluateOptions options_of(const EvalFlags& flags) {
   const Benchmark& benchmark = benchmark_named(flags.benchmark);
   if (!flags.protocol.empty()) check_word("--protocol", flags.protocol, protocol_names(benchmark));
   require(flags.rule.empty() || !benchmark.rules.empty(), "--rule: benchmark {} has none to choose; found '{}'",
@@ -104,7 +104,7 @@ EvaluateOptions options_of(const Flags& flags) {
 }
 
 /// Hours of answering lie between the command line and these files, so their mistakes show first.
-void check_outputs(const Flags& flags) {
+void check_outputs(const EvalFlags& flags) {
   need(flags.lmms.empty() == flags.date.empty(), "eval", "give --lmms and --date together");
   if (!flags.lmms.empty()) check_lmms_date(flags.date);
   const Benchmark& benchmark = benchmark_named(flags.benchmark);
@@ -112,7 +112,7 @@ void check_outputs(const Flags& flags) {
   if (!flags.reference.empty()) reference_scores(reference_of(flags), benchmark);
 }
 
-Evaluated evaluate_flags(const Flags& flags, const Context& context) {
+Evaluated evaluate_flags(const EvalFlags& flags, const Context& context) {
   const EvaluateOptions options = options_of(flags);
   need(has_questions(benchmark_named(options.benchmark), options.dataset) &&
            (!flags.model.empty() || !flags.answers.empty() || !flags.merge.empty()),
@@ -193,7 +193,7 @@ Json reference_to_json(const std::vector<ReferenceScore>& reference) {
   return list;
 }
 
-int eval_command(const Flags& flags, const Context& context) {
+int eval_command(const EvalFlags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
   Evaluated made;
   if (!flags.recipe.empty()) {
@@ -238,7 +238,7 @@ int eval_command(const Flags& flags, const Context& context) {
 }  // namespace
 
 void add_eval(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EvalFlags>();
   CLI::App* command = add_command(
       app, context, Runs::Model, "eval", "Score a checkpoint on a benchmark, or score ready answers",
       "yopo eval --model out/demo/pruned --benchmark vqa --questions examples/digitgrid/data/test/questions.jsonl \\\n"

@@ -17,12 +17,12 @@ std::string headmask_flag(const PlanOption& option) {
   return flag_of(option.name());
 }
 
-struct Flags {
+struct HeadmaskFlags {
   std::string stats, output;
   std::shared_ptr<PlanFlags> options = std::make_shared<PlanFlags>();
 };
 
-int headmask_command(const Flags& flags, const Context& context) {
+int headmask_command(const HeadmaskFlags& flags, const Context& context) {
   const PlanOptions options = flags.options->options("headmask", headmask_flag);
   need(options.heads.has_value(), "headmask", "give either --threshold or --keep");
   const HeadMask mask = select_heads(read_statistics(flags.stats), *options.heads,
@@ -47,7 +47,7 @@ int headmask_command(const Flags& flags, const Context& context) {
 }  // namespace
 
 void add_headmask(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<HeadmaskFlags>();
   CLI::App* command = add_command(app, context, Runs::Nothing, "headmask",
                                   "Write a head mask (.npy of bool [layers, heads]) from statistics",
                                   "yopo headmask --stats stats.h5 --threshold 0.035 --vote 0.4 --output headmask.npy");

@@ -15,21 +15,21 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct InspectFlags {
   std::string path, model, plan, budget;
   PromptOptions prompts;
   DatasetFlags dataset;
 };
 
 /// The prompts of the flags' samples, or without any those of the recipe that `result` was made by.
-Prompts prompts_for(const Flags& flags, const ModelSpec& spec, const fs::path& model, const fs::path& result) {
+Prompts prompts_for(const InspectFlags& flags, const ModelSpec& spec, const fs::path& model, const fs::path& result) {
   if (flags.dataset.questions.empty()) return prompts_of_output(result, spec);
   NamedSamples named{"", choose_samples(read_samples(dataset_of(flags.dataset)), flags.dataset.samples, 0)};
   named.name = fmt::format("{} samples of {}", named.samples.size(), flags.dataset.questions);
   return prompts_of(Processor(open_model(model), flags.prompts), named);
 }
 
-int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context& context) {
+int inspect_checkpoint(const InspectFlags& flags, const fs::path& folder, const Context& context) {
   const OpenModel model = open_model(folder);
   const Plan plan = choose_plan(model, false, {}, flags.budget);
   const CheckpointBudgets budgets = budgets_of_checkpoint(model.checkpoint);
@@ -59,7 +59,7 @@ int inspect_checkpoint(const Flags& flags, const fs::path& folder, const Context
   return 0;
 }
 
-int inspect_plan(const Flags& flags, const fs::path& file, const std::string& model, const Context& context) {
+int inspect_plan(const InspectFlags& flags, const fs::path& file, const std::string& model, const Context& context) {
   const Plan plan = read_plan(file);
   need(!model.empty(), "inspect", "a plan alone does not know its model: give --model");
   const ModelSpec spec = spec_of(model);
@@ -135,7 +135,7 @@ bool is_plan(const fs::path& file) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   CLI::App* command =
       add_command(app, context, Runs::Nothing, "inspect", "What is in a checkpoint, a plan or a statistics file",
                   "yopo inspect out/demo/pruned");

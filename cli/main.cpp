@@ -13,7 +13,7 @@
 #include <malloc.h>
 #endif
 
-#include "cli/bus_error.h"
+#include "cli/crashes.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "core/interrupt.h"
@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   // As is a file that grows beyond the process's limit (ulimit -f), which then is as good as a full disk.
   ::signal(SIGXFSZ, SIG_IGN);
-  cli::catch_bus_errors();
+  cli::catch_crashes();
   cli::Context context;
   try {
     catch_interrupts();

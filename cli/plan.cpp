@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kOwnPrompts = "For your prompts: yopo inspect MODEL --plan FILE --questions FILE --images DIR\n";
 
-struct Flags {
+struct PlanCommandFlags {
   std::string recipe, stats, model, output;
   std::vector<std::string> overrides, sweep;
   std::shared_ptr<PlanFlags> options = std::make_shared<PlanFlags>();
@@ -30,7 +30,7 @@ struct Made {
   fs::path file;
 };
 
-Made plan_of_recipe(const Flags& flags, const RunSettings& settings) {
+Made plan_of_recipe(const PlanCommandFlags& flags, const RunSettings& settings) {
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
   const OpenModel model = open_recipe_model(recipe);
   // Where statistics and plan lie elsewhere, the recipe's folder is neither read nor written.
@@ -54,7 +54,7 @@ Made plan_of_recipe(const Flags& flags, const RunSettings& settings) {
           running_type(model.spec, recipe.dtype, recipe.device), files.plan};
 }
 
-Made plan_of_flags(const Flags& flags) {
+Made plan_of_flags(const PlanCommandFlags& flags) {
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
   Made made;  // member by member: where an initialiser of the braces throws, GCC 12 destroys what was never made
@@ -83,7 +83,7 @@ Made plan_of_flags(const Flags& flags) {
   return made;
 }
 
-int sweep_command(const Flags& flags, const Context& context) {
+int sweep_command(const PlanCommandFlags& flags, const Context& context) {
   need(!flags.recipe.empty(), "plan", "--sweep searches with the model and the samples of a recipe: give one");
   std::vector<std::string> budgets;
   for (const std::string& text : flags.sweep) budgets.push_back(parse_budget(text, "--sweep"));
@@ -100,7 +100,7 @@ int sweep_command(const Flags& flags, const Context& context) {
   return 0;
 }
 
-int plan_command(const Flags& flags, const Context& context) {
+int plan_command(const PlanCommandFlags& flags, const Context& context) {
   if (!flags.sweep.empty()) return sweep_command(flags, context);
   const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, context.settings());
   const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
@@ -115,7 +115,7 @@ int plan_command(const Flags& flags, const Context& context) {
 }  // namespace
 
 void add_plan(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PlanCommandFlags>();
   CLI::App* command = add_command(
       app, context, Runs::Model, "plan",
       "Turn statistics into plan.json (a model is run only for a recipe's plan.budget)",

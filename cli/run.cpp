@@ -9,7 +9,7 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct RunFlags {
   std::string recipe;
   PromptOptions prompts;
   std::vector<std::string> overrides;
@@ -39,7 +39,7 @@ int run_command(const Recipe& recipe, const Context& context) {
 }  // namespace
 
 void add_run(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<RunFlags>();
   CLI::App* command = add_command(app, context, Runs::Model, "run",
                                   "Do everything a recipe says: calibrate, plan, export, verify, evaluate",
                                   "yopo run configs/demo.yaml --set plan.ffn.keep=0.5 --set output=out/half");

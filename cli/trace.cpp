@@ -8,7 +8,7 @@ namespace yopo::cli {
 
 namespace {
 
-struct Flags {
+struct TraceFlags {
   std::string model, plan, budget, inputs, engine = "runtime", device = "cpu", dtype = "fp32", output;
   std::vector<int64_t> decode;
   bool dense = false;
@@ -16,7 +16,7 @@ struct Flags {
 
 std::vector<float> to_floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
-int trace_command(const Flags& flags, const Context& context) {
+int trace_command(const TraceFlags& flags, const Context& context) {
   check_writable(flags.output);
   const OpenModel model = open_model(flags.model);
   const Plan plan = choose_plan(model, flags.dense, flags.plan, flags.budget);
@@ -59,7 +59,7 @@ int trace_command(const Flags& flags, const Context& context) {
 }  // namespace
 
 void add_trace(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TraceFlags>();
   CLI::App* command = add_command(
       app, context, Runs::Model, "trace", "Run one sample from ready tensors and write hidden states and logits",
       "yopo trace --model DIR --plan plan.json --inputs inputs.safetensors --engine runtime --decode 3,14,15 \\\n"

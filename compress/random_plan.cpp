@@ -65,8 +65,6 @@ std::vector<uint8_t> flags_of(const std::vector<int64_t>& chosen, int64_t count)
   return flags;
 }
 
-size_t ones(const std::vector<uint8_t>& flags) { return size_t(std::count(flags.begin(), flags.end(), uint8_t(1))); }
-
 }  // namespace
 
 Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed) {
@@ -76,8 +74,8 @@ Plan random_plan(const Plan& like, const DecoderSpec& spec, uint64_t seed) {
   // Either every layer draws its updated heads or none: which numbers a layer gets does not depend on the others' sets.
   const bool draws_updates = head_mask(like) != update_mask(like);
   for (LayerPlan& layer : plan.layers) {
-    const auto heads = choose(all_below(spec.num_attention_heads), ones(layer.heads), random);
-    const size_t updated = ones(layer.updates);
+    const auto heads = choose(all_below(spec.num_attention_heads), size_t(ones(layer.heads)), random);
+    const size_t updated = size_t(ones(layer.updates));
     layer.heads = layer.updates = flags_of(heads, spec.num_attention_heads);
     if (draws_updates) layer.updates = flags_of(choose(heads, updated, random), spec.num_attention_heads);
     if (layer.neurons) layer.neurons = choose(all_below(spec.intermediate_size), layer.neurons->size(), random);

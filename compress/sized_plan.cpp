@@ -10,8 +10,6 @@
 namespace yopo {
 namespace {
 
-int64_t ones(const HeadFlags& flags) { return std::count(flags.begin(), flags.end(), uint8_t(1)); }
-
 /// The first `count` of the heads that are there.
 HeadFlags first_of(HeadFlags flags, int64_t count) {
   for (uint8_t& flag : flags)

@@ -19,6 +19,7 @@
 #include "core/held_file.h"
 #include "core/leftovers.h"
 #include "core/lfs.h"
+#include "core/system_error.h"
 
 namespace yopo {
 
@@ -28,9 +29,14 @@ constexpr std::align_val_t kAlignment{64};
 // O_DIRECT asks for the disk's own block size, in memory, size and place; none in use is larger than a page.
 constexpr std::align_val_t kBlockAlignment{4096};
 constexpr size_t kBlockBytes = size_t(4) << 20;
-constexpr int kMostAttempts = 1000;  // at a name for a temporary that nobody has
 
 std::string reason(int code) { return std::strerror(code); }
+
+[[noreturn]] void cannot(const char* what, const fs::path& path, int code) {
+  const std::string message = fmt::format("cannot {} {}: {}", what, path.string(), reason(code));
+  if (code == ENOENT || code == ENOTDIR) throw UserError(message);
+  throw SystemError(message);
+}
 
 /// Closes a descriptor on every way out.
 struct Descriptor {
@@ -46,12 +52,12 @@ int open_regular(const fs::path& path, uint64_t& size, struct stat* identity = n
   do {
     descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   } while (descriptor < 0 && errno == EINTR);
-  if (descriptor < 0) fail("cannot open {}: {}", path.string(), reason(errno));
+  if (descriptor < 0) cannot("open", path, errno);
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) {
     const int code = errno;
     ::close(descriptor);
-    fail("cannot read {}: {}", path.string(), reason(code));
+    cannot("read", path, code);
   }
   if (!S_ISREG(status.st_mode)) {
     ::close(descriptor);
@@ -105,7 +111,7 @@ std::string read_all(int descriptor, uint64_t size, uint64_t limit, const fs::pa
   while (got < text.size()) {
     const ssize_t step = ::pread(descriptor, text.data() + got, text.size() - got, off_t(got));
     if (step < 0 && errno == EINTR) continue;
-    if (step < 0) fail("cannot read {}: {}", path.string(), reason(errno));
+    if (step < 0) cannot("read", path, errno);
     if (step == 0) break;  // shortened meanwhile: what is there is the file
     got += size_t(step);
   }
@@ -124,7 +130,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
   file->device_ = status.st_dev, file->inode_ = status.st_ino;
   if (size == 0) return file;
   void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
-  if (memory == MAP_FAILED) fail("cannot map {} ({} bytes): {}", path.string(), size, reason(errno));
+  if (memory == MAP_FAILED) cannot("map", path, errno);
   file->bytes_ = {static_cast<const std::byte*>(memory), size};
   return file;
 }
@@ -186,7 +192,7 @@ void FileReader::read(size_t offset, size_t size, void* to) const {
   while (size > 0) {
     const ssize_t step = ::pread(descriptor_, target, size, off_t(offset));
     if (step < 0 && errno == EINTR) continue;
-    if (step < 0) fail("cannot read {}: {}", file_->path_.string(), reason(errno));
+    if (step < 0) cannot("read", file_->path_, errno);
     require(step > 0, "{}: ends at byte {}; it has changed while it was read", file_->path_.string(), offset);
     target += step, offset += size_t(step), size -= size_t(step);
   }
@@ -200,7 +206,7 @@ std::string read_text(const fs::path& path, uint64_t limit) {
 
 std::string read_text(int descriptor, const fs::path& path, uint64_t limit) {
   struct stat status {};
-  if (::fstat(descriptor, &status) != 0) fail("cannot read {}: {}", path.string(), reason(errno));
+  if (::fstat(descriptor, &status) != 0) cannot("read", path, errno);
   return read_all(descriptor, uint64_t(status.st_size), limit, path);
 }
 

@@ -12,12 +12,6 @@
 
 namespace yopo {
 
-namespace {
-
-constexpr int kMostAttempts = 1000;
-
-}  // namespace
-
 std::string kind_of(mode_t mode) {
   if (S_ISREG(mode)) return "a regular file";
   if (S_ISDIR(mode)) return "a folder";

@@ -9,6 +9,9 @@
 
 namespace yopo {
 
+/// At a name, for a file that nobody else has.
+inline constexpr int kMostAttempts = 1000;
+
 /// What stands under a name when it is no regular file: "a folder", "a named pipe", "a device", ...
 std::string kind_of(mode_t mode);
 

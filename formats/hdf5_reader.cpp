@@ -18,7 +18,7 @@ namespace yopo {
 
 namespace {
 
-constexpr uint64_t kMostDimensions = 32;
+constexpr uint64_t kMostHdf5Dimensions = 32;
 constexpr int kDeepest = 32;  // groups in groups
 constexpr uint64_t kUndefined = UINT64_MAX;
 constexpr std::string_view kOlderForm =
@@ -132,7 +132,7 @@ Shape shape_of(const Piece& body, int64_t limit, const std::string& what) {
   const uint64_t version = body.number(0, 1), rank = body.number(1, 1);
   require(version == 1 || version == 2, "{}", body.damaged);
   require(version == 1 || body.number(3, 1) < 2, "{}: it has no plain shape", what);
-  require(rank <= kMostDimensions, "{}: {} dimensions", what, rank);
+  require(rank <= kMostHdf5Dimensions, "{}: {} dimensions", what, rank);
   Shape shape;
   for (uint64_t i = 0; i < rank; ++i) {
     const uint64_t size = body.number((version == 1 ? 8 : 4) + 8 * i, 8);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr size_t kLongestHeader = size_t(1) << 20;
-constexpr size_t kMostDimensions = 32;  // NumPy's own limit
+constexpr size_t kMostNpyDimensions = 32;  // NumPy's own limit
 
 struct Header {
   std::string descr;
@@ -95,7 +95,7 @@ class HeaderParser {
     expect('(');
     while (!accept(')')) {
       shape.push_back(integer());
-      if (shape.size() > kMostDimensions) wrong(fmt::format("more than {} dimensions", kMostDimensions));
+      if (shape.size() > kMostNpyDimensions) wrong(fmt::format("more than {} dimensions", kMostNpyDimensions));
       if (!accept(',')) {
         // "(3)" is a number in Python, "(3,)" a tuple.
         if (shape.size() == 1) wrong("expected a tuple");

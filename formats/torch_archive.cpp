@@ -13,7 +13,7 @@ using Kind = PickleValue::Kind;
 
 constexpr std::string_view kPickle = "/data.pkl";
 constexpr uint64_t kLargestPickle = uint64_t(64) << 20;
-constexpr size_t kMostDimensions = 64;
+constexpr size_t kMostTorchDimensions = 64;
 
 struct StorageType {
   std::string_view name;
@@ -24,10 +24,6 @@ constexpr StorageType kStorages[] = {{"torch.FloatStorage", DType::F32},     {"t
                                      {"torch.LongStorage", DType::I64},      {"torch.IntStorage", DType::I32},
                                      {"torch.ShortStorage", DType::I16},     {"torch.CharStorage", DType::I8},
                                      {"torch.ByteStorage", DType::U8},       {"torch.BoolStorage", DType::Bool}};
-
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 /// Says of a file that is no zip file what it is, where a person can act on it.
 void check_kind(std::span<const std::byte> bytes, const std::string& where) {
@@ -103,8 +99,9 @@ TorchArchive::TorchArchive(std::shared_ptr<const MappedFile> file) : where_(file
 
 std::vector<int64_t> TorchArchive::numbers_of(PickleId id, std::string_view what, const std::string& where) const {
   const PickleValue& value = pickle_[id];
-  require(value.kind == Kind::Tuple && value.items.size() <= kMostDimensions,
-          "{}: {} should be a tuple of at most {} integers, found {}", where, what, kMostDimensions, describe(value));
+  require(value.kind == Kind::Tuple && value.items.size() <= kMostTorchDimensions,
+          "{}: {} should be a tuple of at most {} integers, found {}", where, what, kMostTorchDimensions,
+          describe(value));
   std::vector<int64_t> numbers;
   for (const PickleId item : value.items) {
     require(pickle_[item].kind == Kind::Int && pickle_[item].integer >= 0,

@@ -33,10 +33,6 @@ uint16_t number16(std::span<const std::byte> bytes, uint64_t at) { return uint16
 uint32_t number32(std::span<const std::byte> bytes, uint64_t at) { return uint32_t(number(bytes, at, 4)); }
 uint64_t number64(std::span<const std::byte> bytes, uint64_t at) { return number(bytes, at, 8); }
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 /// Where the directory is: `end` is where the end records begin.
 struct Directory {
   uint64_t offset = 0, size = 0, count = 0, end = 0;
@@ -171,6 +167,10 @@ uint64_t locate(std::span<const std::byte> bytes, const Record& record, uint64_t
 }
 
 }  // namespace
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 ZipFile ZipFile::parse(std::shared_ptr<const MappedFile> mapped) {
   const std::string where = mapped->path().string();

@@ -16,6 +16,9 @@ struct ZipEntry {
   uint32_t crc = 0;  // of the bytes, as the directory says; compared only by ZipFile::checked
 };
 
+/// Bytes as text: the same memory.
+std::string_view text_of(std::span<const std::byte> bytes);
+
 /// A zip file whose entries are all stored (not compressed), zip64 included. Checked before anything is trusted: the
 /// end record (the file ends with it), the directory (between the last entry and the end record, as many entries as
 /// declared), every name (unique, the same in its local header), offset, size and overlap. Compressed, encrypted and

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/system_error.h"
 #include "formats/base64.h"
 #include "images/codecs.h"
 
@@ -55,6 +56,9 @@ Image read_image(const fs::path& path, const std::string& where) {
   std::shared_ptr<const MappedFile> file;
   try {
     file = MappedFile::open(path);
+  } catch (const SystemError& error) {
+    if (where.empty()) throw;
+    throw SystemError(fmt::format("{}: {}", where, error.what()));
   } catch (const UserError& error) {
     if (where.empty()) throw;
     fail("{}: {}", where, error.what());

@@ -1,6 +1,7 @@
 #include "pipeline/samples.h"
 
 #include "core/error.h"
+#include "core/system_error.h"
 #include "pipeline/stages.h"
 
 namespace yopo {
@@ -39,6 +40,8 @@ Prompts prompts_of(const Processor& processor, const NamedSamples& samples) {
 Prompts figure_prompts(const Recipe& recipe, const ModelSpec& spec) {
   try {
     return prompts_of(Processor(open_model(recipe.model), recipe.prompts), figure_samples(recipe));
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError&) {
     return typical_prompt(spec);
   }
@@ -49,6 +52,8 @@ Prompts prompts_of_output(const fs::path& result, const ModelSpec& spec) {
   if (!fs::exists(file)) return typical_prompt(spec);
   try {
     return figure_prompts(read_recipe(file), spec);
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError&) {
     return typical_prompt(spec);
   }

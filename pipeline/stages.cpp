@@ -6,6 +6,7 @@
 
 #include "core/held_file.h"
 #include "core/progress.h"
+#include "core/system_error.h"
 #include "core/version.h"
 #include "exporters/edit_config.h"
 #include "models/prompt_identity.h"
@@ -160,6 +161,8 @@ std::optional<OpenModel> with_weights(const fs::path& model) {
   if (!fs::is_directory(model)) return std::nullopt;
   try {
     return open_model(model);
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError&) {
     return std::nullopt;
   }

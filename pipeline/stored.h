@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/progress.h"
+#include "core/system_error.h"
 
 namespace yopo {
 
@@ -16,6 +17,8 @@ auto stored(const fs::path& file, const Read& read) -> std::optional<decltype(re
   if (!fs::exists(file)) return std::nullopt;
   try {
     return read(read_json(file));
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError& error) {
     warn(fmt::format("{}; it is made again", error.what()));
     return std::nullopt;

@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t most_heads = 4096;
 constexpr int64_t most_neurons = int64_t(1) << 20;
-constexpr int64_t largest_window = int64_t(1) << 16;
 
 /// Whether a JSON value is an integer in [0, limit), however it was made (parsed text is unsigned, built values may not
 /// be).
@@ -40,7 +39,7 @@ std::optional<Window> window_from_json(const Json& parent, const std::string& wh
   const std::string place = where + ": window";
   const Json& object = get_object(parent, "window", where);
   check_known(object, {"size", "causal"}, place);
-  Window window{.size = get_int(object, "size", place, 1, largest_window),
+  Window window{.size = get_int(object, "size", place, 1, kLargestWindow),
                 .causal = get_bool_or(object, "causal", place, false)};
   require(window.size % 2 == 1, "{}: size {} is even; a window reaches equally far both ways and its size is odd",
           place, window.size);

@@ -9,7 +9,7 @@ namespace {
 using Kind = PlanOption::Kind;
 using Value = std::optional<OptionValue>;
 
-constexpr double most_layers = 100'000, largest_window = 65'535;
+constexpr double most_layers = 100'000;
 
 /// The member of PlanOptions that a section fills, made when its first option is set.
 template <typename Section>
@@ -46,7 +46,7 @@ void add_window(std::vector<PlanOption>& schema) {
        .fallback = "`none`",
        .help = "side of the neighbourhood that a visual query reads, odd; `window: none`: all of it",
        .low = 1,
-       .high = largest_window},
+       .high = double(kLargestWindow)},
       [](WindowOptions& o, const OptionValue& value) { o.size = std::get<int64_t>(value); },
       [](const WindowOptions& o) -> Value { return o.size; }));
   schema.push_back(in_section(

@@ -11,8 +11,6 @@ namespace {
 constexpr std::array<std::pair<Semantics, std::string_view>, 3> semantics_names{
     {{Semantics::Skip, "skip"}, {Semantics::Llava, "llava"}, {Semantics::Qwen2Vl, "qwen2_vl"}}};
 
-int64_t ones(const HeadFlags& flags) { return std::count(flags.begin(), flags.end(), uint8_t(1)); }
-
 void check_flags(const HeadFlags& flags, std::string_view key, const DecoderSpec& spec, const std::string& place) {
   require(int64_t(flags.size()) == spec.num_attention_heads, "{}: {}: {} heads, but the model has {}", place, key,
           flags.size(), spec.num_attention_heads);
@@ -46,6 +44,8 @@ void check_layer(const LayerPlan& layer, const DecoderSpec& spec, const std::str
 }
 
 }  // namespace
+
+int64_t ones(const HeadFlags& flags) { return std::count(flags.begin(), flags.end(), uint8_t(1)); }
 
 bool LayerPlan::operator==(const LayerPlan& other) const {
   const bool compensated = compensation != nullptr;

@@ -20,6 +20,9 @@ std::string_view name_of(Semantics semantics);  // "skip", "llava", "qwen2_vl"
 /// UserError naming `where` and the nearest known name.
 Semantics parse_semantics(std::string_view name, const std::string& where);
 
+/// Of a window, in rows and columns; it is odd.
+inline constexpr int64_t kLargestWindow = 65'535;
+
 struct Window {
   int64_t size = 0;     // odd; a visual query reads visual keys within (size - 1) / 2 rows and columns
   bool causal = false;  // only earlier ones (and itself)
@@ -28,7 +31,10 @@ struct Window {
 
 using HeadFlags = std::vector<uint8_t>;   // [H], 1 = kept
 using HeadMask = std::vector<HeadFlags>;  // [L][H]
-using Neurons = std::vector<int64_t>;     // ascending indices in [0, F)
+
+/// How many are kept.
+int64_t ones(const HeadFlags& flags);
+using Neurons = std::vector<int64_t>;  // ascending indices in [0, F)
 
 /// What a layer adds to each visual row in place of what it no longer computes: up (down n) + bias, with n the row as
 /// the FFN reads it, behind its norm; added after the FFN. Fitted by compress/compensate.h.

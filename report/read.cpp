@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "calibration/statistics.h"
+#include "core/system_error.h"
 #include "evaluation/compare.h"
 #include "evaluation/evaluate.h"
 #include "evaluation/flips.h"
@@ -106,6 +107,8 @@ void add_picture(const Sample& sample, ShownFlip& flip, ReportData& into) {
                      std::max<int64_t>(1, image.height * kSide / longest), 2);
     flip.image = encode_png(image);
     flip.width = image.width, flip.height = image.height;
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError& error) {
     into.notes.emplace_back(error.what());
   }
@@ -133,6 +136,8 @@ void compare_side_by_side(const EvaluateOptions& options, const fs::path& answer
   std::optional<OpenBenchmark> benchmark;
   try {
     benchmark = open_benchmark(options, true);
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError& error) {  // outside of the folder: it may have moved
     into.notes.emplace_back(error.what());
     return;
@@ -166,6 +171,8 @@ std::optional<ModelSpec> find_spec(const std::optional<Recipe>& recipe, const Ou
   for (const fs::path& folder : {recipe ? recipe->model : fs::path(), files.pruned})
     if (!folder.empty() && fs::exists(config_file(folder)) && fs::is_regular_file(config_file(folder))) try {
         return spec_of(folder);
+      } catch (const SystemError&) {
+        throw;
       } catch (const UserError& error) {
         into.notes.emplace_back(error.what());
       }

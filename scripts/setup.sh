@@ -4,7 +4,8 @@
 #   setup.sh demo      what the command `yopo` is built from (the default)
 #   setup.sh test      and what the tests need: GoogleTest, clang-format, transformers
 #   setup.sh bench     what the command and the operator benchmarks are built from
-#   setup.sh nightly   `test` and `bench`, and clang with its sanitizers, fuzzer and clang-tidy
+#   setup.sh fuzz      what the command is built from, and clang with its sanitizers and fuzzer
+#   setup.sh nightly   `test`, `bench` and `fuzz`, and clang-tidy
 #
 # Exit codes: 0 everything is there; 1 something failed; 3 system packages are missing and cannot be installed from
 # here: the line for an administrator is printed before anything is downloaded. Safe to run again and at the same time
@@ -27,7 +28,8 @@ demo_packages=(
 )
 test_packages=(git:git libgtest-dev:gtest/gtest.h clang-format-14:clang-format-14)
 bench_packages=(libbenchmark-dev:benchmark/benchmark.h)
-nightly_packages=(clang-14:clang++-14 clang-tidy-14:clang-tidy-14 libclang-rt-14-dev:libclang_rt)
+fuzz_packages=(clang-14:clang++-14 libclang-rt-14-dev:libclang_rt)
+nightly_packages=(clang-tidy-14:clang-tidy-14)
 
 say() { echo "setup: $*"; }
 die() { say "$*" >&2; exit 1; }
@@ -38,7 +40,8 @@ packages_of() {
   case $1 in
     test) printf '%s\n' "${test_packages[@]}" ;;
     bench) printf '%s\n' "${bench_packages[@]}" ;;
-    nightly) printf '%s\n' "${test_packages[@]}" "${bench_packages[@]}" "${nightly_packages[@]}" ;;
+    fuzz) printf '%s\n' "${fuzz_packages[@]}" ;;
+    nightly) printf '%s\n' "${test_packages[@]}" "${bench_packages[@]}" "${fuzz_packages[@]}" "${nightly_packages[@]}" ;;
   esac
 }
 
@@ -207,7 +210,7 @@ main() {
 }
 
 stage=${1:-demo}
-case $stage in demo | test | bench | nightly) ;; *) die "there is no stage '$stage': demo, test, bench or nightly" ;; esac
+case $stage in demo | test | bench | fuzz | nightly) ;; *) die "there is no stage '$stage': demo, test, bench, fuzz or nightly" ;; esac
 mkdir -p build/.setup
 if command -v flock > /dev/null; then
   exec 9> build/.setup/lock

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All tests of build/release, then those that the configuration left out, with the reason of each. In continuous
-# integration (CI=true) a test that is left out is a failure: it would vanish without anybody noticing.
+# integration (CI=true) a test that is left out is a failure: it would vanish without anybody noticing. There each fuzz
+# target runs for a minute, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Without a GPU those labelled gpu are not run (the same tests run over the emulator as runtime_cuda_shim all the same).
@@ -18,5 +19,8 @@ if [[ -s build/release/left_out.txt ]]; then
     echo "test: with CI=true every test must be there" >&2
     ((code)) || code=4
   fi
+fi
+if [[ ${CI:-} == true ]]; then
+  scripts/fuzz.sh 60 || { ((code)) || code=1; }
 fi
 exit "$code"

@@ -11,8 +11,6 @@ namespace yopo {
 
 namespace {
 
-constexpr int64_t kLargestId = (int64_t(1) << 31) - 1;
-
 /// The special tokens of transformers, in the order in which it adds them.
 constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                          "pad_token", "cls_token", "mask_token"};

@@ -13,6 +13,9 @@
 
 namespace yopo {
 
+/// Of a token: ids are 32-bit integers to every tokenizer.
+inline constexpr int64_t kLargestId = (int64_t(1) << 31) - 1;
+
 struct AddedToken {
   std::string content;
   int64_t id = -1;           // -1: not known yet

@@ -4,13 +4,13 @@
 #include <queue>
 
 #include "core/error.h"
+#include "text/added_tokens.h"
 #include "text/unicode.h"
 
 namespace yopo {
 
 namespace {
 
-constexpr int64_t kLargestId = (int64_t(1) << 31) - 1;
 constexpr uint64_t kLargestFile = uint64_t(1) << 28;
 
 }  // namespace

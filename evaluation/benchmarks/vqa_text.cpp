@@ -19,8 +19,6 @@ constexpr std::u32string_view kPunctuation = U";/[]\"{}()=+\\_-><@`,?!";
 /// `re.UNICODE` stands where the count of removals belongs in the original: its value is 32.
 constexpr int kPeriodRemovals = 32;
 
-constexpr size_t kAnnotators = 10;
-
 const std::unordered_map<std::u32string_view, std::u32string_view>& number_words() {
   static const std::unordered_map<std::u32string_view, std::u32string_view> words = {
       {U"none", U"0"}, {U"zero", U"0"}, {U"one", U"1"},   {U"two", U"2"},   {U"three", U"3"}, {U"four", U"4"},

@@ -7,6 +7,9 @@
 
 namespace yopo {
 
+/// Answers that VQAv2 and TextVQA have of each question.
+inline constexpr size_t kAnnotators = 10;
+
 /// The EvalAI answer normaliser that LLaVA's evaluation applies, quirk for quirk (lower-case, drop "," and
 /// "?", "'s" to " 's", punctuation pass, number words, articles, contractions; the mistyped look-behind of the period
 /// pattern and its 32-removal limit).

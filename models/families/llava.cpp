@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/remarks.h"
+#include "core/system_error.h"
 #include "models/families/common_keys.h"
 #include "models/families/parts.h"
 
@@ -313,6 +314,8 @@ void locate_original(const Checkpoint& checkpoint, ModelSpec& spec) {
       spec.vision = clip_spec(nested ? tower["vision_config"] : tower, tower_where, layer);
       if (!embedded) spec.vision_folder = folder;
       image_folders.push_back(folder);
+    } catch (const SystemError&) {
+      throw;
     } catch (const UserError&) {
       if (!embedded) throw;
     }

@@ -5,14 +5,16 @@ a final name stands what an undisturbed run writes, or what was there before, or
 the same bytes and leaves nothing else behind.
 
     tests/faults/faults.py SHIM            a sample, as `make test` runs it
-    tests/faults/faults.py SHIM --all      every call of every kind with every error: an hour and more
+    tests/faults/faults.py SHIM --all      every call of every kind with every error: hours
 """
 import argparse
 import collections
 import hashlib
 import json
+import multiprocessing
 import os
 import pathlib
+import queue
 import random
 import re
 import shutil
@@ -22,7 +24,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
-from support import CALIB, MODEL, TEST, command  # noqa: E402
+from support import CALIB, MODEL, ROOT, TEST, command  # noqa: E402
 
 ERRORS = {
     "open": ["EIO", "EINTR", "EMFILE", "ENOSPC"], "read": ["EIO", "EINTR", "short"], "pread": ["EIO", "EINTR", "short"],
@@ -30,6 +32,18 @@ ERRORS = {
     "unlink": ["EIO"], "close": ["EIO", "EINTR", "ENOSPC"], "mkdir": ["EIO", "ENOSPC"], "truncate": ["EIO"],
     "fallocate": ["ENOSPC", "EIO", "EINTR"],
 }
+# Small checkpoints of the reference cases: the kinds of calls are those of a large one, a run takes a fraction of a second.
+SMALL = ROOT / "tests" / "data" / "fixtures" / "llava_hf"
+RECIPE = """\
+model: {{path: {inputs}/model}}
+calibration:
+  dataset: {{format: llava, questions: {inputs}/questions.jsonl, images: {inputs}/images}}
+plan: {plan}
+search: {{samples: 2, evaluations: 4}}
+verify: {{samples: 2}}
+evaluate:
+  - {{benchmark: vqa, questions: {inputs}/questions.jsonl, images: {inputs}/images, batch_size: 2}}
+"""
 # Names that hold what a run has done so far; their content may be anything that the next run takes up.
 JOURNALS = (".partial", ".jsonl", ".fingerprint", ".lock")
 
@@ -78,6 +92,19 @@ class Commands:
         for part in (1, 2):
             self.ready(["calibrate", *self.model, *self.data, "--part", f"{part}/2", "--output", self.inputs / f"part{part}.h5"])
         self.ready(["plan", *self.model, "--stats", stats, "--updates-keep", "0.5", "--ffn-keep", "0.25", "--output", plan])
+        self.ready(["export", *self.model, "--plan", plan, "--output", self.inputs / "pruned"])
+        shutil.copytree(SMALL / "model", self.inputs / "small")
+        shutil.copy(SMALL / "cases" / "single" / "inputs.safetensors", self.inputs / "tensors.safetensors")
+        self.recipe("by_hand", "{ffn: {keep: 0.5}}")
+        self.recipe("budget", "{budget: 0.5}")
+        self.ran(self.inputs / "done", "by_hand")
+
+    def recipe(self, name, plan):
+        (self.inputs / f"{name}.yaml").write_text(RECIPE.format(inputs=self.inputs, plan=plan))
+
+    def ran(self, output, name):
+        self.ready(["run", self.inputs / f"{name}.yaml", "--set", f"output={output}", "--threads", 1])
+        return output
 
     def ready(self, arguments):
         result = subprocess.run(command(*arguments, "--quiet"), capture_output=True, text=True)
@@ -95,20 +122,35 @@ class Commands:
             "inspect": ["inspect", self.inputs / "model"],
             "generate": ["generate", *self.model, "--image", self.inputs / "images" / "0000.png", "--prompt", "How many?",
                          "--max-new-tokens", 3, "--threads", 1],
+            "verify": ["verify", "--model", self.inputs / "pruned", "--original", self.inputs / "model", *self.data, "--samples", 2,
+                       "--threads", 1, "--output", output / "verify.json"],
+            "trace": ["trace", "--model", self.inputs / "small", "--inputs", self.inputs / "tensors.safetensors", "--decode", "3,4",
+                      "--threads", 1, "--output", output / "trace.safetensors"],
+            "random": ["random", "--config", self.inputs / "small" / "config.json", "--output", output / "random"],
+            "run": ["run", self.inputs / "by_hand.yaml", "--set", f"output={output / 'run'}", "--threads", 1],
+            "search": ["plan", self.inputs / "budget.yaml", "--set", f"output={output / 'run'}", "--threads", 1],
+            "compare": ["compare", self.inputs / "budget.yaml", "--set", f"output={output / 'run'}", "--threads", 1, "--seeds", 1,
+                        "--controls", "solver,uniform,drop_grid"],
+            "report": ["report", output / "run"],
         }
 
 
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(one) for key, one in value.items() if not key.startswith("seconds") and not key.endswith("_ms")}
+    return [without_times(one) for one in value] if isinstance(value, list) else value
+
+
 def contents(folder):
-    """Name -> what stands there; times in eval.json are of the run."""
+    """Name -> what stands there, without the times that files of results hold."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_dir():
             continue
         data = path.read_bytes()
-        if path.name == "eval.json":
-            results = json.loads(data)["results"]
-            data = json.dumps([{k: v for k, v in one.items() if not k.startswith("seconds")} for one in results]).encode()
+        if path.name in ("eval.json", "comparison.json", "compare.json"):
+            data = json.dumps(without_times(json.loads(data))).encode()
         found[name] = hashlib.sha256(data).hexdigest()
     return found
 
@@ -116,47 +158,54 @@ def contents(folder):
 class Harness:
     def __init__(self, shim, folder):
         self.shim, self.folder = shim, folder
+        self.count = folder.with_name(folder.name + ".count")
         self.commands = Commands(folder)
-        self.failures = []
-        self.codes = collections.Counter()
+        self.expected = {}
 
     def run(self, arguments, call=None, at=0, kind="EIO"):
         environment = dict(os.environ)
-        count = self.folder.parent / (self.folder.name + ".count")
         if call:
             environment.update(LD_PRELOAD=str(self.shim), YOPO_FAULT_UNDER=str(self.folder), YOPO_FAULT_CALL=call,
-                               YOPO_FAULT_AT=str(at), YOPO_FAULT_KIND=kind, YOPO_FAULT_COUNT=str(count))
-        result = subprocess.run(command(*arguments, "--quiet"), capture_output=True, text=True, errors="replace", timeout=120,
-                                env=environment)
-        seen = int(count.read_text()) if call and count.exists() else 0
-        count.unlink(missing_ok=True)
-        return result, seen
+                               YOPO_FAULT_AT=str(at), YOPO_FAULT_KIND=kind, YOPO_FAULT_COUNT=str(self.count))
+        return subprocess.run(command(*arguments, "--quiet"), capture_output=True, text=True, errors="replace", timeout=300,
+                              env=environment)
 
-    def fresh(self):
+    def fresh(self, name):
+        """The output folder as `name` finds it."""
         output = self.folder / "out"
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir()
+        done = self.commands.inputs / "done"
+        if name == "report":
+            shutil.copytree(done, output / "run")
+        elif name in ("search", "compare"):
+            (output / "run").mkdir()
+            shutil.copy(done / "stats.h5", output / "run")
         return output
 
     def expectation(self, name):
-        output = self.fresh()
-        result, _ = self.run(self.commands.all(output)[name])
-        assert result.returncode == 0, result.stderr
-        return contents(output), result.stdout
+        if name not in self.expected:
+            output = self.fresh(name)
+            result = self.run(self.commands.all(output)[name])
+            assert result.returncode == 0, result.stderr
+            self.expected[name] = contents(output), result.stdout
+        return self.expected[name]
 
     def counts(self, name):
         """How many calls of each kind an undisturbed run makes."""
-        found = {}
-        for call in ERRORS:
-            result, found[call] = self.run(self.commands.all(self.fresh())[name], call)
-            assert result.returncode == 0, result.stderr
-        return found
+        result = self.run(self.commands.all(self.fresh(name))[name], "open")
+        assert result.returncode == 0, result.stderr
+        found = dict(line.split() for line in self.count.read_text().splitlines())
+        return {call: int(found[call]) for call in ERRORS}
 
-    def check(self, name, call, at, kind, expected, printed):
-        output = self.fresh()
+    def check(self, name, call, at, kind):
+        """The exit code, and what is wrong."""
+        expected, printed = self.expectation(name)
+        output = self.fresh(name)
+        given = contents(output)
         arguments = self.commands.all(output)[name]
         before = contents(self.commands.inputs)
-        result, _ = self.run(arguments, call, at, kind)
+        result = self.run(arguments, call, at, kind)
         problems = []
         left = contents(output)
         if result.returncode == 0:
@@ -173,58 +222,105 @@ class Harness:
             problems.append("a fault of the disk is called one of ours")
         for key, value in left.items():
             final = not key.endswith(JOURNALS) and ".tmp-" not in key and ".partial-" not in key
-            if final and expected.get(key) != value:
+            if final and value not in (expected.get(key), given.get(key)):
                 problems.append(f"half-written: {key}")
             if not final and call != "unlink" and (".tmp-" in key or ".partial-" in key):
                 problems.append(f"left behind: {key}")
         if contents(self.commands.inputs) != before:
             problems.append("changed inputs")
-        again, _ = self.run(arguments)
+        if name == "random" and result.returncode == 0:  # writes into an empty folder alone
+            shutil.rmtree(output / "random")
+        again = self.run(arguments)
         if again.returncode != 0 or contents(output) != expected:
             problems.append(f"run again: exit code {again.returncode}, {again.stderr.strip()}, "
                             f"{sorted(set(contents(output).items()) ^ set(expected.items()))}")
-        self.codes[result.returncode] += 1
-        for problem in problems:
-            self.failures.append(f"{name}, {call} {at} {kind}: {problem}")
-            print(self.failures[-1], result.stderr.strip(), sep="\n    ", flush=True)
+        return result.returncode, [f"{name}, {call} {at} {kind}: {problem}\n    {result.stderr.strip()}" for problem in problems]
+
+
+def numbered(faults, root, shim, number):
+    """One process's share: each has files of its own, so that none sees what another does."""
+    folder = root / str(number) / "files"
+    folder.mkdir(parents=True)
+    harness = Harness(shim, folder)
+    for fault in iter(faults.get, None):
+        yield fault, *harness.check(*fault)
+
+
+def work(faults, found, *where):
+    try:
+        for one in numbered(faults, *where):
+            found.put(one)
+    except BaseException as error:  # the parent ends, rather than waiting for a share that never comes
+        found.put((None, None, [repr(error)]))
+        raise
+
+
+def parts(faults, jobs, root, shim):
+    """Yields (fault, exit code, problems) as they come."""
+    if jobs == 1:
+        waiting = queue.SimpleQueue()
+        for fault in [*faults, None]:
+            waiting.put(fault)
+        yield from numbered(waiting, root, shim, 0)
+        return
+    waiting, found = multiprocessing.Queue(), multiprocessing.Queue()
+    for fault in [*faults, *[None] * jobs]:
+        waiting.put(fault)
+    for number in range(jobs):
+        multiprocessing.Process(target=work, args=(waiting, found, root, shim, number), daemon=True).start()
+    for _ in faults:
+        yield found.get()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shim", type=pathlib.Path, help="the library that makes calls fail")
     parser.add_argument("--all", action="store_true", help="every call instead of a sample")
-    parser.add_argument("--faults", type=int, default=50, help="how many in the sample")
-    parser.add_argument("--only", help="one command")
+    parser.add_argument("--faults", type=int, default=90, help="how many in the sample")
+    parser.add_argument("--only", help="these commands, with commas between")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at once")
     parser.add_argument("--seed", type=int, default=20241006)
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="yopo-faults-"))
     began = time.monotonic()
+    failures, codes, done = [], collections.Counter(), collections.Counter()
     try:
-        folder = root / "files"
-        folder.mkdir()
-        harness = Harness(options.shim.resolve(), folder)
-        names = [options.only] if options.only else list(harness.commands.all(folder))
-        expected = {name: harness.expectation(name) for name in names}
+        (root / "counts").mkdir()
+        harness = Harness(options.shim.resolve(), root / "counts")
+        names = options.only.split(",") if options.only else list(harness.commands.all(root))
         faults = []
         for name in names:
             counts = harness.counts(name)
             print(f"{name}: " + ", ".join(f"{count} {call}" for call, count in counts.items() if count), flush=True)
             faults += [(name, call, at, kind) for call, count in counts.items() for at in range(1, count + 1) for kind in ERRORS[call]]
-        if not options.all:
-            # Of each command and kind of call first one, so that none is left out; then at random.
-            chance = random.Random(options.seed)
-            chance.shuffle(faults)
-            firsts = {}
-            for fault in faults:
-                firsts.setdefault(fault[:2], fault)
-            faults = (list(firsts.values()) + [fault for fault in faults if fault not in firsts.values()])[:options.faults]
+        # Of each command and kind of call first one, so that none is left out; then at random, so that a part says something, too.
+        chance = random.Random(options.seed)
+        chance.shuffle(faults)
+        firsts = {}
         for fault in faults:
-            harness.check(*fault, *expected[fault[0]])
+            firsts.setdefault(fault[:2], fault)
+        faults = list(firsts.values()) + [fault for fault in faults if fault not in firsts.values()]
+        if not options.all:
+            faults = faults[:max(options.faults, len(firsts))]
+        started = said = time.monotonic()
+        for fault, code, problems in parts(faults, options.jobs, root, options.shim.resolve()):
+            if fault is None:
+                raise SystemExit(f"a process ended: {problems[0]}")
+            codes[code] += 1
+            done[fault[0]] += 1
+            failures += problems
+            for problem in problems:
+                print(problem, flush=True)
+            now, count = time.monotonic(), sum(done.values())
+            if now - said > 60:
+                rate = count / (now - started)
+                print(f"  {count} of {len(faults)}, {rate:.1f}/s, {(len(faults) - count) / rate / 60:.0f} min left", flush=True)
+                said = now
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(f"{len(faults)} faults in {time.monotonic() - began:.0f} s, exit codes "
-          f"{dict(sorted(harness.codes.items()))}, {len(harness.failures)} failures")
-    return 1 if harness.failures else 0
+        print(f"{sum(done.values())} faults in {time.monotonic() - began:.0f} s ({', '.join(f'{n} {c}' for n, c in done.items())}), exit codes "
+              f"{dict(sorted(codes.items()))}, {len(failures)} failures")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

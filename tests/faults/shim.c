@@ -3,7 +3,7 @@
 //   YOPO_FAULT_CALL    open, read, pread, write, fsync, rename, mmap, unlink, close, mkdir, truncate or fallocate
 //   YOPO_FAULT_AT      which of these calls, from 1 on; 0: none
 //   YOPO_FAULT_KIND    EIO, ENOSPC, EINTR, EMFILE or short (read, pread and write move half of the bytes)
-//   YOPO_FAULT_COUNT   a file that gets the number of these calls at the end
+//   YOPO_FAULT_COUNT   a file that gets the numbers of all calls at the end, a line each: `open 12`
 // A call that fails does nothing, as on a disk that is gone; close closes all the same, as Linux does.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,7 +24,10 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char watched[MOST_DESCRIPTORS];  // descriptors of files under the folder
 static const char *under, *wanted, *kind;
-static long at = -1, seen;
+static const char* const calls[] = {"open",   "read",  "pread", "write", "fsync",    "rename",   "mmap",
+                                    "unlink", "close", "mkdir", "truncate", "fallocate"};
+enum { CALLS = sizeof calls / sizeof calls[0] };
+static long at = -1, seen[CALLS];
 
 static void settle(void) {
   if (at >= 0) return;
@@ -70,9 +73,10 @@ static void watch(int descriptor, int on) {
 /// Counts a call of this kind; whether it is the one that fails.
 static int fails(const char* call) {
   settle();
-  if (!wanted || strcmp(call, wanted) != 0) return 0;
+  int which = 0;
+  while (strcmp(calls[which], call) != 0) ++which;
   pthread_mutex_lock(&mutex);
-  const int now = ++seen == at;
+  const int now = ++seen[which] == at && wanted && strcmp(call, wanted) == 0;
   pthread_mutex_unlock(&mutex);
   return now;
 }
@@ -204,11 +208,13 @@ __attribute__((destructor)) static void tell(void) {
   if (!file) return;
   int (*next)(int, const char*, int, ...) = real("openat");
   const int descriptor = next(AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  char text[32];
-  const int size = snprintf(text, sizeof text, "%ld\n", seen);
   if (descriptor < 0) return;
   ssize_t (*put)(int, const void*, size_t) = real("write");
-  (void)!put(descriptor, text, (size_t)size);
+  for (int which = 0; which < CALLS; ++which) {
+    char text[64];
+    const int size = snprintf(text, sizeof text, "%s %ld\n", calls[which], seen[which]);
+    (void)!put(descriptor, text, (size_t)size);
+  }
   int (*shut)(int) = real("close");
   shut(descriptor);
 }

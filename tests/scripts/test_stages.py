@@ -169,10 +169,21 @@ class StagesTest(unittest.TestCase):
         _, lines = self.run_script("build.sh", "demo", "release", "yopo_command")
         self.assertEqual(len(self.configured(lines)), 1)
 
+    def test_every_fuzz_target_runs_in_continuous_integration(self):
+        (self.folder / "build/release").mkdir(parents=True)
+        self.stand_in("fuzz.sh", 'exit "${FUZZ_CODE:-0}"', self.folder / "scripts")
+        _, lines = self.run_script("test.sh", CI="", FUZZ_CODE="1")
+        self.assertEqual(self.calls(lines, "fuzz.sh"), [])
+        _, lines = self.run_script("test.sh", CI="true")
+        self.assertEqual(self.calls(lines, "fuzz.sh"), ["fuzz.sh 60"])
+        self.run_script("test.sh", CI="true", FUZZ_CODE="1", code=1)
+        self.run_script("test.sh", CI="true", CTEST_CODE="8", code=8)
+
     def test_a_test_that_is_left_out_is_told_and_fails_in_continuous_integration(self):
         left_out = self.folder / "build/release/left_out.txt"
         left_out.parent.mkdir(parents=True)
         left_out.write_text("")
+        self.stand_in("fuzz.sh", "true", self.folder / "scripts")
         for ci in ("", "true"):
             self.run_script("test.sh", CI=ci)
         left_out.write_text("python/families: .venv cannot import transformers\n")

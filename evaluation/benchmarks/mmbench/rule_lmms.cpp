@@ -96,7 +96,9 @@ char32_t standing_letter(std::u32string_view answer, std::u32string_view letters
   std::u32string_view bare = strip(answer);
   if (bare.empty()) return 0;
   for (const char32_t mark : std::u32string_view(U",.!?;:'\"")) bare = without(bare, mark);
-  const std::u32string text = U" " + std::u32string(bare) + U" ", lowered = lower(text);
+  std::u32string text(1, U' ');
+  text.append(bare).push_back(U' ');
+  const std::u32string lowered = lower(text);
   const std::u32string_view stripped = strip(text);
   const auto is_letter_at = [&](size_t at) { return at < stripped.size() && is_letter(stripped[at]); };
   Standing found;

@@ -53,7 +53,7 @@ std::string key_of(std::string_view category, std::string_view image, std::strin
 /// The question as LLaVA asks it, or lmms-eval.
 std::string asked_text(std::string_view question, const Protocol& protocol) {
   const std::string request(protocol.request);
-  if (protocol.reworded) return replace_all(std::string(question), " " + std::string(kYesOrNo), "") + request;
+  if (protocol.reworded) return replace_all(std::string(question), fmt::format(" {}", kYesOrNo), "") + request;
   if (question.ends_with(kYesOrNo)) question = strip_right(question.substr(0, question.size() - kYesOrNo.size()));
   return std::string(question) + request;
 }

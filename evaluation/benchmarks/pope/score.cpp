@@ -6,12 +6,12 @@ namespace yopo {
 
 namespace {
 
-struct Counts {
+struct YesNoCounts {
   int64_t true_yes = 0, false_yes = 0, true_no = 0, false_no = 0;
   int64_t said_yes = 0, labelled_yes = 0, right = 0, all = 0;
 };
 
-void add(Counts& counts, YesNo said, bool label) {
+void add(YesNoCounts& counts, YesNo said, bool label) {
   ++counts.all;
   counts.labelled_yes += label ? 1 : 0;
   counts.said_yes += said == YesNo::Yes ? 1 : 0;
@@ -39,7 +39,7 @@ YesNo pope_answer(const std::string& answer, std::string_view protocol) {
 
 Score score_pope(const Pope& data, const Answers& answers, std::string_view protocol) {
   Score score;
-  std::map<std::string, Counts> splits;
+  std::map<std::string, YesNoCounts> splits;
   int64_t neither = 0;
   for (size_t i = 0; i < data.samples.size(); ++i) {
     const YesNo said = pope_answer(answer_to(data.samples[i], answers), protocol);

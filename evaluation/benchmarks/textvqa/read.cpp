@@ -1,6 +1,7 @@
 #include "evaluation/benchmarks/textvqa/read.h"
 
 #include "core/error.h"
+#include "evaluation/benchmarks/vqa_text.h"
 #include "text/unicode.h"
 
 namespace yopo {
@@ -8,7 +9,6 @@ namespace yopo {
 namespace {
 
 constexpr std::string_view kOcr = "Reference OCR token:";
-constexpr size_t kAnnotators = 10;
 
 std::vector<std::string_view> lines_of(std::string_view text) {
   std::vector<std::string_view> lines;
@@ -20,7 +20,7 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   }
 }
 
-bool has_ocr(std::string_view prompt) { return prompt.find(std::string(kOcr) + " ") != std::string_view::npos; }
+bool has_ocr(std::string_view prompt) { return prompt.find(fmt::format("{} ", kOcr)) != std::string_view::npos; }
 
 /// The line of the prompt that is the question, as written.
 std::string_view question_line(std::string_view prompt, const std::string& where) {

@@ -1,12 +1,11 @@
 #include "evaluation/benchmarks/vqav2/read.h"
 
 #include "core/error.h"
+#include "evaluation/benchmarks/vqa_text.h"
 
 namespace yopo {
 
 namespace {
-
-constexpr size_t kAnnotators = 10;
 
 /// The official question file. The test questions share one set of images: test-dev2015 names those of test2015.
 std::vector<Sample> official_questions(const BenchmarkSource& source, ImageFolder& images) {

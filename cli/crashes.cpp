@@ -1,15 +1,19 @@
-#include "cli/bus_error.h"
+#include "cli/crashes.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <new>
 #include <string_view>
 
-// All below runs in the handler: system calls and its own stack, no memory of the heap, no locks.
+// The handlers do with system calls and their own stack: no memory of the heap, no locks.
 namespace yopo::cli {
 
 namespace {
@@ -56,6 +60,8 @@ size_t mapped_file(uintptr_t address, char (&line)[kLongestLine]) {
 
 std::atomic_flag g_told = ATOMIC_FLAG_INIT;
 
+void tell(std::string_view text) { (void)!::write(STDERR_FILENO, text.data(), text.size()); }
+
 void on_bus_error(int, siginfo_t* info, void*) {
   while (g_told.test_and_set()) ::pause();  // another thread is at it, and ends the process
   char path[kLongestLine];
@@ -69,18 +75,49 @@ void on_bus_error(int, siginfo_t* info, void*) {
     if (path[i] < 0x20 || path[i] == 0x7f) path[i] = '?';  // bytes beyond ASCII are negative
   for (const std::string_view part : {std::string_view("yopo: cannot read "), std::string_view(path, length),
                                       std::string_view(": it was cut short, or its disk failed, while it was read\n")})
-    (void)!::write(STDERR_FILENO, part.data(), part.size());
+    tell(part);
   ::_exit(2);
+}
+
+bool g_limited = false;  // the address space is
+
+void on_bad_address(int number, siginfo_t*, void*) {
+  if (!g_limited) {
+    ::signal(number, SIG_DFL);  // the same instruction ends the process as ever
+    return;
+  }
+  while (g_told.test_and_set()) ::pause();
+  tell("yopo: out of memory: the address space is limited (ulimit -v), and a library did not check what it got\n");
+  ::_exit(2);
+}
+
+[[noreturn]] void on_terminate() {
+  try {
+    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    tell("yopo: out of memory\n");
+    ::_exit(2);
+  } catch (...) {
+  }
+  std::abort();
+}
+
+void handle(int number, void (*handler)(int, siginfo_t*, void*)) {
+  struct sigaction action {};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(number, &action, nullptr);
 }
 
 }  // namespace
 
-void catch_bus_errors() {
-  struct sigaction action {};
-  action.sa_sigaction = on_bus_error;
-  action.sa_flags = SA_SIGINFO;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGBUS, &action, nullptr);
+void catch_crashes() {
+  struct rlimit limit {};
+  g_limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  handle(SIGBUS, on_bus_error);
+  handle(SIGSEGV, on_bad_address);
+  std::set_terminate(on_terminate);
 }
 
 }  // namespace yopo::cli

@@ -1,0 +1,15 @@
+// What the system refused, apart from what a file says.
+#pragma once
+
+#include "core/error.h"
+
+namespace yopo {
+
+/// A file that is there could not be opened or read: the disk, rights or limits, not its content. Who can do without a
+/// file catches UserError; this one is to be passed on, or a disk's fault would quietly change a result.
+class SystemError : public UserError {
+ public:
+  using UserError::UserError;
+};
+
+}  // namespace yopo
