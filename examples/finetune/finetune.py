@@ -16,6 +16,7 @@ import torch
 import transformers
 from conversations import Collator, Conversations, GroupedSampler
 
+import yopo
 import yopo.transformers
 
 NEXT_TO_WEIGHTS = ("preprocessor_config.json", "processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer.json",
@@ -93,6 +94,15 @@ def prepare(settings):
 
 class Trainer(transformers.Trainer):
     grouped = True
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """transformers 4.57 saves LLaVA under its older names of tensors, and its Trainer then finds none of them when it
+        resumes, without a word: weights are loaded as from_pretrained does, which knows both."""
+        model = self.model if model is None else model
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(model, "peft_config"):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        stored = transformers.AutoModelForImageTextToText.from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(stored.state_dict())
 
     def _get_train_sampler(self, *unused):
         if not self.grouped:
