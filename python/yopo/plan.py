@@ -144,7 +144,7 @@ def _checked(source: str, layers: list[LayerPlan]) -> tuple[LayerPlan, ...]:
 def _pruned_layers(source: str, found: Any, sizes: Sizes) -> tuple[LayerPlan, ...]:
     if not isinstance(found, list) or len(found) != sizes.layers:
         count = len(found) if isinstance(found, list) else 0
-        raise PlanError(f"{source}: layers: expected {sizes.layers} as the model has, found {count}")
+        raise PlanError(f"{source}: layers: expected {sizes.layers} layers as the model has, found {count}")
     every = (True,) * sizes.heads
     layers = []
     for index, entry in enumerate(found):
@@ -186,7 +186,8 @@ def _first_version(source: str, found: Mapping[str, Any], sizes: Sizes, grouped:
         elif isinstance(column, list) and len(column) == sizes.layers:
             columns[name] = column
         else:
-            raise PlanError(f"{source}: {name}: expected an entry for each of the {sizes.layers} layers")
+            count = len(column) if isinstance(column, list) else 0
+            raise PlanError(f"{source}: {name}: expected {sizes.layers} layers as the model has, found {count}")
     every = (True,) * sizes.heads
 
     def flags(name: str, index: int, fallback: tuple[bool, ...]) -> tuple[bool, ...]:
@@ -298,7 +299,7 @@ def read_plan(path: str | pathlib.Path, config: Mapping[str, Any]) -> Plan:
     entries = found.get("layers")
     if not isinstance(entries, list) or len(entries) != sizes.layers:
         count = len(entries) if isinstance(entries, list) else 0
-        raise PlanError(f"{source}: layers: expected {sizes.layers} as the model has, found {count}")
+        raise PlanError(f"{source}: layers: expected {sizes.layers} layers as the model has, found {count}")
     layers = []
     for index, entry in enumerate(entries):
         where = f"layers[{index}]"

@@ -155,8 +155,9 @@ class Answers(Exported):
         """Greedy answers of batches with left padding are those of `yopo eval`, word for word."""
         samples = TEST.samples()[::25]
         questions = self.folder / "questions.jsonl"
+        shutil.copy2(TEST.questions.parent / "answers.jsonl", self.folder)
         questions.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
-        self.yopo("eval", "--model", self.pruned, "--questions", questions, "--images", TEST.images, "--output", self.folder / "eval", "--dtype", "fp32")
+        self.yopo("eval", "--model", self.pruned, "--benchmark", "vqa", "--questions", questions, "--images", TEST.images, "--output", self.folder / "eval", "--dtype", "fp32")
         expected = [json.loads(line)["text"] for line in (self.folder / "eval/answers/vqa-pruned.jsonl").read_text().splitlines()]
         model = yopo.transformers.load(self.pruned, dtype=torch.float32).eval()
         found = []
@@ -286,7 +287,7 @@ class Refusals(Exported):
         with self.assertRaisesRegex(PlanError, "no config.json there"):
             yopo.transformers.load(self.folder / "nowhere")
         model = dense(MODEL)
-        with self.assertRaisesRegex(PlanError, "expected 11 as the model has, found 5"):
+        with self.assertRaisesRegex(PlanError, "expected 11 layers as the model has, found 5"):
             yopo.transformers.apply(model, FIXTURES / "llava_hf/cases/single/skip_all.plan.json")
         with self.assertRaisesRegex(PlanError, "LlavaModel"):
             yopo.transformers.apply(torch.nn.Linear(2, 2), self.pruned)

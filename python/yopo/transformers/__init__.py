@@ -16,7 +16,6 @@ import pathlib
 import shutil
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..plan import LayerPlan, Plan, PlanError, plan_of_checkpoint, read_plan
@@ -91,10 +90,11 @@ def apply(model: nn.Module, plan: Plan | str | pathlib.Path, *, budget: float | 
         raise
     for layer, order in zip(decoder.layers, orders):
         reorder_layer(layer, order, sizes, head_dim, fused)
+    tuples = _takes_tuple(type(decoder))
     eager, sections = config._attn_implementation == "eager", rotary_sections(config)
     for layer, entry, compensation in zip(decoder.layers, layers, compensations):
         layer.yopo = make_shares(entry, sizes, head_dim, fused, eager, sections)
-        layer.yopo_tuple = _gives_tuple(type(layer))
+        layer.yopo_tuple = tuples
         if compensation is not None:
             layer.yopo_compensation = compensation.to(device=layer.input_layernorm.weight.device, dtype=layer.input_layernorm.weight.dtype)
         change_class(layer, PrunedLayer)
@@ -201,7 +201,7 @@ def _plain_again(decoder: Any, names: tuple[str, ...]) -> None:
             refuse_slices(layer.get_submodule(name))
 
 
-def _gives_tuple(layer: type) -> bool:
-    """Whether layers of this release and family answer with a tuple."""
-    returned = inspect.unwrap(layer.forward).__annotations__.get("return")
-    return "tuple" in str(returned).lower() and returned is not torch.Tensor
+def _takes_tuple(decoder: type) -> bool:
+    """Whether decoders of this release and family expect a tuple of their layers. Only the source tells: some layers'
+    annotations promise a tuple where they give a tensor."""
+    return "layer_outputs[0]" in inspect.getsource(inspect.unwrap(decoder.forward))

@@ -67,12 +67,12 @@ class Watcher:
             if given.get("input_ids") is None:
                 raise PlanError("the decoder of a pruned model was called by itself with embeddings: call the model around it, with input_ids")
             call = Call(given["input_ids"], {})
-        self._refuse(given)
         name = self.cache_name
         found = given.get(name) if given.get(name) is not None else given.pop("past_key_values", None)
         found = self._cache(module, given, found)
         given[name] = found
         first = None if found is None else adopt(found, self.layers)[0]
+        self._refuse(given)
         visual = self._visual(call, given, first)
         present = given.get("attention_mask")
         grids = None
