@@ -12,7 +12,7 @@ from ..plan import LayerPlan, PlanError, Sizes, Window
 from .attention import attend, rotate
 from .cache import PrunedCacheLayer
 from .families import merge_axes
-from .linear import Segments, project, segments, size_of
+from .linear import Segments, project, project_columns, project_rows, segments, size_of
 from .rows import Kind, Rows
 
 
@@ -97,16 +97,14 @@ class PrunedLayer(nn.Module):
         cache = kwargs.get("cache") if kwargs.get("past_key_values") is None else kwargs["past_key_values"]
         kept = None if cache is None else cache.layers[attention.layer_idx]
         flat = hidden_states.reshape(-1, hidden_states.shape[-1])
-        text = rows.text.take(flat)
-        visual = rows.visual.take(flat) if rows.visual is not None and shares.alive else None
+        visual = rows.visual if shares.alive else None
+        count = 0 if visual is None else visual.size
+        both = rows.text.take(flat) if visual is None else flat.index_select(0, rows.order)  # visual rows first
+        dtype = both.dtype
 
-        query, *text_heads = _heads(self, rows, rows.text, self.input_layernorm(text), None, None, cos, sin)
-        visual_query, visual_heads = None, None
-        if visual is not None and (shares.groups or shares.update_rows):
-            normed = self.input_layernorm(visual)
-            visual_query, key, value = _heads(self, rows, rows.visual, normed, shares.update_rows, shares.group_rows, cos, sin)
-            visual_heads = (key, value)
-        joint, alone, visual_slots = _store(shares, kept, rows, visual_heads, (text_heads[0], text_heads[1]))
+        visual_heads, text_heads = _heads(self, rows, both, count, cos, sin)
+        query = text_heads[0]
+        joint, alone, visual_slots = _store(shares, kept, rows, visual_heads, (text_heads[1], text_heads[2]))
         dropout = attention.attention_dropout if self.training else 0.0
 
         def run(q: torch.Tensor, keys: Heads, mask: torch.Tensor | None, causal: bool) -> torch.Tensor:
@@ -114,27 +112,28 @@ class PrunedLayer(nn.Module):
 
         outputs = []
         if shares.kept:
-            keys = tuple(pick(t, shares.kept_position) for t in joint)
-            mask, causal = rows.text_reads_all(text.dtype) if visual_slots else rows.text_reads_text(text.dtype)
+            keys = (pick(joint[0], shares.kept_position), pick(joint[1], shares.kept_position))
+            mask, causal = rows.text_reads_all(dtype) if visual_slots else rows.text_reads_text(dtype)
             outputs.append(run(pick(query, shares.kept), keys, mask, causal))
         if shares.dropped:
-            keys = tuple(_text_only(shares, j, a, visual_slots) for j, a in zip(joint, alone))
-            outputs.append(run(pick(query, shares.dropped), keys, *rows.text_reads_text(text.dtype)))
+            keys = (_text_only(shares, joint[0], alone[0], visual_slots), _text_only(shares, joint[1], alone[1], visual_slots))
+            outputs.append(run(pick(query, shares.dropped), keys, *rows.text_reads_text(dtype)))
         order = shares.kept + shares.dropped
         whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
-        whole = pick(whole, [order.index(head) for head in range(len(order))])
-        text = text + _drop(self, "resid_attn_dropout", project(attention.o_proj, _merge(rows.text, whole)))
-        text = text + _drop(self, "resid_mlp_dropout", self.mlp(self.post_attention_layernorm(text)))
-        if visual is None:
-            return _give(self, _put(rows, flat, text, None).view_as(hidden_states))
+        read = _merge(rows.text, pick(whole, [order.index(head) for head in range(len(order))]))
+        if visual_heads is not None and visual_heads[0] is not None:
+            keys = (pick(joint[0], shares.update_position), pick(joint[1], shares.update_position))
+            seen = _merge(visual, run(visual_heads[0], keys, rows.visual_reads_all(shares.window, dtype), False))
+            both = both + _drop(self, "resid_attn_dropout", project_columns(attention.o_proj, seen, read, shares.update_rows))
+        else:
+            both = _add(both, count, _drop(self, "resid_attn_dropout", project(attention.o_proj, read)))
+        both = _mlp(self, shares, both, count)
+        return _give(self, _put(rows, flat, both, count).view_as(hidden_states))
 
-        if visual_query is not None:
-            keys = tuple(pick(t, shares.update_position) for t in joint)
-            found = run(visual_query, keys, rows.visual_reads_all(shares.window, text.dtype), False)
-            found = project(attention.o_proj, _merge(rows.visual, found), columns=shares.update_rows)
-            visual = visual + _drop(self, "resid_attn_dropout", found)
-        visual = _visual_mlp(self, shares, visual)
-        return _give(self, _put(rows, flat, text, visual).view_as(hidden_states))
+
+def _add(both: torch.Tensor, count: int, more: torch.Tensor) -> torch.Tensor:
+    """Adds to the text rows alone."""
+    return both + more if not count else torch.cat([both[:count], both[count:] + more])
 
 
 def _angles(rows: Rows, shares: Shares, name: str, table: torch.Tensor) -> torch.Tensor:
@@ -147,34 +146,36 @@ def _angles(rows: Rows, shares: Shares, name: str, table: torch.Tensor) -> torch
     return found[1]
 
 
-def _heads(layer: Any, rows: Rows, kind: Kind, x: torch.Tensor, q_rows: Segments | None, kv_rows: Segments | None, cos: Any, sin: Any) -> list[Any]:
-    """Query, key and value [B, heads, slots, D] of one kind's rows. `q_rows`, `kv_rows`: which heads, None: all; where
-    there are none the query is None."""
+def _heads(layer: Any, rows: Rows, both: torch.Tensor, count: int, cos: Any, sin: Any) -> tuple[Any, list[torch.Tensor]]:
+    """Query, key and value [B, heads, slots, D]: of visual rows those that the plan keeps (None where nobody reads them; a
+    query of None where none is updated), of text rows all."""
     shares, attention = layer.yopo, layer.self_attn
     sizes, width = shares.sizes, shares.head_dim
-    q_all, kv_all = [(0, sizes.heads * width)], [(0, sizes.kv_heads * width)]
+    q_all, kv_all = sizes.heads * width, sizes.kv_heads * width
+    normed = layer.input_layernorm(both if shares.groups else both[count:])
+    count = count if shares.groups else 0
+    q_rows, kv_rows = (shares.update_rows, shares.group_rows) if count else ([], [])
     if shares.fused:
-        q_rows, kv_rows = q_all if q_rows is None else q_rows, kv_all if kv_rows is None else kv_rows
-        k_at, v_at = q_all[0][1], q_all[0][1] + kv_all[0][1]
-        runs = [*q_rows, *((k_at + a, k_at + b) for a, b in kv_rows), *((v_at + a, v_at + b) for a, b in kv_rows)]
-        merged = segments_of(runs)
-        together = project(attention.qkv_proj, x, None if merged == [(0, v_at + kv_all[0][1])] else merged)
-        q, k, v = together.split([size_of(q_rows), size_of(kv_rows), size_of(kv_rows)], -1)
+        starts = ((0, q_rows), (q_all, kv_rows), (q_all + kv_all, kv_rows))
+        runs = segments_of([(at + a, at + b) for at, part in starts for a, b in part])
+        visual, text = project_rows(attention.qkv_proj, normed, count, runs)
+        sizes_of = ([size_of(q_rows), size_of(kv_rows), size_of(kv_rows)], [q_all, kv_all, kv_all])
+        parts = list(zip(visual.split(sizes_of[0], -1), text.split(sizes_of[1], -1)))
     else:
-        q = project(attention.q_proj, x, q_rows) if q_rows is None or q_rows else None
-        k, v = project(attention.k_proj, x, kv_rows), project(attention.v_proj, x, kv_rows)
-    cos, sin = rows.rotary(kind, "cos", cos), rows.rotary(kind, "sin", sin)
-    result: list[Any] = []
-    for name, part in (("q_norm", q), ("k_norm", k), ("", v)):
-        if part is None or part.shape[-1] == 0:
-            result.append(None)
-            continue
-        part = part.view(part.shape[0], -1, width)
-        if name and hasattr(attention, name):
-            part = getattr(attention, name)(part)
-        part = rotate(part, cos, sin) if name else part
-        result.append(kind.pad(part).transpose(1, 2))
-    return result
+        modules = ((attention.q_proj, q_rows), (attention.k_proj, kv_rows), (attention.v_proj, kv_rows))
+        parts = [project_rows(module, normed, count, runs) for module, runs in modules]
+    result: tuple[list[Any], list[Any]] = ([], [])
+    for name, pair in zip(("q_norm", "k_norm", ""), parts):
+        for kind, part, into in zip((rows.visual, rows.text), pair, result):
+            if part.shape[0] == 0 or part.shape[-1] == 0:
+                into.append(None)
+                continue
+            part = part.reshape(part.shape[0], -1, width)
+            if name and hasattr(attention, name):
+                part = getattr(attention, name)(part)
+            part = rotate(part, rows.rotary(kind, "cos", cos), rows.rotary(kind, "sin", sin)) if name else part
+            into.append(kind.pad(part).transpose(1, 2))
+    return (result[0] if count else None), result[1]
 
 
 def segments_of(runs: Segments) -> list[tuple[int, int]]:
@@ -188,12 +189,12 @@ def segments_of(runs: Segments) -> list[tuple[int, int]]:
     return merged
 
 
-def _store(shares: Shares, kept: PrunedCacheLayer | None, rows: Rows, visual: Heads | None, text: Heads) -> tuple[Heads, Heads, int]:
+def _store(shares: Shares, kept: PrunedCacheLayer | None, rows: Rows, visual: list[Any] | None, text: Heads) -> tuple[Heads, Heads, int]:
     """Joint and lone keys and values, cached ones included, and how many slots of the joint ones are visual."""
     layer = PrunedCacheLayer() if kept is None else kept
     joint = (pick(text[0], shares.groups), pick(text[1], shares.groups))
     alone = (pick(text[0], shares.others), pick(text[1], shares.others))
-    layer.append(visual, joint, alone)
+    layer.append(None if visual is None else (visual[1], visual[2]), joint, alone)
     if kept is not None:
         kept.length = rows.past + rows.length
         kept.visual_index, kept.text_index, kept.full = rows.visual_keys, rows.text_keys, rows.keys_full
@@ -214,25 +215,31 @@ def _merge(kind: Kind, heads: torch.Tensor) -> torch.Tensor:
     return kind.unpad(heads.transpose(1, 2).flatten(2))
 
 
-def _visual_mlp(layer: Any, shares: Shares, visual: torch.Tensor) -> torch.Tensor:
-    compensation = getattr(layer, "yopo_compensation", None)
-    if shares.neurons == 0 and compensation is None:
-        return visual
-    normed, mlp = layer.post_attention_layernorm(visual), layer.mlp
-    added = None
-    if shares.neurons == shares.sizes.neurons:
-        added = mlp(normed)
-    elif shares.neurons:
-        count, width = shares.neurons, shares.sizes.neurons
+def _mlp(layer: Any, shares: Shares, both: torch.Tensor, count: int) -> torch.Tensor:
+    compensation, mlp = getattr(layer, "yopo_compensation", None), layer.mlp
+    if not count or (shares.neurons == 0 and compensation is None):
+        return _add(both, count, _drop(layer, "resid_mlp_dropout", mlp(layer.post_attention_layernorm(both[count:]))))
+    normed, kept, whole = layer.post_attention_layernorm(both), shares.neurons, shares.sizes.neurons
+    if kept == whole:
+        result = both + _drop(layer, "resid_mlp_dropout", mlp(normed))
+    elif kept == 0:
+        result = _add(both, count, _drop(layer, "resid_mlp_dropout", mlp(normed[count:])))
+    else:
         if shares.fused:
-            gate, up = project(mlp.gate_up_proj, normed, [(0, count), (width, width + count)]).chunk(2, -1)
-            active = mlp.activation_fn(gate) * up
+            visual, text = project_rows(mlp.gate_up_proj, normed, count, [(0, kept), (whole, whole + kept)])
+            visual, text = (_gated(mlp.activation_fn, *part.chunk(2, -1)) for part in (visual, text))
         else:
-            active = mlp.act_fn(project(mlp.gate_proj, normed, [(0, count)])) * project(mlp.up_proj, normed, [(0, count)])
-        added = project(mlp.down_proj, active, columns=[(0, count)])
-    if added is not None:
-        visual = visual + _drop(layer, "resid_mlp_dropout", added)
-    return visual if compensation is None else visual + compensation(normed)
+            gate = project_rows(mlp.gate_proj, normed, count, [(0, kept)])
+            up = project_rows(mlp.up_proj, normed, count, [(0, kept)])
+            visual, text = (_gated(mlp.act_fn, *pair) for pair in zip(gate, up))
+        result = both + _drop(layer, "resid_mlp_dropout", project_columns(mlp.down_proj, visual, text, [(0, kept)]))
+    if compensation is None:
+        return result
+    return torch.cat([result[:count] + compensation(normed[:count]), result[count:]])
+
+
+def _gated(act: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return act(gate) * up
 
 
 def _drop(layer: Any, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -240,12 +247,11 @@ def _drop(layer: Any, name: str, x: torch.Tensor) -> torch.Tensor:
     return x if module is None else module(x)
 
 
-def _put(rows: Rows, flat: torch.Tensor, text: torch.Tensor, visual: torch.Tensor | None) -> torch.Tensor:
+def _put(rows: Rows, flat: torch.Tensor, both: torch.Tensor, count: int) -> torch.Tensor:
     """The rows in the places they came from; rows of neither kind stay what they were."""
     if rows.text.flat is None:
-        return text
-    result = flat.index_copy(0, rows.text.flat, text)
-    return result if visual is None or rows.visual is None or rows.visual.flat is None else result.index_copy_(0, rows.visual.flat, visual)
+        return both
+    return flat.index_copy(0, rows.order if count else rows.text.flat, both)
 
 
 def _give(layer: Any, hidden: torch.Tensor) -> Any:

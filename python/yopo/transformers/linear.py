@@ -51,8 +51,8 @@ def sliced(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, row
 
 
 class _SlicedLinear(nn.Linear):
-    def forward(self, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None) -> torch.Tensor:
-        return sliced(x, self.weight, self.bias, rows, columns)
+    def forward(self, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None, biased: bool = True) -> torch.Tensor:
+        return sliced(x, self.weight, self.bias if biased else None, rows, columns)
 
 
 def base_of(module: nn.Module) -> nn.Module:
@@ -73,13 +73,13 @@ def refuse_slices(module: nn.Module) -> None:
     restore_class(base_of(module))
 
 
-def project(module: nn.Module, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None) -> torch.Tensor:
+def project(module: nn.Module, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None, biased: bool = True) -> torch.Tensor:
     """The module's product with a part of its rows (outputs) or columns (inputs), LoRA adapters included."""
     if not hasattr(module, "lora_A"):
-        return module(x, rows, columns)
+        return module(x, rows, columns, biased)
     if rows is None and columns is None:
         return module(x)
-    result = module.base_layer(x, rows, columns)
+    result = module.base_layer(x, rows, columns, biased)
     if getattr(module, "disable_adapters", False) or getattr(module, "merged", False):
         return result
     for adapter in module.active_adapters:
@@ -91,4 +91,48 @@ def project(module: nn.Module, x: torch.Tensor, rows: Segments | None = None, co
         inner = module.lora_dropout[adapter](x).to(down.weight.dtype)
         inner = sliced(inner, down.weight, down.bias, None, columns)
         result = result + (sliced(inner, up.weight, up.bias, rows, None) * module.scaling[adapter]).to(result.dtype)
+    return result
+
+
+def complement(runs: Segments, size: int) -> list[tuple[int, int]]:
+    """What of [0, size) is in none of the runs."""
+    rest, at = [], 0
+    for start, stop in sorted(runs):
+        if at < start:
+            rest.append((at, start))
+        at = max(at, stop)
+    return rest + ([(at, size)] if at < size else [])
+
+
+def project_rows(module: nn.Module, both: torch.Tensor, count: int, rows: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of visual rows, the first `count` of `both` [N, C], the module's `rows`; of text rows behind them, all. What both need is
+    one product, so that no weight is read twice."""
+    if not rows:
+        return both.new_zeros(count, 0), project(module, both[count:])
+    shared, rest = project(module, both, rows), complement(rows, base_of(module).out_features)
+    if not rest:
+        return shared[:count], _in_order(shared[count:], rows)
+    alone = project(module, both[count:], rest)
+    return shared[:count], _in_order(torch.cat([shared[count:], alone], -1), [*rows, *rest])
+
+
+def _in_order(x: torch.Tensor, runs: Segments) -> torch.Tensor:
+    """Runs of features, in whatever order they come, in their own."""
+    if list(runs) == sorted(runs):
+        return x
+    parts = dict(zip(runs, x.split([stop - start for start, stop in runs], -1)))
+    return torch.cat([parts[run] for run in sorted(runs)], -1)
+
+
+def project_columns(module: nn.Module, visual: torch.Tensor, text: torch.Tensor, columns: Segments) -> torch.Tensor:
+    """[N, out], visual rows first: of `visual` [Nv, columns] with those columns alone, of `text` [Nt, in] with all."""
+    count, rest = visual.shape[0], complement(columns, base_of(module).in_features)
+
+    def parts(runs: Segments) -> torch.Tensor:
+        found = [text[:, start:stop] for start, stop in runs]
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
+
+    result = project(module, torch.cat([visual, parts(columns)]), columns=columns)
+    if rest:
+        result[count:] += project(module, parts(rest), columns=rest, biased=False)
     return result

@@ -28,6 +28,10 @@ class Kind:
     index: torch.Tensor
 
     @property
+    def size(self) -> int:
+        return self.index.numel() if self.place is None else self.place.shape[0]
+
+    @property
     def full(self) -> bool:
         return self.slots is None
 
@@ -93,6 +97,14 @@ class Rows:
             moved = {name: _moved(getattr(self, name), device) for name in ("visual", "text", "visual_keys", "text_keys", "picture")}
             self.memo[key] = Rows(self.batch, self.length, self.past, keys_full=self.keys_full, **moved)
         return self.memo[key]
+
+    @property
+    def order(self) -> torch.Tensor:
+        """[N]: where visual rows, and text rows behind them, are in [B * T]."""
+        if "order" not in self.memo:
+            assert self.visual is not None and self.visual.flat is not None and self.text.flat is not None
+            self.memo["order"] = torch.cat([self.visual.flat, self.text.flat])
+        return self.memo["order"]
 
     def rotary(self, kind: Kind, name: str, table: torch.Tensor) -> torch.Tensor:
         """cos or sin [B or 1, T, D] of this kind's rows, [N, 1, D]."""
