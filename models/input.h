@@ -39,7 +39,9 @@ struct ModelInput {
   /// As the family's processor makes them: [images, 3, image_size, image_size], or, where pictures have any size,
   /// [patches, patch_values] in blocks of merge_size x merge_size. Empty for text alone.
   std::vector<float> pixel_values;
-  int64_t images = 0;                 // pictures
+  int64_t images = 0;  // pictures
+  /// Height and width of the images that the pictures were cut from (AnyRes); empty where each picture has its span.
+  std::vector<std::array<int64_t, 2>> image_sizes;
   std::vector<float> embeds;          // [T, hidden_size] instead of ids and pixels, or empty
   std::optional<KeptRows> kept = {};  // absent: all visual tokens go through all layers
   int64_t length() const { return int64_t(position_ids.size()) / position_axes; }

@@ -12,7 +12,7 @@
 
 namespace yopo {
 
-enum class Activation { Silu, Gelu, QuickGelu };
+enum class Activation { Silu, Gelu, QuickGelu, GeluTanh };
 
 /// Rotary embedding in the half-split layout over head_dim. See models/rope.h.
 struct RopeSpec {
@@ -49,6 +49,7 @@ struct DecoderSpec {
   double rms_norm_eps = 1e-5;
   bool attention_bias = false;  // q, k, v carry a bias
   bool output_bias = false;     // so does o
+  bool qk_norm = false;         // RMSNorm of q and k over each head, before they turn
   bool tie_word_embeddings = false;
   RopeSpec rope;
   /// Query heads that share one KV head.

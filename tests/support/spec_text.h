@@ -18,9 +18,9 @@ inline std::string text_of(const RopeSpec& r) {
 }
 
 inline std::string text_of(const DecoderSpec& d) {
-  return fmt::format("decoder {} {} {} {} {} {} {} {} {} {} {} {}\n", d.num_hidden_layers, d.hidden_size,
+  return fmt::format("decoder {} {} {} {} {} {} {} {} {} {} {} {} {}\n", d.num_hidden_layers, d.hidden_size,
                      d.num_attention_heads, d.num_key_value_heads, d.head_dim, d.intermediate_size, d.vocab_size,
-                     d.max_position_embeddings, d.rms_norm_eps, d.attention_bias, d.output_bias,
+                     d.max_position_embeddings, d.rms_norm_eps, d.attention_bias, d.output_bias, d.qk_norm,
                      d.tie_word_embeddings) +
          text_of(d.rope);
 }
