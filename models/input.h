@@ -56,9 +56,10 @@ std::vector<PatchGrid> square_grids(const ModelSpec& spec, int64_t images);
 
 /// Expands placeholders (one per picture, or already one per visual token), finds the spans, numbers the positions.
 /// `grids`: of each picture. UserError naming `where` when placeholders, pixels and pictures do not match, or an id
-/// lies outside the vocabulary.
+/// lies outside the vocabulary. `image_sizes`: of the images that the pictures are tiles of, where they are (AnyRes).
 ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
-                      const std::vector<PatchGrid>& grids, const std::string& where);
+                      const std::vector<PatchGrid>& grids, const std::string& where,
+                      const std::vector<std::array<int64_t, 2>>& image_sizes = {});
 
 /// Fills position_ids: 0, 1, 2, ... or, with M-RoPE, a picture at base b has time b, row b + r and column b + c, and
 /// what follows goes on behind the largest.

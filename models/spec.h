@@ -98,6 +98,8 @@ struct VisionSpec {
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   /// Numbers of a patch: channels, frames, rows, columns.
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
+  /// Numbers of a square picture, with what lies behind its last whole patch.
+  int64_t picture_values() const { return 3 * image_size * image_size; }
   /// Patches along the side of a square picture.
   int64_t grid() const { return image_size / patch_size; }
   /// Rows of the tower for a picture of `patches` patches.
