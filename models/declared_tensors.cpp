@@ -21,6 +21,8 @@ Shape query_bias(S s) { return {query_rows(s)}; }
 Shape key_bias(S s) { return {key_rows(s)}; }
 bool attention_bias(S s) { return s.text.attention_bias; }
 bool output_bias(S s) { return s.text.output_bias; }
+Shape head(S s) { return {s.text.head_dim}; }
+bool head_norm(S s) { return s.text.qk_norm; }
 
 Shape width(S s) { return {s.vision.hidden_size}; }
 Shape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
@@ -50,6 +52,7 @@ Shape second(S s) { return {s.text.hidden_size, s.projector.inner_size}; }
 bool projector_norm(S s) { return s.projector.norm != NormKind::None; }
 bool projector_norm_bias(S s) { return s.projector.norm == NormKind::Layer; }
 bool projector_bias(S s) { return s.projector.bias; }
+bool newline(S s) { return s.image.fit == ImageSpec::Fit::AnyRes; }
 
 constexpr Axis kFixed = Axis::Fixed, kHeads = Axis::QueryHeads, kKeyHeads = Axis::KeyValueHeads,
                kNeurons = Axis::Neurons;
@@ -63,6 +66,8 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::QBias, TensorPlace::DecoderLayer, Fill::Bias, query_bias, attention_bias, kHeads},
     {Role::KBias, TensorPlace::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
     {Role::VBias, TensorPlace::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
+    {Role::HeadQNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
+    {Role::HeadKNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
     {Role::O, TensorPlace::DecoderLayer, Fill::Normal,
      [](S s) -> Shape {
        return {s.text.hidden_size, query_rows(s)};
@@ -115,6 +120,7 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::Project1Bias, TensorPlace::Projector, Fill::Bias, first_bias, projector_bias},
     {Role::Project2, TensorPlace::Projector, Fill::Normal, second},
     {Role::Project2Bias, TensorPlace::Projector, Fill::Bias, hidden, projector_bias},
+    {Role::Newline, TensorPlace::Root, Fill::Normal, hidden, newline},
 };
 
 }  // namespace

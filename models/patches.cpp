@@ -20,6 +20,7 @@ std::vector<int32_t> patch_places(const PatchGrid& grid, int64_t merge_size) {
 }
 
 std::vector<PatchGrid> patch_grids(const VisionSpec& vision, const ModelInput& input) {
+  if (!input.image_sizes.empty()) return std::vector<PatchGrid>(size_t(input.images), {vision.grid(), vision.grid()});
   std::vector<PatchGrid> grids;
   for (const Span& span : input.spans)
     grids.push_back({span.rows * vision.merge_size, span.columns * vision.merge_size});
@@ -36,11 +37,11 @@ std::vector<float> patch_rows(const VisionSpec& vision, const ModelInput& input,
   };
   const int64_t before = patches_of(0, first), patches = patches_of(first, first + count);
   const int64_t row_size = vision.patch_values(), patch = vision.patch_size, side = vision.image_size;
-  const float* pixels = input.pixel_values.data() + before * row_size;
+  const float* pixels = input.pixel_values.data() + (side > 0 ? first * vision.picture_values() : before * row_size);
   if (side == 0) return std::vector<float>(pixels, pixels + patches * row_size);  // the processor did it
   std::vector<float> rows(size_t(patches * row_size));
   float* row = rows.data();
-  for (int64_t picture = 0; picture < count; ++picture, pixels += 3 * side * side) {
+  for (int64_t picture = 0; picture < count; ++picture, pixels += vision.picture_values()) {
     const std::vector<int32_t> places = patch_places(grids[size_t(first + picture)], vision.merge_size);
     for (size_t i = 0; i < places.size(); i += 2)
       for (int64_t channel = 0; channel < 3; ++channel)

@@ -12,7 +12,7 @@
 
 namespace yopo {
 
-enum class Activation { Silu, Gelu, QuickGelu };
+enum class Activation { Silu, Gelu, QuickGelu, GeluTanh };
 
 /// Rotary embedding in the half-split layout over head_dim. See models/rope.h.
 struct RopeSpec {
@@ -49,6 +49,7 @@ struct DecoderSpec {
   double rms_norm_eps = 1e-5;
   bool attention_bias = false;  // q, k, v carry a bias
   bool output_bias = false;     // so does o
+  bool qk_norm = false;         // RMSNorm of q and k over each head, before they turn
   bool tie_word_embeddings = false;
   RopeSpec rope;
   /// Query heads that share one KV head.
@@ -97,6 +98,8 @@ struct VisionSpec {
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   /// Numbers of a patch: channels, frames, rows, columns.
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
+  /// Numbers of a square picture, with what lies behind its last whole patch.
+  int64_t picture_values() const { return 3 * image_size * image_size; }
   /// Patches along the side of a square picture.
   int64_t grid() const { return image_size / patch_size; }
   /// Rows of the tower for a picture of `patches` patches.

@@ -22,6 +22,8 @@ const std::string& prefix_of(const TensorLayout& layout, TensorPlace place) {
       return layout.vision;
     case TensorPlace::Projector:
       return layout.projector;
+    case TensorPlace::Root:
+      return layout.root;
   }
   throw InternalError("a place without a prefix");
 }

@@ -65,13 +65,18 @@ enum class Role {
   Project1Bias,
   Project2,
   Project2Bias,
+  // of the language model, but in this place: a role's number draws its random weights
+  HeadQNorm,
+  HeadKNorm,
+  // beside all of these
+  Newline,
 };
 
 /// What a dimension of a tensor enumerates, hence which permutation export applies to it.
 enum class Axis { Fixed, QueryHeads, KeyValueHeads, Neurons };
 
 /// Where in a model a role stands: once, or once in every layer.
-enum class TensorPlace { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector };
+enum class TensorPlace { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector, Root };
 
 /// What a checkpoint without training holds.
 enum class Fill { Normal, Bias, One, LayerScale };

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "models/anyres.h"
 #include "models/patches.h"
 
 namespace yopo::torch_steps {
@@ -48,10 +49,23 @@ at::Tensor patches_of(const State& state, const ModelInput& input) {
   for (const PatchGrid& grid : grids) patches += grid[0] * grid[1];
   const int64_t values = vision.patch_values();
   require(input.images > 0 || grids.empty(), "the prompt has image placeholders but there are no pixels");
-  require(input.images == int64_t(grids.size()) && int64_t(input.pixel_values.size()) == patches * values,
+  const int64_t expected = vision.image_size > 0 ? input.images * vision.picture_values() : patches * values;
+  require(input.images == int64_t(grids.size()) && int64_t(input.pixel_values.size()) == expected,
           "the prompt has room for {} pictures of {} patches; the pixels are of {} pictures, {} values", grids.size(),
           patches, input.images, input.pixel_values.size());
   return tensor_of(patch_rows(vision, input, 0, input.images), {patches, values}, state.dtype);
+}
+
+// The visual tokens of an input whose images are tiles: from the features of these and the newline.
+at::Tensor mixed(const State& state, const ModelInput& input, const at::Tensor& tiles) {
+  const TokenMix mix = token_mix(state.spec, input);
+  const int64_t tokens = int64_t(mix.index.size()) / 4, width = tiles.size(1);
+  const std::vector<int64_t> index(mix.index.begin(), mix.index.end());
+  const at::Tensor rows = at::cat({tiles, state.weights.projector.newline.unsqueeze(0)})
+                              .index_select(0, at::tensor(at::ArrayRef<int64_t>(index), at::kLong))
+                              .view({tokens, 4, width});
+  const at::Tensor weight = tensor_of(mix.weight, {tokens, 4, 1}, at::kFloat);
+  return (rows.to(at::kFloat) * weight).sum(1).to(state.dtype);
 }
 
 }  // namespace
@@ -109,8 +123,10 @@ std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<Model
   const int64_t merged = state.spec.vision.merge_size * state.spec.vision.merge_size;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].embeds.empty() || inputs[i].spans.empty()) continue;
-    const int64_t tokens = inputs[i].visual_tokens();
-    const at::Tensor features = all.features.slice(0, token, token + tokens);
+    const bool tiled = !inputs[i].image_sizes.empty();
+    const int64_t tokens = tiled ? inputs[i].images * state.spec.image_tokens() : inputs[i].visual_tokens();
+    at::Tensor features = all.features.slice(0, token, token + tokens);
+    if (tiled) features = mixed(state, inputs[i], features);
     int64_t from = 0;
     for (const Span& span : inputs[i].spans) {
       embeds[i].slice(0, span.start, span.start + span.count()).copy_(features.slice(0, from, from + span.count()));
@@ -118,7 +134,7 @@ std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<Model
     }
     if (seen)
       (*seen)[i] = {all.hidden.slice(0, patch, patch + tokens * merged), features,
-                    all.attention.defined() ? all.attention.slice(0, token, token + tokens) : all.attention};
+                    all.attention.defined() && !tiled ? all.attention.slice(0, token, token + tokens) : at::Tensor()};
     token += tokens;
     patch += tokens * merged;
   }

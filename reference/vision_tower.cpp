@@ -23,6 +23,8 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
       return at::gelu(x);
     case Activation::QuickGelu:
       return x * at::sigmoid(1.702 * x);
+    case Activation::GeluTanh:
+      return at::gelu(x, "tanh");
   }
   throw InternalError("an activation without a function");
 }

@@ -56,6 +56,7 @@ class Decoder {
   void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);
   void normalise(const float* weight, bool with_visual);
   void attention();
+  void norm_keys(int64_t shared);
   void store_keys();
   void attend();
   void ffn();

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "models/anyres.h"
 #include "models/patches.h"
 #include "models/rope.h"
 #include "runtime/read_attention.h"
@@ -288,7 +289,13 @@ int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& in
   const int64_t embedding = width * 12 + v.patch_values() * element;
   const int64_t layer = width * (8 + element) + v.head_dim() * 4 + scratch_elements(v) * element;
   const int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;
-  return rows * std::max({embedding, layer, projector});
+  // Images that are tiles: the tiles' features wait until all are there, and the places of the visual tokens in them.
+  const bool tiled = is_anyres(state.spec);
+  const int64_t waiting = tiled ? (all * state.spec.image_tokens() / v.positions(v.grid() * v.grid()) + 1) *
+                                          state.spec.text.hidden_size * 4 +
+                                      layout.visual_rows * 32 + 64
+                                : 0;
+  return rows * std::max({embedding, layer, projector}) + waiting;
 }
 
 void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace) {

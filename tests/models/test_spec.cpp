@@ -228,8 +228,9 @@ TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
 
 TEST(Input, MatchesEveryCaseOfTheReferences) {
   int cases = 0;
-  for (const char* family :
-       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3"})
+  for (const char* family : {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b",
+                             "internvl2_phi3", "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3",
+                             "internvl3_qwen3_hf", "anyres_llava_next", "anyres_llava_onevision"})
     for (const auto& entry : fs::directory_iterator(kFixtures / family / "cases")) {
       const Json facts = read_json(entry.path() / "case.json");
       if (!facts.contains("spans")) continue;
@@ -251,7 +252,7 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
       }
       ++cases;
     }
-  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2);
+  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2 + 4 + 2 + 4 + 2 + 5 + 5);
 }
 
 TEST(Input, RefusesSpansThatLie) {

@@ -29,7 +29,7 @@ TEST(DeclaredTensors, EveryRoleOnceAndInOneStruct) {
   std::multiset<Role> declared;
   for (const DeclaredTensor& tensor : declared_tensors()) declared.insert(tensor.role);
   EXPECT_EQ(declared, roles);
-  for (int role = 0; role <= int(Role::Project2Bias); ++role) EXPECT_EQ(declared.count(Role(role)), 1u) << role;
+  for (int role = 0; role <= int(Role::Newline); ++role) EXPECT_EQ(declared.count(Role(role)), 1u) << role;
 }
 
 TEST(DeclaredTensors, LayersStandTogether) {

@@ -18,9 +18,9 @@ inline std::string text_of(const RopeSpec& r) {
 }
 
 inline std::string text_of(const DecoderSpec& d) {
-  return fmt::format("decoder {} {} {} {} {} {} {} {} {} {} {} {}\n", d.num_hidden_layers, d.hidden_size,
+  return fmt::format("decoder {} {} {} {} {} {} {} {} {} {} {} {} {}\n", d.num_hidden_layers, d.hidden_size,
                      d.num_attention_heads, d.num_key_value_heads, d.head_dim, d.intermediate_size, d.vocab_size,
-                     d.max_position_embeddings, d.rms_norm_eps, d.attention_bias, d.output_bias,
+                     d.max_position_embeddings, d.rms_norm_eps, d.attention_bias, d.output_bias, d.qk_norm,
                      d.tie_word_embeddings) +
          text_of(d.rope);
 }
@@ -37,11 +37,14 @@ inline std::string text_of(const VisionSpec& v) {
 }
 
 inline std::string text_of(const ImageSpec& i) {
-  return fmt::format("image {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n", int(i.fit),
-                     i.patch_size, i.resize, i.crop_height, i.crop_width, i.merge_size, i.temporal_patch_size,
-                     i.min_pixels, i.max_pixels, i.tile_size, i.min_tiles, i.max_tiles, i.thumbnail, i.pad_first,
-                     i.do_resize, i.do_center_crop, i.do_rescale, i.do_normalize, i.resample, i.rescale_factor,
-                     fmt::join(i.mean, ","), fmt::join(i.std, ","), fmt::join(i.pad_color, ","), int(i.backend));
+  std::string canvases;
+  for (const auto& [height, width] : i.resolutions) canvases += fmt::format(" {}x{}", height, width);
+  return fmt::format("image{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+                     canvases, i.max_grids, i.single_tile, int(i.fit), i.patch_size, i.resize, i.crop_height,
+                     i.crop_width, i.merge_size, i.temporal_patch_size, i.min_pixels, i.max_pixels, i.tile_size,
+                     i.min_tiles, i.max_tiles, i.thumbnail, i.pad_first, i.do_resize, i.do_center_crop, i.do_rescale,
+                     i.do_normalize, i.resample, i.rescale_factor, fmt::join(i.mean, ","), fmt::join(i.std, ","),
+                     fmt::join(i.pad_color, ","), int(i.backend));
 }
 
 inline std::string text_of(const ModelSpec& m) {
