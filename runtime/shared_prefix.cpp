@@ -18,7 +18,7 @@ bool same_images(const ModelInput& a, const ModelInput& b) {
     return x.start == y.start && x.rows == y.rows && x.columns == y.columns;
   };
   return a.images == b.images && std::equal(a.spans.begin(), a.spans.end(), b.spans.begin(), b.spans.end(), same) &&
-         same_bytes(a.pixel_values, b.pixel_values);
+         same_bytes(a.pixel_values, b.pixel_values) && same_bytes(a.deepstack, b.deepstack);
 }
 
 /// Tokens that both begin with.

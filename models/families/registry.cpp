@@ -5,7 +5,9 @@
 #include "models/family.h"
 
 // NAME_family() of models/families/NAME.cpp.
-#define YOPO_FAMILIES(family) family(llava_family) family(qwen2_vl_family) family(internvl2_family)
+#define YOPO_FAMILIES(family)                                                                    \
+  family(llava_family) family(qwen2_vl_family) family(qwen2_5_vl_family) family(qwen3_vl_family) \
+      family(internvl2_family)
 
 namespace yopo {
 
