@@ -244,6 +244,8 @@ ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std
   int64_t left = 0;  // placeholders that the image still needs
   for (const int64_t id : input_ids) {
     if (id != spec.image_token_id) {
+      require(id != spec.video_token_id,
+              "{}: token {} stands for a video: expected images and text, videos are not supported", where, id);
       require(left == 0, "{}: an image's {} placeholders are interrupted by token {}", where,
               image > 0 ? units[image - 1].tokens : 0, id);
       require(id >= 0 && id < spec.text.vocab_size, "{}: token id {} lies outside the vocabulary of {}", where, id,
@@ -268,6 +270,15 @@ ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std
   return input;
 }
 
+void check_deepstack(const ModelSpec& spec, const ModelInput& input, const std::string& where) {
+  const int64_t values = spec.deep_taps() * input.visual_tokens() * spec.text.hidden_size;
+  require(
+      int64_t(input.deepstack.size()) == values,
+      "{}: deepstack: expected [{}, {}, {}] (what the tower adds to the visual rows behind the first layers), found "
+      "{} values",
+      where, spec.deep_taps(), input.visual_tokens(), spec.text.hidden_size, input.deepstack.size());
+}
+
 ModelInput read_input(const ModelSpec& given, const fs::path& path) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   const std::string where = path.string();
@@ -284,7 +295,10 @@ ModelInput read_input(const ModelSpec& given, const fs::path& path) {
     for (int64_t i = 0; i < spans.shape[0]; ++i)
       input.spans.push_back({values[size_t(3 * i)], values[size_t(3 * i + 1)], values[size_t(3 * i + 2)]});
     input.embeds = embeds.floats();
+    if (file.contains("deepstack")) input.deepstack = file.at("deepstack").floats();
     read_positions(spec, file, embeds.shape[0], input);
+    check_spans(input.spans, input.length(), where);
+    check_deepstack(spec, input, where);
   } else {
     const VisionSpec& vision = spec.vision;
     std::vector<float> pixels;

@@ -124,6 +124,20 @@ struct ProjectorTensors {
   }
 };
 
+/// The projector of a tap behind a decoder layer.
+template <typename Matrix, typename Vector = Matrix>
+struct TapTensors : ProjectorTensors<Matrix, Vector> {
+  using Self = TapTensors;
+  static constexpr auto matrices() {
+    return std::array{std::pair{Role::TapProject1, &Self::first}, std::pair{Role::TapProject2, &Self::second}};
+  }
+  static constexpr auto vectors() {
+    return std::array{std::pair{Role::TapNorm, &Self::norm}, std::pair{Role::TapNormBias, &Self::norm_bias},
+                      std::pair{Role::TapProject1Bias, &Self::first_bias},
+                      std::pair{Role::TapProject2Bias, &Self::second_bias}};
+  }
+};
+
 /// Sets every member that the table has a slot for: matrices to matrix(slot), vectors to vector(slot).
 template <typename Tensors, typename ReadMatrix, typename ReadVector>
 void fill_tensors(Tensors& into, const std::vector<TensorSlot>& table, int64_t layer, const ReadMatrix& matrix,

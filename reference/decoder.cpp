@@ -137,7 +137,10 @@ void DecoderPass::layer(int64_t layer, const LayerWeights& w, const LayerRule& r
     if (rule.added_down.defined()) with = with + at::linear(at::linear(normed, rule.added_down), rule.added_up);
     x_ = at::where(own_visual_, with, x_);
   }
-  if (rule.freeze_visual && any_visual_) x_ = at::where(own_visual_, before, x_);
+  if (rule.freeze_visual && any_visual_)
+    x_ = at::where(own_visual_, before, x_);
+  else if (pass_.deepstack.defined() && layer < pass_.deepstack.size(0))
+    x_ = x_ + pass_.deepstack[layer];
   if (observer && observer->hidden) observer->hidden(layer, x_);
 }
 

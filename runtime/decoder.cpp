@@ -62,6 +62,8 @@ Decoder::Decoder(const EngineState& state, std::vector<Request*> requests, const
   const int64_t width = spec_.num_attention_heads * spec_.head_dim,
                 kv_width = spec_.num_key_value_heads * spec_.head_dim;
   x_ = s_.buffer(rows() * spec_.hidden_size, DType::F32);
+  if (visual_rows_ > 0 && s_.spec.deep_taps() > 0)
+    deep_ = s_.buffer(s_.spec.deep_taps() * visual_rows_ * spec_.hidden_size, DType::F32);
   normed_ = s_.buffer(rows() * spec_.hidden_size, type_);
   scratch_ = s_.buffer(scratch_elements(state, visual_rows_, text_rows_), type_);
   q_ = scratch_.data();
@@ -85,7 +87,8 @@ int64_t Decoder::bytes(const EngineState& state, int64_t visual_rows, int64_t te
   const int64_t element = int64_t(size_of(state.type()));
   const int64_t row =
       spec.hidden_size * (4 + element) + spec.head_dim * 4 + 8;  // x, its normed copy, rotary table, places
-  return (visual_rows + text_rows) * row + scratch_elements(state, visual_rows, text_rows) * element +
+  const int64_t deep = state.spec.deep_taps() * visual_rows * spec.hidden_size * 4;
+  return (visual_rows + text_rows) * row + deep + scratch_elements(state, visual_rows, text_rows) * element +
          images * int64_t(sizeof(ImageGrid)) + int64_t(sizeof(uint64_t));
 }
 
@@ -130,6 +133,7 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
     w_ = &s_.weights->layers->at(l);
     attention();
     ffn();
+    add_deep();
     if (hidden_after) hidden_after(l);
     s_.step();
   }
@@ -327,6 +331,13 @@ void Decoder::ffn() {
   neurons(shared, spec_.intermediate_size - shared, visual_rows_, text_rows_);
   if (compensated) compensate();
   if (watched) watch_(layer_, normed_.data(), x());
+}
+
+/// x[visual rows] += what a later tap of the tower gave them, where they still go on.
+void Decoder::add_deep() {
+  if (!deep_.data() || layer_ >= s_.spec.deep_taps() || !slices_->plan.alive) return;
+  const int64_t count = visual_rows_ * spec_.hidden_size;
+  s_.ops->add_bias(x(), deep_.as<float>() + layer_ * count, 1, count);
 }
 
 /// x[visual rows] += up (down normed) + bias (plans/plan.h, Compensation).

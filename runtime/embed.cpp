@@ -32,6 +32,7 @@ void check_input(const EngineState& state, const ModelInput& input, size_t reque
     require(int64_t(input.embeds.size()) == input.length() * hidden,
             "request {}: embeds: expected [{}, {}], found {} values", request, input.length(), hidden,
             input.embeds.size());
+    check_deepstack(state.spec, input, fmt::format("request {}", request));
     return;
   }
   require(int64_t(input.input_ids.size()) == input.length(), "request {}: {} input ids for {} positions", request,
@@ -94,7 +95,7 @@ void embed_token(const EngineState& state, int64_t token, float* out) {
 }
 
 void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x,
-                  Trace* trace) {
+                  Trace* trace, const DeepRows& deep) {
   const int64_t hidden = state.spec.text.hidden_size;
   for (size_t i = 0; i < inputs.size(); ++i) check_input(state, inputs[i], i);  // before the expensive part
 
@@ -107,7 +108,7 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
     if (!tiled.empty())
       run_tiles(state, pictures, tiled, to, trace);
     else if (!pictures.empty())
-      run_vision(state, pictures, to, trace);
+      run_vision(state, pictures, to, trace, deep, first_row);
     pictures.clear(), tiled.clear();
   };
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -128,6 +129,9 @@ void embed_inputs(const EngineState& state, const std::vector<ModelInput>& input
     if (embedded && rows.visual_rows > 0) {
       run_images();  // this request's rows lie between those before and after it
       state.ops->upload(x + rows.visual_row * hidden, ready.data(), ready.size() * sizeof(float));
+      for (int64_t tap = 0; deep.data && tap < state.spec.deep_taps(); ++tap)
+        state.ops->upload(deep.data + (tap * deep.rows + rows.visual_row) * hidden,
+                          input.deepstack.data() + tap * rows.visual_rows * hidden, ready.size() * sizeof(float));
     } else if (rows.visual_rows > 0) {
       if (pictures.empty()) first_row = rows.visual_row;
       const std::vector<PatchGrid> grids = patch_grids(state.spec.vision, input);

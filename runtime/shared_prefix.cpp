@@ -19,7 +19,7 @@ bool same_images(const ModelInput& a, const ModelInput& b) {
   };
   return a.images == b.images && a.image_sizes == b.image_sizes &&
          std::equal(a.spans.begin(), a.spans.end(), b.spans.begin(), b.spans.end(), same) &&
-         same_bytes(a.pixel_values, b.pixel_values);
+         same_bytes(a.pixel_values, b.pixel_values) && same_bytes(a.deepstack, b.deepstack);
 }
 
 /// Tokens that both begin with.

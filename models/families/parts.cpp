@@ -43,11 +43,13 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
   require(text.num_attention_heads % text.num_key_value_heads == 0,
           "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", where, text.num_attention_heads,
           text.num_key_value_heads);
-  if (!has(config, "head_dim"))
+  const bool stated = has(config, "head_dim") || defaults.head_dim > 0;
+  if (!stated)
     require(text.hidden_size % text.num_attention_heads == 0,
             "{}: hidden_size {} is no multiple of num_attention_heads {}", where, text.hidden_size,
             text.num_attention_heads);
-  text.head_dim = get_int_or(config, "head_dim", where, 2, 4096, text.hidden_size / text.num_attention_heads);
+  text.head_dim = get_int_or(config, "head_dim", where, 2, 4096,
+                             defaults.head_dim > 0 ? defaults.head_dim : text.hidden_size / text.num_attention_heads);
   require(text.head_dim % 2 == 0, "{}: head_dim {} is odd; rotary embedding needs pairs", where, text.head_dim);
   text.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, defaults.intermediate_size);
   text.vocab_size = get_int_or(config, "vocab_size", where, 1, int64_t(1) << 24, defaults.vocab_size);

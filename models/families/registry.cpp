@@ -6,8 +6,8 @@
 
 // NAME_family() of models/families/NAME.cpp.
 #define YOPO_FAMILIES(family)                                                                    \
-  family(llava_family) family(qwen2_vl_family) family(internvl2_family) family(internvl3_family) \
-      family(llava_next_family) family(llava_onevision_family)
+  family(llava_family) family(qwen2_vl_family) family(qwen2_5_vl_family) family(qwen3_vl_family) \
+      family(internvl2_family) family(internvl3_family) family(llava_next_family) family(llava_onevision_family)
 
 namespace yopo {
 

@@ -277,6 +277,9 @@ TEST(NewFamilySpec, WhatTheForwardsLackIsRefused) {
   };
   refused([](VisionSpec& vision) { vision.taps.push_back({1, 0, 2}); });
   refused([](VisionSpec& vision) { vision.taps.clear(); });
+  refused([](VisionSpec& vision) { vision.taps.push_back({1, 1, 1}); });  // square pictures
+  refused([](VisionSpec& vision) { vision.window = 2; });
+  refused([](VisionSpec& vision) { vision.table_side = 4; });
   refused([](VisionSpec& vision) { vision.taps[0].decoder_layer = 1; });
   refused([](VisionSpec& vision) { vision.taps[0].tower_blocks = 3; });
   refused([](VisionSpec& vision) { vision.hidden_act = Activation::Gelu; });

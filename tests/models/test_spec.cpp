@@ -10,6 +10,7 @@
 #include "models/rope.h"
 #include "models/tensors.h"
 #include "tests/support/close.h"
+#include "tests/support/spec_text.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -51,15 +52,28 @@ TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, EveryLayout,
-                         ::testing::Values(Layout{"llava_hf/model", "llava-hf"},
-                                           Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
-                                           Layout{"llava_orig/model", "llava-original"},
-                                           Layout{"qwen2vl/model", "qwen2-vl"},
-                                           Layout{"internvl2_internlm2/model", "internvl2-InternLM2ForCausalLM"},
-                                           Layout{"internvl2_internlm2_6b/model", "internvl2-InternLM2ForCausalLM"},
-                                           Layout{"internvl2_phi3/model", "internvl2-Phi3ForCausalLM"}),
-                         [](const auto& info) { return "layout" + std::to_string(info.index); });
+INSTANTIATE_TEST_SUITE_P(
+    Families, EveryLayout,
+    ::testing::Values(Layout{"llava_hf/model", "llava-hf"}, Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
+                      Layout{"llava_orig/model", "llava-original"}, Layout{"qwen2vl/model", "qwen2-vl"},
+                      Layout{"qwen2_5_vl/model", "qwen2.5-vl"}, Layout{"qwen3_vl/model", "qwen3-vl"},
+                      Layout{"internvl2_internlm2/model", "internvl2-InternLM2ForCausalLM"},
+                      Layout{"internvl2_internlm2_6b/model", "internvl2-InternLM2ForCausalLM"},
+                      Layout{"internvl2_phi3/model", "internvl2-Phi3ForCausalLM"}),
+    [](const auto& info) { return "layout" + std::to_string(info.index); });
+
+// What save_pretrained of transformers 5.24 writes for a model that it did not load.
+TEST(Spec, ReadsWhatTransformers5Writes) {
+  for (const char* family : {"qwen2_5_vl", "qwen3_vl"}) {
+    const fs::path folder = kFixtures / family / "model";
+    const ModelSpec old = spec_from_config(read_json(folder / "config.json"), "config.json");
+    const ModelSpec spec = spec_from_config(read_json(folder / "config.transformers5.json"), "config.json");
+    EXPECT_EQ(testing::text_of(spec), testing::text_of(old));
+    Json named = Json::object();
+    for (const StoredTensor& tensor : stored_tensors(spec)) named[tensor.name] = tensor.shape;
+    EXPECT_EQ(named, read_json(folder / "tensors.transformers5.json")) << family;
+  }
+}
 
 Json config_of(const std::string& folder) { return read_json(kFixtures / folder / "config.json"); }
 
@@ -228,9 +242,10 @@ TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
 
 TEST(Input, MatchesEveryCaseOfTheReferences) {
   int cases = 0;
-  for (const char* family : {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b",
-                             "internvl2_phi3", "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3",
-                             "internvl3_qwen3_hf", "anyres_llava_next", "anyres_llava_onevision"})
+  for (const char* family :
+       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3",
+        "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3", "internvl3_qwen3_hf", "anyres_llava_next",
+        "anyres_llava_onevision", "qwen2_5_vl", "qwen3_vl"})
     for (const auto& entry : fs::directory_iterator(kFixtures / family / "cases")) {
       const Json facts = read_json(entry.path() / "case.json");
       if (!facts.contains("spans")) continue;
@@ -252,7 +267,7 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
       }
       ++cases;
     }
-  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2 + 4 + 2 + 4 + 2 + 5 + 5);
+  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2 + 4 + 2 + 4 + 2 + 5 + 5 + 5 + 4);
 }
 
 TEST(Input, RefusesSpansThatLie) {

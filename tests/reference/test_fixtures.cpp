@@ -163,7 +163,9 @@ TEST(TorchFixtures, NoCaseIsLeftOut) {
                                                {"internvl3_qwen3", 9 + 5 + 5 + 1},
                                                {"internvl3_qwen3_hf", 3 + 3},
                                                {"anyres_llava_next", 3 * 5 + 3 + 1},
-                                               {"anyres_llava_onevision", 3 * 5 + 3 + 1}};
+                                               {"anyres_llava_onevision", 3 * 5 + 3 + 1},
+                                               {"qwen2_5_vl", 9 + 7 + 5 + 5 + 1},
+                                               {"qwen3_vl", 9 + 7 + 5 + 1}};
   EXPECT_EQ(runs, expected);
   size_t files = 0, wanted = 2;  // and dense.safetensors of the two padded batches
   for (const auto& [family, count] : expected) {
@@ -241,7 +243,7 @@ INSTANTIATE_TEST_SUITE_P(All, TorchHeadRatios,
                          ::testing::Values("llava_hf/model", "llava_hf/model_newkeys", "qwen2vl/model",
                                            "internvl2_internlm2/model", "internvl2_phi3/model", "internvl3_qwen2/model",
                                            "internvl3_qwen3/model", "anyres_llava_next/model",
-                                           "anyres_llava_onevision/model"),
+                                           "anyres_llava_onevision/model", "qwen2_5_vl/model", "qwen3_vl/model"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '/', '_');

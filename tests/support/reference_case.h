@@ -26,12 +26,13 @@ struct CaseOf {
 /// Every case of every family but the padded batches, on every checkpoint of the family.
 inline std::vector<CaseOf> reference_cases() {
   std::vector<CaseOf> cases;
-  for (const std::string family : {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b",
-                                   "internvl2_phi3", "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3",
-                                   "internvl3_qwen3_hf", "anyres_llava_next", "anyres_llava_onevision"})
+  for (const std::string family :
+       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3",
+        "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3", "internvl3_qwen3_hf", "anyres_llava_next",
+        "anyres_llava_onevision", "qwen2_5_vl", "qwen3_vl"})
     for (const std::string model : {"model", "model_newkeys"})
       for (const std::string name : {"single", "square", "nonsquare", "two_images", "tiles2_thumb", "ntk_active",
-                                     "long_factor", "text_only", "wide", "tall"})
+                                     "long_factor", "text_only", "wide", "tall", "windows"})
         if (fs::exists(fixtures() / family / model) && fs::exists(fixtures() / family / "cases" / name))
           cases.push_back({family + "/" + model, family + "/cases/" + name});
   return cases;
@@ -77,6 +78,7 @@ inline ModelInput embedded_input(const Json& info, const SafetensorsFile& inputs
   const TensorView& hidden = dense.at("hidden");
   const std::vector<float> values = hidden.floats();
   input.embeds.assign(values.begin(), values.begin() + hidden.shape[1] * hidden.shape[2]);
+  if (dense.contains("deepstack")) input.deepstack = dense.at("deepstack").floats();
   return input;
 }
 

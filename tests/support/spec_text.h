@@ -11,10 +11,10 @@
 namespace yopo::testing {
 
 inline std::string text_of(const RopeSpec& r) {
-  return fmt::format("rope {} {} {} {} {} {} {} {} {} {} {} {} {}\n", r.theta, int(r.scaling), r.original_positions,
+  return fmt::format("rope {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n", r.theta, int(r.scaling), r.original_positions,
                      r.factor, r.beta_fast, r.beta_slow, r.truncate, r.low_freq_factor, r.high_freq_factor,
                      fmt::join(r.short_factor, ","), fmt::join(r.long_factor, ","), r.attention_factor,
-                     fmt::join(r.sections, ","));
+                     fmt::join(r.sections, ","), r.interleaved);
 }
 
 inline std::string text_of(const DecoderSpec& d) {
@@ -33,7 +33,12 @@ inline std::string text_of(const VisionSpec& v) {
                                  v.qkv_bias, v.qk_norm, v.layer_scale, v.gated_mlp);
   for (const Tap& tap : v.taps)
     text += fmt::format(" tap {} {} {}", tap.tower_blocks, tap.projector, tap.decoder_layer);
-  return text + "\n";
+  return text + fmt::format(" windows {} {} table {}\n", v.window, fmt::join(v.whole_blocks, ","), v.table_side);
+}
+
+inline std::string text_of(const ProjectorSpec& p) {
+  return fmt::format("projector {} {} {} {} {} {}\n", int(p.hidden_act), p.bias, int(p.norm), p.norm_merged, p.norm_eps,
+                     p.inner_size);
 }
 
 inline std::string text_of(const ImageSpec& i) {
@@ -48,14 +53,11 @@ inline std::string text_of(const ImageSpec& i) {
 }
 
 inline std::string text_of(const ModelSpec& m) {
-  const ProjectorSpec& p = m.projector;
-  return fmt::format("model {} {} {} {} {} {} {} {} {} {} {} {} {}\n", m.family, m.layout, m.architecture, m.model_type,
-                     m.chat_template, m.image_token_id, m.expanded_placeholders, int(m.dtype), m.vision_folder.string(),
-                     fmt::join(m.eos_token_ids, ","), m.bos_token_id, m.pad_token_id, m.context_length()) +
-         text_of(m.text) + text_of(m.vision) +
-         fmt::format("projector {} {} {} {} {} {}\n", int(p.hidden_act), p.bias, int(p.norm), p.norm_merged, p.norm_eps,
-                     p.inner_size) +
-         text_of(m.image);
+  return fmt::format("model {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n", m.family, m.layout, m.architecture,
+                     m.model_type, m.chat_template, m.image_token_id, m.video_token_id, m.expanded_placeholders,
+                     int(m.dtype), m.vision_folder.string(), fmt::join(m.eos_token_ids, ","), m.bos_token_id,
+                     m.pad_token_id, m.context_length()) +
+         text_of(m.text) + text_of(m.vision) + text_of(m.projector) + text_of(m.tap_projector) + text_of(m.image);
 }
 
 }  // namespace yopo::testing
