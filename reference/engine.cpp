@@ -161,7 +161,7 @@ std::vector<std::vector<int64_t>> TorchEngine::generate(const std::vector<ModelI
     }
     if (std::all_of(finished.begin(), finished.end(), [](uint8_t flag) { return flag != 0; })) break;
     batch.embeds = embed_tokens(*state_, next).unsqueeze(1);
-    batch.deepstack = {};
+    batch.deepstack = at::Tensor();
     batch.positions.clear();
     for (const ModelInput& input : inputs) batch.positions.push_back({{input.next_position() + step}});
   }

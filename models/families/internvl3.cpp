@@ -1,6 +1,7 @@
 // InternVL3 and 3.5 (Zhu et al., arXiv 2504.10479; arXiv 2508.18265) as transformers has them: InternViT and pixel
 // shuffle in front of Qwen2 or Qwen3. Their original layout is InternVL2's with another language model: internvl2.cpp.
 #include "core/remarks.h"
+#include "images/image.h"
 #include "models/families/common_keys.h"
 #include "models/families/parts.h"
 #include "models/families/qwen_text.h"
