@@ -21,7 +21,7 @@ using Canvases = std::vector<std::array<int64_t, 2>>;
 std::vector<TensorName> tensor_names() {
   std::vector<TensorName> names = llama_names();
   for (const std::vector<TensorName>& more : {clip_names(),
-                                              {{Role::Project1, "linear_1.weight"},
+                                              std::vector<TensorName>{{Role::Project1, "linear_1.weight"},
                                                {Role::Project1Bias, "linear_1.bias"},
                                                {Role::Project2, "linear_2.weight"},
                                                {Role::Project2Bias, "linear_2.bias"},
