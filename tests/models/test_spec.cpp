@@ -81,6 +81,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   Json config = config_of("llava_hf/model");
   config["architectures"][0] = "LlavaForConditionalGenerations";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "did you mean 'LlavaForConditionalGeneration'");
+  config["architectures"][0] = "Qwen3VLMoeForConditionalGeneration";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mixtures of experts are not supported");
   config = config_of("llava_hf/model");
   config["model_type"] = "qwen2_vl";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
@@ -174,6 +176,20 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(qwen, {{"vision_config", {{"in_channels", 1}}}}, "in_channels: expected 3");
   refused(qwen, {{"vision_config", {{"num_heads", 16}}}}, "no multiple of 4");
   refused(qwen, {{"image_token_id", 5000}}, "image_token_id");
+  const std::string newer = "qwen2_5_vl/model", deep = "qwen3_vl/model";
+  refused(newer, {{"vision_config", {{"out_hidden_size", 65}}}}, "out_hidden_size 65 contradicts");
+  refused(newer, {{"vision_config", {{"hidden_act", "gelu"}}}}, "hidden_act: expected silu");
+  refused(newer, {{"vision_config", {{"window_size", 7}}}}, "window_size 7: expected at least a visual token");
+  refused(newer, {{"vision_config", {{"fullatt_block_indexes", {-1}}}}}, "fullatt_block_indexes");
+  refused(newer, {{"rope_scaling", {{"mrope_interleaved", true}}}}, "mrope_interleaved: expected false");
+  refused(deep, {{"text_config", {{"rope_scaling", {{"mrope_interleaved", false}}}}}},
+          "mrope_interleaved: expected true");
+  refused(deep, {{"text_config", nullptr}}, "text_config");
+  refused(deep, {{"vision_config", {{"num_position_embeddings", 37}}}}, "expected a square number, found 37");
+  refused(deep, {{"vision_config", {{"deepstack_visual_indexes", {1, 5}}}}},
+          "expected blocks below 5 (depth), found 5");
+  refused(deep, {{"vision_config", {{"deepstack_visual_indexes", {2, 1}}}}},
+          "expected ascending numbers, found 1 behind 2");
   refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}},
           "did you mean 'InternLM2ForCausalLM'");
   refused(intern, {{"llm_config", {{"bias", true}}}}, "bias");
@@ -268,6 +284,17 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
       ++cases;
     }
   EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2 + 4 + 2 + 4 + 2 + 5 + 5 + 5 + 4);
+}
+
+TEST(Input, RefusesVideosAndAMissingDeepstack) {
+  const ModelSpec spec = open_model(kFixtures / "qwen3_vl/model").spec;
+  EXPECT_USER_ERROR(make_input(spec, {1, 303, 2}, {}, {}, "sample"), "token 303 stands for a video");
+  ModelInput input;
+  input.spans = {{1, 1, 2}};
+  input.position_ids = {0, 1, 2, 3};
+  EXPECT_USER_ERROR(check_deepstack(spec, input, "sample"), "deepstack: expected [3, 2, 64]");
+  input.deepstack.assign(3 * 2 * 64, 0.0f);
+  EXPECT_NO_THROW(check_deepstack(spec, input, "sample"));
 }
 
 TEST(Input, RefusesSpansThatLie) {
