@@ -85,8 +85,8 @@ class RefusalTest(BadInput):
               "did you mean 'Qwen2VLForConditionalGeneration'", *known]),
             ({"architectures": ["MllamaForConditionalGeneration"]}, ["config.json", "MllamaForConditionalGeneration", *known])])
         self.check_configs("internvl2-8b", [
-            ({"llm_config.architectures": ["Qwen2ForCausalLM"]},
-             ["config.json: llm_config", "'Qwen2ForCausalLM' is not one we know inside InternVL2", "InternLM2ForCausalLM",
+            ({"llm_config.architectures": ["Qwen3MoeForCausalLM"]},
+             ["config.json: llm_config", "'Qwen3MoeForCausalLM' is not one we know inside InternVL2", "InternLM2ForCausalLM",
               "Phi3ForCausalLM"])])
 
     def test_configs_that_contradict_the_tensors(self):
