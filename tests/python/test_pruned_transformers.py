@@ -33,6 +33,9 @@ class FixtureCase:
         self.inputs = {"input_ids": stored["input_ids"][None], "pixel_values": stored["pixel_values"]}
         if "image_grid_thw" in stored:
             self.inputs["image_grid_thw"] = stored["image_grid_thw"]
+            if yopo_package.CACHE == "cache":  # transformers 5 wants to be told what it can see in the ids
+                token = json.loads((path.parents[2] / "model/config.json").read_text())["image_token_id"]
+                self.inputs["mm_token_type_ids"] = (self.inputs["input_ids"] == token).long()
         self.next_position = int(stored["position_ids"].max()) + 1
         self.axes = stored["position_ids"].dim()
         self.entered = load_file(self.folder / "dense.safetensors")["hidden"][0]
