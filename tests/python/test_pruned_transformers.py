@@ -96,7 +96,8 @@ class ReferenceCases(Case):
                     count += 1
         for name, value in model.state_dict().items():
             self.assertTrue(torch.equal(value, weights[name]), f"{name} changed by apply and remove")
-        self.assertEqual(count, 7 * len(cases(family)))
+        self.assertEqual(count, sum(len(case.facts["skip"]) for case in cases(family)))
+        self.assertGreaterEqual(count, 4)
 
     def test_llava_eager(self):
         self.check("llava_hf", "eager")
@@ -109,6 +110,16 @@ class ReferenceCases(Case):
 
     def test_qwen2_vl_sdpa(self):
         self.check("qwen2vl", "sdpa")
+
+
+    def test_qwen2_5_vl(self):
+        self.check("qwen2_5_vl", "sdpa")
+
+    def test_internvl3_with_qwen2(self):
+        self.check("internvl3_qwen2_hf", "sdpa")
+
+    def test_internvl3_with_qwen3(self):
+        self.check("internvl3_qwen3_hf", "sdpa")
 
 
 class Exported(Case):
