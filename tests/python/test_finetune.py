@@ -84,19 +84,19 @@ class Data(Case):
 
 
 class Run(Case):
-    STEPS = 12
+    STEPS, COUNT = 24, 8  # few enough records to learn by heart
 
     def setUp(self):
         super().setUp()
-        (self.folder / "data.json").write_text(json.dumps(records(48)))
+        (self.folder / "data.json").write_text(json.dumps(records(self.COUNT)))
         self.yopo("plan", "--model", MODEL, "--visual-layers", 6, "--window", 3, "--window-causal", "--output", self.folder / "plan.json")
         self.pruned = self.folder / "pruned"
         self.yopo("export", "--model", MODEL, "--plan", self.folder / "plan.json", "--output", self.pruned)
 
     def train(self, output, *more):
         finetune.main([str(ROOT / "examples/finetune/settings/llava-1.5-7b-25.json"), "--model", str(self.pruned), "--data", str(self.folder / "data.json"),
-                       "--images", str(TEST.images), "--output_dir", str(output), "--max_steps", str(self.STEPS), "--per_device_train_batch_size", "4",
-                       "--learning_rate", "3e-4", "--bf16", "False", "--save_steps", "6", "--save_total_limit", "3", "--dataloader_num_workers", "0",
+                       "--images", str(TEST.images), "--output_dir", str(output), "--max_steps", str(self.STEPS), "--per_device_train_batch_size", "2",
+                       "--learning_rate", "2e-4", "--bf16", "False", "--save_steps", "10", "--save_total_limit", "3", "--dataloader_num_workers", "0",
                        "--use_cpu", "True", "--disable_tqdm", "True", "--pad_to_square", "False", *more])
         last = max(pathlib.Path(output).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
         history = json.loads((last / "trainer_state.json").read_text())["log_history"]
@@ -107,12 +107,12 @@ class Run(Case):
         model = yopo.transformers.load(folder, dtype=torch.float32).eval()
         data = conversations.Conversations(self.folder / "data.json", TEST.images, AutoProcessor.from_pretrained(MODEL), 2048, False)
         collate = conversations.Collator(0)
-        return sum(model(**collate([data[i] for i in range(start, start + 8)])).loss.item() for start in range(0, 48, 8)) / 6
+        return model(**collate([data[i] for i in range(self.COUNT) if data.has_image(i)])).loss.item()
 
     def check_falls(self, losses, out):
         self.assertEqual(sorted(losses), list(range(1, self.STEPS + 1)))
         before, after = self.mean_loss(self.pruned), self.mean_loss(out)
-        self.assertLess(after, 0.8 * before)
+        self.assertLess(after, 0.5 * before)
 
     def test_full(self):
         out = self.folder / "tuned"
@@ -125,15 +125,16 @@ class Run(Case):
             self.assertEqual(changed, "vision_tower" not in name, name)
         said = self.yopo_json("eval", "--model", out, "--benchmark", "vqa", "--questions", TEST.questions, "--images", TEST.images, "--samples", 10, "--output", self.folder / "eval")
         self.assertTrue(said["results"][0]["pruned"])
-        # Killed after the sixth step: the rerun goes on with the same losses.
-        shutil.rmtree(out / f"checkpoint-{self.STEPS}")
+        # Killed after the tenth step, in the middle of an epoch: the rerun goes on with the same losses.
+        for step in (20, self.STEPS):
+            shutil.rmtree(out / f"checkpoint-{step}")
         for file in out.glob("*.*"):
             file.unlink()
         self.assertEqual(self.train(out), losses)
 
     def test_lora(self):
         out = self.folder / "tuned"
-        self.check_falls(self.train(out, "--lora_rank", "8", "--lora_alpha", "16", "--learning_rate", "3e-3"), out)
+        self.check_falls(self.train(out, "--lora_rank", "8", "--lora_alpha", "16", "--learning_rate", "2e-3"), out)
         model = yopo.transformers.load(out, dtype=torch.float32)
         before = yopo.transformers.load(self.pruned, dtype=torch.float32)
         name = "model.language_model.layers.2.self_attn.q_proj.weight"

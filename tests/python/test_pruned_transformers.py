@@ -33,6 +33,9 @@ class FixtureCase:
         self.inputs = {"input_ids": stored["input_ids"][None], "pixel_values": stored["pixel_values"]}
         if "image_grid_thw" in stored:
             self.inputs["image_grid_thw"] = stored["image_grid_thw"]
+            if yopo_package.CACHE == "cache":  # transformers 5 wants to be told what it can see in the ids
+                token = json.loads((path.parents[2] / "model/config.json").read_text())["image_token_id"]
+                self.inputs["mm_token_type_ids"] = (self.inputs["input_ids"] == token).long()
         self.next_position = int(stored["position_ids"].max()) + 1
         self.axes = stored["position_ids"].dim()
         self.entered = load_file(self.folder / "dense.safetensors")["hidden"][0]
@@ -93,7 +96,8 @@ class ReferenceCases(Case):
                     count += 1
         for name, value in model.state_dict().items():
             self.assertTrue(torch.equal(value, weights[name]), f"{name} changed by apply and remove")
-        self.assertEqual(count, 7 * len(cases(family)))
+        self.assertEqual(count, sum(len(case.facts["skip"]) for case in cases(family)))
+        self.assertGreaterEqual(count, 4)
 
     def test_llava_eager(self):
         self.check("llava_hf", "eager")
@@ -106,6 +110,16 @@ class ReferenceCases(Case):
 
     def test_qwen2_vl_sdpa(self):
         self.check("qwen2vl", "sdpa")
+
+
+    def test_qwen2_5_vl(self):
+        self.check("qwen2_5_vl", "sdpa")
+
+    def test_internvl3_with_qwen2(self):
+        self.check("internvl3_qwen2_hf", "sdpa")
+
+    def test_internvl3_with_qwen3(self):
+        self.check("internvl3_qwen3_hf", "sdpa")
 
 
 class Exported(Case):

@@ -50,6 +50,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "LlavaModel": Family(_llava_grids),
     "Qwen2VLModel": Family(_qwen_grids),
+    "Qwen2_5_VLModel": Family(_qwen_grids),
     "InternVLModel": Family(_internvl_grids),
 }
 
@@ -58,6 +59,7 @@ LAYERS: dict[str, bool] = {
     "LlamaDecoderLayer": False,
     "Qwen2DecoderLayer": False,
     "Qwen2VLDecoderLayer": False,
+    "Qwen2_5_VLDecoderLayer": False,
     "Qwen3DecoderLayer": False,
     "Phi3DecoderLayer": True,
 }
