@@ -33,7 +33,8 @@ std::vector<CaseRun> all_runs() {
     runs.push_back({of.model, of.test, "dense"});
     for (const auto& [strategy, _] : info.at("strategies").items())
       runs.push_back({of.model, of.test, "yopo_" + strategy});
-    for (const auto& [plan, _] : info.value("skip", Json::object()).items())
+    const Json skip = info.value("skip", Json::object());
+    for (const auto& [plan, _] : skip.items())
       runs.push_back({of.model, of.test, "skip_" + plan});
   }
   return runs;

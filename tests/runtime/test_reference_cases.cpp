@@ -26,7 +26,8 @@ class ReferenceCase : public ::testing::TestWithParam<CaseOf> {};
 
 std::vector<std::string> skip_runs(const Case& data) {
   std::vector<std::string> runs;
-  for (const auto& [name, value] : data.json.value("skip", Json::object()).items()) runs.push_back(name);
+  const Json skip = data.json.value("skip", Json::object());
+  for (const auto& [name, value] : skip.items()) runs.push_back(name);
   return runs;
 }
 
