@@ -148,7 +148,7 @@ struct ModelSpec {
   int64_t bos_token_id = 1;
   int64_t pad_token_id = 0;
   /// Taps that enter in front of later layers: behind layer i, tap i + 1 is added to the visual rows (deepstack).
-  int64_t deep_taps() const { return int64_t(vision.taps.size()) - 1; }
+  int64_t deep_taps() const { return vision.taps.empty() ? 0 : int64_t(vision.taps.size()) - 1; }
   /// Visual tokens along the side of a square picture (an image, or a tile); 0 where pictures have any size.
   int64_t token_grid() const { return vision.grid() / vision.merge_size; }
   /// Visual tokens of one square picture; 0 where pictures have any size.
