@@ -20,12 +20,12 @@ using Canvases = std::vector<std::array<int64_t, 2>>;
 
 std::vector<TensorName> tensor_names() {
   std::vector<TensorName> names = llama_names();
-  for (const std::vector<TensorName>& more : {clip_names(),
-                                              std::vector<TensorName>{{Role::Project1, "linear_1.weight"},
-                                               {Role::Project1Bias, "linear_1.bias"},
-                                               {Role::Project2, "linear_2.weight"},
-                                               {Role::Project2Bias, "linear_2.bias"},
-                                               {Role::Newline, "image_newline"}}})
+  for (const std::vector<TensorName>& more :
+       {clip_names(), std::vector<TensorName>{{Role::Project1, "linear_1.weight"},
+                                              {Role::Project1Bias, "linear_1.bias"},
+                                              {Role::Project2, "linear_2.weight"},
+                                              {Role::Project2Bias, "linear_2.bias"},
+                                              {Role::Newline, "image_newline"}}})
     names.insert(names.end(), more.begin(), more.end());
   return names;
 }

@@ -259,7 +259,8 @@ TEST(NewFamilySpec, EveryFieldIsDeclared) {
 TEST(NewFamilySpec, IsAmongTheKnown) {
   Json config = config_of(Json::object());
   config["architectures"][0] = "SmallVlms";
-  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "InternVLChatModel, SmallVlm); did you mean 'SmallVlm'?");
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
+                    "LlavaOnevisionForConditionalGeneration, SmallVlm); did you mean 'SmallVlm'?");
   config = config_of(Json::object());
   config["model_type"] = "llava";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
