@@ -33,14 +33,8 @@ std::vector<CaseRun> all_runs() {
     runs.push_back({of.model, of.test, "dense"});
     for (const auto& [strategy, _] : info.at("strategies").items())
       runs.push_back({of.model, of.test, "yopo_" + strategy});
-<<<<<<< HEAD
     const Json skips = info.value("skip", Json::object());
-    for (const auto& [plan, _] : skips.items())
-=======
-    const Json skip = info.value("skip", Json::object());
-    for (const auto& [plan, _] : skip.items())
->>>>>>> h-qwen
-      runs.push_back({of.model, of.test, "skip_" + plan});
+    for (const auto& [plan, _] : skips.items()) runs.push_back({of.model, of.test, "skip_" + plan});
   }
   return runs;
 }

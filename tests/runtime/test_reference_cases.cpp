@@ -26,13 +26,8 @@ class ReferenceCase : public ::testing::TestWithParam<CaseOf> {};
 
 std::vector<std::string> skip_runs(const Case& data) {
   std::vector<std::string> runs;
-<<<<<<< HEAD
   const Json skips = data.json.value("skip", Json::object());
   for (const auto& [name, value] : skips.items()) runs.push_back(name);
-=======
-  const Json skip = data.json.value("skip", Json::object());
-  for (const auto& [name, value] : skip.items()) runs.push_back(name);
->>>>>>> h-qwen
   return runs;
 }
 
