@@ -170,10 +170,13 @@ def qwen2_vl(folder, config):
         "Qwen2Tokenizer", specials, add_bos_token=False, add_prefix_space=False, bos_token=None, eos_token="<|im_end|>",
         pad_token="<|endoftext|>", unk_token=None, errors="replace", split_special_tokens=False))
     vision = config["vision_config"]
+    rules = {"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 3136, "max_pixels": 12845056, **CLIP}
+    if config["architectures"] == ["Qwen3VLForConditionalGeneration"]:
+        rules = {"image_processor_type": "Qwen2VLImageProcessorFast", "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+                 "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
     write(folder, "preprocessor_config.json", {
-        "image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 3136, "max_pixels": 12845056,
-        "patch_size": vision["patch_size"], "temporal_patch_size": vision["temporal_patch_size"],
-        "merge_size": vision["spatial_merge_size"], **CLIP})
+        **rules, "patch_size": vision["patch_size"], "temporal_patch_size": vision["temporal_patch_size"],
+        "merge_size": vision["spatial_merge_size"]})
 
 
 def internvl(folder, config):
@@ -206,7 +209,8 @@ def write(folder, name, value):
 
 
 FAMILIES = {"LlavaForConditionalGeneration": llava, "LlavaLlamaForCausalLM": llava,
-            "Qwen2VLForConditionalGeneration": qwen2_vl, "InternVLChatModel": internvl}
+            "Qwen2VLForConditionalGeneration": qwen2_vl, "Qwen2_5_VLForConditionalGeneration": qwen2_vl,
+            "Qwen3VLForConditionalGeneration": qwen2_vl, "InternVLChatModel": internvl}
 
 
 def make_tokenizer(folder):

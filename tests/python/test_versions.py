@@ -41,6 +41,8 @@ def rope(version, parameters, theta=10000.0):
 CONFIGS = {
     "llava": ("llava", lambda version: {}),
     "qwen2_vl": ("qwen2_vl", lambda version: {}),
+    "qwen2_5_vl": ("qwen2_5_vl", lambda version: {}),
+    "qwen3_vl": ("qwen3_vl", lambda version: {}),
     "theta": ("llava", lambda version: rope(version, {} if version == "4.57" else {"rope_type": "default"}, 500000.0)),
     "linear": ("llava", lambda version: rope(version, LINEAR)),
     "dynamic": ("llava", lambda version: {**rope(version, DYNAMIC), "text_config.max_position_embeddings": 24}),
@@ -126,7 +128,7 @@ class SavedTest(VersionCase):
         """What that version saved, and its export, load whole and with the same logits: in both versions, but that 4.57 does not
         know rope_parameters and so not what 5.24 saves."""
         pairs = []
-        for name in ("llava", "qwen2_vl"):
+        for name in ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
             folder, expected = written(version)[name]
             with self.subTest(family=name):
                 self.check_prompts(folder, expected)

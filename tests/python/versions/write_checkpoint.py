@@ -1,10 +1,11 @@
 """write_checkpoint.py JOBS IMAGE...: small checkpoints as this version of transformers writes them (model, processor, tokenizer).
-JOBS is a JSON file: [{"kind": llava or qwen2_vl, "folder", "changes": to the config, by dotted keys}]. Beside each folder,
+JOBS is a JSON file: [{"kind": a key of KINDS, "folder", "changes": to the config, by dotted keys}]. Beside each folder,
 expected.safetensors says what transformers makes of a question about each image: "ids.K", "pixels.K", "logits.K", and "grid.K"
 where the family has grids.
 
 load_checkpoint.py's counterpart; both are run by test_versions.py under each version.
 """
+import functools
 import json
 import pathlib
 import sys
@@ -73,6 +74,35 @@ def qwen2_vl_config():
                 image_token_id=1612, video_token_id=1613, tie_word_embeddings=False)
 
 
+def qwen2_5_vl_config():
+    """Of two blocks of the tower the first attends within windows of 2 x 2 tokens."""
+    config = qwen2_vl_config()
+    config.update(model_type="qwen2_5_vl", architectures=["Qwen2_5_VLForConditionalGeneration"])
+    config["text_config"]["model_type"] = "qwen2_5_vl_text"
+    config["vision_config"] = dict(
+        model_type="qwen2_5_vl" if not FIVE else "qwen2_5_vl_vision", depth=2, hidden_size=32, intermediate_size=56, num_heads=2,
+        out_hidden_size=64, in_channels=3, patch_size=14, temporal_patch_size=2, spatial_merge_size=2, window_size=56,
+        fullatt_block_indexes=[1], hidden_act="silu")
+    return config
+
+
+def qwen3_vl_config():
+    """Features of two of the tower's blocks are added behind the first two layers of the decoder."""
+    config = qwen2_vl_config()
+    config.update(model_type="qwen3_vl", architectures=["Qwen3VLForConditionalGeneration"])
+    for key in ("bos_token_id", "eos_token_id", "vision_token_id"):  # text_config has them
+        del config[key]
+    text = config["text_config"]
+    rope = dict(rope_type="default", mrope_section=[2, 3, 3], mrope_interleaved=True)
+    text.update(model_type="qwen3_vl_text", head_dim=16)
+    text.update(dict(rope_parameters=dict(rope, rope_theta=5000000.0)) if FIVE else dict(rope_scaling=rope, rope_theta=5000000.0))
+    config["vision_config"] = dict(
+        model_type="qwen3_vl" if not FIVE else "qwen3_vl_vision", depth=4, hidden_size=32, intermediate_size=48, num_heads=2,
+        out_hidden_size=64, in_channels=3, patch_size=14, temporal_patch_size=2, spatial_merge_size=2, num_position_embeddings=36,
+        deepstack_visual_indexes=[0, 2], hidden_act="gelu_pytorch_tanh")
+    return config
+
+
 def llava_processor(folder):
     from transformers import AutoTokenizer, LlavaProcessor
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -83,18 +113,20 @@ def llava_processor(folder):
                           num_additional_image_tokens=1, chat_template=CLIP_TEMPLATE)
 
 
-def qwen2_vl_processor(folder):
+def qwen_processor(folder, family="Qwen2VL"):
+    """`family`: of the processor's class; the image processor is Qwen2-VL's in all of them."""
     from test_tokenizers import QWEN2_VL_TEMPLATE
-    from transformers import AutoTokenizer, Qwen2VLProcessor
+    from transformers import AutoTokenizer
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
+    kind = getattr(transformers, f"{family}Processor")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     sizes = dict(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 40}, image_mean=[0.5, 0.4, 0.3], image_std=[0.25, 0.5, 0.3])
     if FIVE:
-        from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
-        return Qwen2VLProcessor(image_processor=Qwen2VLImageProcessor(**sizes), tokenizer=tokenizer,
-                                video_processor=Qwen2VLVideoProcessor(), chat_template=QWEN2_VL_TEMPLATE)
+        video = "Qwen3VL" if family == "Qwen3VL" else "Qwen2VL"
+        return kind(image_processor=Qwen2VLImageProcessor(**sizes), tokenizer=tokenizer,
+                    video_processor=getattr(transformers, f"{video}VideoProcessor")(), chat_template=QWEN2_VL_TEMPLATE)
     # Version 4's video processor wants a torchvision of its own time, and no video is asked about.
-    processor = Qwen2VLProcessor.__new__(Qwen2VLProcessor)
+    processor = kind.__new__(kind)
     bounds = sizes.pop("size")
     processor.image_processor = Qwen2VLImageProcessor(min_pixels=bounds["shortest_edge"], max_pixels=bounds["longest_edge"], **sizes)
     processor.tokenizer, processor.video_processor, processor.chat_template = tokenizer, None, QWEN2_VL_TEMPLATE
@@ -103,8 +135,14 @@ def qwen2_vl_processor(folder):
     return processor
 
 
-KINDS = {"llava": (llava_config, "LlavaForConditionalGeneration", "LlavaConfig", llava_processor),
-         "qwen2_vl": (qwen2_vl_config, "Qwen2VLForConditionalGeneration", "Qwen2VLConfig", qwen2_vl_processor)}
+KINDS = {
+    "llava": (llava_config, "LlavaForConditionalGeneration", "LlavaConfig", llava_processor),
+    "qwen2_vl": (qwen2_vl_config, "Qwen2VLForConditionalGeneration", "Qwen2VLConfig", qwen_processor),
+    "qwen2_5_vl": (qwen2_5_vl_config, "Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig",
+                   functools.partial(qwen_processor, family="Qwen2_5_VL")),
+    "qwen3_vl": (qwen3_vl_config, "Qwen3VLForConditionalGeneration", "Qwen3VLConfig",
+                 functools.partial(qwen_processor, family="Qwen3VL")),
+}
 
 
 def save_processor(processor, folder):
