@@ -148,8 +148,11 @@ def llava(folder, config):
         "LlamaTokenizer", numbered(["<unk>", "<s>", "</s>"], 0) + specials, legacy=False, add_bos_token=True, add_eos_token=False,
         bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>" if len(specials) > 1 else "</s>"))
     side = config.get("vision_config", {}).get("image_size", 336)
+    kind = {"image_processor_type": "CLIPImageProcessor"}
+    if "image_grid_pinpoints" in config:
+        kind = {"image_processor_type": "LlavaNextImageProcessor", "image_grid_pinpoints": config["image_grid_pinpoints"]}
     write(folder, "preprocessor_config.json", {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": side}, "resample": 3,
+        **kind, "do_resize": True, "size": {"shortest_edge": side}, "resample": 3,
         "do_center_crop": True, "crop_size": {"height": side, "width": side}, "do_rescale": True, "rescale_factor": 1 / 255,
         "do_normalize": True, **CLIP})
 
@@ -209,6 +212,7 @@ def write(folder, name, value):
 
 
 FAMILIES = {"LlavaForConditionalGeneration": llava, "LlavaLlamaForCausalLM": llava,
+            "LlavaNextForConditionalGeneration": llava,
             "Qwen2VLForConditionalGeneration": qwen2_vl, "Qwen2_5_VLForConditionalGeneration": qwen2_vl,
             "Qwen3VLForConditionalGeneration": qwen2_vl, "InternVLChatModel": internvl}
 

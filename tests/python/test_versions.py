@@ -40,6 +40,7 @@ def rope(version, parameters, theta=10000.0):
 # its family, whose weights it shares: it has to differ, or the test shows nothing.
 CONFIGS = {
     "llava": ("llava", lambda version: {}),
+    "llava_next": ("llava_next", lambda version: {}),
     "qwen2_vl": ("qwen2_vl", lambda version: {}),
     "qwen2_5_vl": ("qwen2_5_vl", lambda version: {}),
     "qwen3_vl": ("qwen3_vl", lambda version: {}),
@@ -86,8 +87,9 @@ class VersionCase(Case):
     def trace(self, folder, expected, k, *flags):
         inputs, output = self.folder / "inputs.safetensors", self.folder / "trace.safetensors"
         tensors = {"input_ids": expected[f"ids.{k}"], "pixel_values": expected[f"pixels.{k}"]}
-        if f"grid.{k}" in expected:
-            tensors["image_grid_thw"] = expected[f"grid.{k}"]
+        for name, short in (("image_grid_thw", "grid"), ("image_sizes", "sizes")):
+            if f"{short}.{k}" in expected:
+                tensors[name] = expected[f"{short}.{k}"]
         save_file(tensors, inputs)
         self.yopo("trace", "--model", folder, "--inputs", inputs, "--output", output, *PLAIN, *flags)
         return load_file(output)["logits"]
@@ -128,7 +130,7 @@ class SavedTest(VersionCase):
         """What that version saved, and its export, load whole and with the same logits: in both versions, but that 4.57 does not
         know rope_parameters and so not what 5.24 saves."""
         pairs = []
-        for name in ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+        for name in ("llava", "llava_next", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
             folder, expected = written(version)[name]
             with self.subTest(family=name):
                 self.check_prompts(folder, expected)

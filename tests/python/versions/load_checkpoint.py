@@ -23,6 +23,8 @@ def load(folder, expected):
     for k in range(sum(name.startswith("ids.") for name in given)):
         inputs = {"input_ids": given[f"ids.{k}"][None], "pixel_values": given[f"pixels.{k}"]}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        if f"sizes.{k}" in given:
+            inputs["image_sizes"] = given[f"sizes.{k}"]
         if f"grid.{k}" in given:
             inputs["image_grid_thw"] = given[f"grid.{k}"]
             if int(transformers.__version__.split(".")[0]) >= 5:

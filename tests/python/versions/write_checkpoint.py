@@ -1,7 +1,7 @@
 """write_checkpoint.py JOBS IMAGE...: small checkpoints as this version of transformers writes them (model, processor, tokenizer).
 JOBS is a JSON file: [{"kind": a key of KINDS, "folder", "changes": to the config, by dotted keys}]. Beside each folder,
 expected.safetensors says what transformers makes of a question about each image: "ids.K", "pixels.K", "logits.K", and "grid.K"
-where the family has grids.
+(image_grid_thw) or "sizes.K" (image_sizes) where the family has them.
 
 load_checkpoint.py's counterpart; both are run by test_versions.py under each version.
 """
@@ -61,6 +61,11 @@ def llava_config():
                 image_token_index=1690, image_seq_length=16, pad_token_id=1691, tie_word_embeddings=False)
 
 
+def llava_next_config():
+    return {**llava_config(), "model_type": "llava_next", "architectures": ["LlavaNextForConditionalGeneration"],
+            "image_grid_pinpoints": [[28, 56], [56, 28], [56, 56]]}
+
+
 def qwen2_vl_config():
     rope = dict(type="mrope", mrope_section=[2, 3, 3])
     text = dict(model_type="qwen2_vl_text", hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
@@ -113,6 +118,16 @@ def llava_processor(folder):
                           num_additional_image_tokens=1, chat_template=CLIP_TEMPLATE)
 
 
+def llava_next_processor(folder):
+    from transformers import AutoTokenizer
+    images = transformers.LlavaNextImageProcessor(
+        size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=[[28, 56], [56, 28], [56, 56]],
+        image_mean=[0.5, 0.4, 0.3], image_std=[0.25, 0.5, 0.3])
+    return transformers.LlavaNextProcessor(
+        image_processor=images, tokenizer=AutoTokenizer.from_pretrained(folder), patch_size=7,
+        vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=CLIP_TEMPLATE)
+
+
 def qwen_processor(folder, family="Qwen2VL"):
     """`family`: of the processor's class; the image processor is Qwen2-VL's in all of them."""
     from test_tokenizers import QWEN2_VL_TEMPLATE
@@ -137,6 +152,7 @@ def qwen_processor(folder, family="Qwen2VL"):
 
 KINDS = {
     "llava": (llava_config, "LlavaForConditionalGeneration", "LlavaConfig", llava_processor),
+    "llava_next": (llava_next_config, "LlavaNextForConditionalGeneration", "LlavaNextConfig", llava_next_processor),
     "qwen2_vl": (qwen2_vl_config, "Qwen2VLForConditionalGeneration", "Qwen2VLConfig", qwen_processor),
     "qwen2_5_vl": (qwen2_5_vl_config, "Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig",
                    functools.partial(qwen_processor, family="Qwen2_5_VL")),
@@ -177,8 +193,9 @@ def write(kind, folder, changes, images):
         inputs = processor(text=[prompt], images=[Image.open(image).convert("RGB")], return_tensors="pt")
         expected[f"ids.{k}"] = inputs["input_ids"][0].contiguous()
         expected[f"pixels.{k}"] = inputs["pixel_values"].contiguous()
-        if "image_grid_thw" in inputs:
-            expected[f"grid.{k}"] = inputs["image_grid_thw"].contiguous()
+        for name, short in (("image_grid_thw", "grid"), ("image_sizes", "sizes")):
+            if name in inputs:
+                expected[f"{short}.{k}"] = inputs[name].contiguous()
         expected[f"logits.{k}"] = model(**inputs).logits[0].contiguous()
     save_file(expected, folder.parent / "expected.safetensors")
 
