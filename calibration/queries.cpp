@@ -6,7 +6,7 @@ namespace yopo {
 
 namespace {
 
-constexpr Choice<Queries> kQueries[] = {
+constexpr NamedValue<Queries> kQueries[] = {
     {Queries::Prefill, "prefill"}, {Queries::Text, "text"}, {Queries::Decode, "decode"}};
 
 }  // namespace

@@ -41,7 +41,7 @@ Matrix leading_directions(const Matrix& symmetric, int64_t rank) {
   return basis * Matrix(small.eigenvectors().rightCols(rank).rowwise().reverse());
 }
 
-void check_finite(const std::vector<double>& values, const std::string& where) {
+void check_moments(const std::vector<double>& values, const std::string& where) {
   for (const double value : values)
     require(std::isfinite(value), "{}: compensation: what visual rows lost holds {}", where, value);
 }
@@ -79,7 +79,7 @@ Compensation fit_low_rank(const Moments& moments, int64_t rank, double ridge, co
   const int64_t width = moments.width;
   ensure(moments.rows > 0 && rank >= 0 && rank <= width && int64_t(moments.xx.size()) == width * width,
          "moments of some rows, and a rank within their width");
-  for (const auto* values : {&moments.x_sum, &moments.t_sum, &moments.xx, &moments.xt}) check_finite(*values, where);
+  for (const auto* values : {&moments.x_sum, &moments.t_sum, &moments.xx, &moments.xt}) check_moments(*values, where);
   const double rows = double(moments.rows);
   const Vector x_mean = Eigen::Map<const Vector>(moments.x_sum.data(), width) / rows;
   const Vector t_mean = Eigen::Map<const Vector>(moments.t_sum.data(), width) / rows;

@@ -40,9 +40,9 @@ class Cursor {
 };
 
 /// Builds the value and refuses what the library lets pass: duplicate keys and bottomless nesting.
-class Builder {
+class JsonBuilder {
  public:
-  Builder(std::string_view text, std::string_view where, int64_t first_line, const char* const* reached)
+  JsonBuilder(std::string_view text, std::string_view where, int64_t first_line, const char* const* reached)
       : text_(text), where_(where), first_line_(first_line), reached_(reached) {}
 
   bool null() { return put(nullptr); }
@@ -149,7 +149,7 @@ class Builder {
 
 Json parse(std::string_view text, std::string_view where, int64_t first_line) {
   const char* reached = text.data();
-  Builder builder(text, where, first_line, &reached);
+  JsonBuilder builder(text, where, first_line, &reached);
   builder.refuse_zero_bytes();
   const bool done =
       Json::sax_parse(Cursor(text.data(), &reached), Cursor(text.data() + text.size(), &reached), &builder);

@@ -19,13 +19,13 @@ bool parse_decimal(std::string_view text, double& value);
 
 /// A value by its name in files and flags; a table of them is all that reading and writing need.
 template <typename Value>
-struct Choice {
+struct NamedValue {
   Value value;
   std::string_view name;
 };
 
 template <typename Value, size_t N>
-Value parse_choice(const Choice<Value> (&choices)[N], std::string_view text, const std::string& where) {
+Value parse_choice(const NamedValue<Value> (&choices)[N], std::string_view text, const std::string& where) {
   std::vector<std::string> names;
   for (const auto& choice : choices) {
     if (choice.name == text) return choice.value;
@@ -36,7 +36,7 @@ Value parse_choice(const Choice<Value> (&choices)[N], std::string_view text, con
 }
 
 template <typename Value, size_t N>
-std::string_view name_in(const Choice<Value> (&choices)[N], Value value) {
+std::string_view name_in(const NamedValue<Value> (&choices)[N], Value value) {
   for (const auto& choice : choices)
     if (choice.value == value) return choice.name;
   ensure(false, "choice outside its enum");

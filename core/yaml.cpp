@@ -24,9 +24,9 @@ bool is_null_word(std::string_view text) {
 
 /// Builds the tree from the parser's events: their order gives the nesting without recursion of ours, and throwing from
 /// an event stops the parser's own recursion at the depth limit.
-class Builder : public YAML::EventHandler {
+class YamlBuilder : public YAML::EventHandler {
  public:
-  explicit Builder(const std::string& where) : where_(where) {}
+  explicit YamlBuilder(const std::string& where) : where_(where) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     require(!started_, "{}: a second document; a recipe is one", place(mark));
@@ -163,7 +163,7 @@ YamlNode parse_yaml(std::string_view text, const std::string& where) {
   // The YAML library closes an unfinished quote by itself if the text ends with a newline.
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' ' || text.back() == '\t'))
     text.remove_suffix(1);
-  Builder builder(where);
+  YamlBuilder builder(where);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);

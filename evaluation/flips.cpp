@@ -10,7 +10,7 @@ namespace yopo {
 namespace {
 
 constexpr double kConfidence = 0.95;
-constexpr double kRight = 0.5;  // a soft accuracy from here on is right
+constexpr double kRightScore = 0.5;  // a soft accuracy from here on is right
 
 const std::string& text_of(const Sample& sample, const Answers& answers) {
   static const std::string none;
@@ -96,7 +96,7 @@ void add_flips(AnswerComparison& result, const OpenBenchmark& benchmark, const A
     result.changed += old_text == new_text ? 0 : 1;
     if (std::isnan(old_score.values[i]) || std::isnan(new_score.values[i])) continue;
     ++result.questions;
-    const bool was = old_score.values[i] >= kRight, is = new_score.values[i] >= kRight;
+    const bool was = old_score.values[i] >= kRightScore, is = new_score.values[i] >= kRightScore;
     if (was == is) continue;
     Flip flip{sample.id, sample.integer_id, "", old_text, new_text, i};
     if (!sample.key.empty()) flip.question = sample.prompt.value_or(sample.text);

@@ -25,9 +25,7 @@ std::vector<AnswerSeal> shared_seals(const std::vector<fs::path>& files) {
   return seals;
 }
 
-std::string shard_name(const AnswerSeal& seal) {
-  return seal.shard.whole() ? "no shard" : "shard " + seal.shard.text();
-}
+std::string part_name(const AnswerSeal& seal) { return seal.shard.whole() ? "no shard" : "shard " + seal.shard.text(); }
 
 /// Files that are shards must be all of one division.
 void check_shards(const std::vector<fs::path>& files, const std::vector<AnswerSeal>& seals) {
@@ -36,7 +34,7 @@ void check_shards(const std::vector<fs::path>& files, const std::vector<AnswerSe
   for (size_t i = 0; i < files.size(); ++i) {
     const Shard& shard = seals[i].shard;
     require(shard.count == count, "merge: {} is {}, {} is {}: they are no parts of one division", files[0].string(),
-            shard_name(seals[0]), files[i].string(), shard_name(seals[i]));
+            part_name(seals[0]), files[i].string(), part_name(seals[i]));
     if (shard.whole()) continue;
     const auto [first, fresh] = file_of.emplace(shard.number, i);
     require(fresh, "merge: {} and {} are both shard {}", files[first->second].string(), files[i].string(),
@@ -52,20 +50,20 @@ void check_shards(const std::vector<fs::path>& files, const std::vector<AnswerSe
           absent > int64_t(kNamed) ? ", ..." : "", files.size(), count);
 }
 
-struct Line {
+struct MergedLine {
   std::string text, record, where;
   size_t file = 0;
   int64_t shard = 1;
 };
 
 /// UserError naming the questions that no file answers, and of a shard its file.
-void check_complete(const OpenBenchmark& benchmark, const std::unordered_map<std::string, Line>& lines,
+void check_complete(const OpenBenchmark& benchmark, const std::unordered_map<std::string, MergedLine>& lines,
                     const std::vector<fs::path>& files, const std::vector<AnswerSeal>& seals) {
   std::vector<std::string> missing;
   std::string unfinished;
   size_t absent = 0;
   for (const Sample& sample : *benchmark.samples) {
-    const Line& line = lines.at(question_key(sample));
+    const MergedLine& line = lines.at(question_key(sample));
     if (!line.where.empty()) continue;
     for (size_t i = 0; unfinished.empty() && i < files.size(); ++i)
       if (!seals[i].shard.whole() && seals[i].shard.number == line.shard)
@@ -89,7 +87,7 @@ int64_t merge_answers(const std::vector<fs::path>& files, const OpenBenchmark& b
   check_shards(files, seals);
 
   const std::vector<int64_t> shards = shards_of(benchmark, seals[0].shard.count);
-  std::unordered_map<std::string, Line> lines;
+  std::unordered_map<std::string, MergedLine> lines;
   for (size_t i = 0; i < shards.size(); ++i) lines[question_key((*benchmark.samples)[i])].shard = shards[i];
   // One for all files: where a question stands twice among the questions, its second answer may lie in another file.
   const KeyOf key_of = benchmark.key_of();
@@ -99,7 +97,7 @@ int64_t merge_answers(const std::vector<fs::path>& files, const OpenBenchmark& b
       const auto place = lines.find(key_of(line.value, where));
       const std::string id = question_id_text(line.value, where);
       require(place != lines.end(), "{}: question_id {} is not among the questions", where, printable(id));
-      Line& known = place->second;
+      MergedLine& known = place->second;
       const Shard& shard = seals[i].shard;
       require(known.shard == shard.number, "{}: question_id {} belongs to shard {}/{}, but the file is shard {}", where,
               printable(id), known.shard, shard.count, shard.text());

@@ -98,13 +98,13 @@ void fill_parallel(const Generator& generator, const StoredTensor& tensor, int64
 }
 
 /// A file of the checkpoint.
-struct Shard {
+struct RandomShard {
   OutputShard output;
   std::vector<StoredTensor> tensors;
 };
 
-std::vector<Shard> shards_of(const std::vector<StoredTensor>& tensors, DType dtype, uint64_t shard_size) {
-  std::vector<Shard> shards;
+std::vector<RandomShard> shards_of(const std::vector<StoredTensor>& tensors, DType dtype, uint64_t shard_size) {
+  std::vector<RandomShard> shards;
   for (const StoredTensor& tensor : tensors) {
     const uint64_t bytes = bytes_of(tensor, dtype);
     const bool full = !shards.empty() && shard_size > 0 && shards.back().output.bytes + bytes > shard_size;
@@ -117,7 +117,7 @@ std::vector<Shard> shards_of(const std::vector<StoredTensor>& tensors, DType dty
   return shards;
 }
 
-void write_shard(const Shard& shard, const Generator& generator, DType dtype, int threads, const fs::path& folder,
+void write_shard(const RandomShard& shard, const Generator& generator, DType dtype, int threads, const fs::path& folder,
                  const std::function<void(size_t)>& count) {
   std::vector<TensorDeclaration> declared;
   for (const StoredTensor& tensor : shard.tensors) declared.push_back({tensor.name, dtype, tensor.shape});
@@ -205,7 +205,7 @@ RandomCheckpoint write_random_checkpoint(const fs::path& config_path, const fs::
   check_output(output);
   check_room(output, result.bytes);
 
-  const std::vector<Shard> shards = shards_of(tensors, dtype, options.shard_size);
+  const std::vector<RandomShard> shards = shards_of(tensors, dtype, options.shard_size);
   result.files = shards.size();
   const int threads = options.threads > 0 ? options.threads : std::max(1, int(std::thread::hardware_concurrency()));
   const Generator generator(options.seed, dtype);
@@ -219,7 +219,7 @@ RandomCheckpoint write_random_checkpoint(const fs::path& config_path, const fs::
   };
   StagingFolder staging(output);
   std::vector<OutputShard> files;
-  for (const Shard& shard : shards) {
+  for (const RandomShard& shard : shards) {
     write_shard(shard, generator, dtype, threads, staging.path(), count);
     files.push_back(shard.output);
   }

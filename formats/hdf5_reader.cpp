@@ -19,7 +19,7 @@ namespace yopo {
 namespace {
 
 constexpr uint64_t kMostHdf5Dimensions = 32;
-constexpr int kDeepest = 32;  // groups in groups
+constexpr int kDeepestHdf5 = 32;  // groups in groups
 constexpr uint64_t kUndefined = UINT64_MAX;
 constexpr std::string_view kOlderForm =
     "a form of HDF5 1.8 and later; expected the older one, which h5py writes unless libver or track_order is given";
@@ -197,7 +197,7 @@ int64_t integer_of(uint64_t bits, const Type& type) {
 }
 
 /// Fixed-length text ends at its first zero byte or at its width.
-std::string text_of(const std::byte* data, uint64_t width) {
+std::string fixed_text(const std::byte* data, uint64_t width) {
   const std::string_view cell(reinterpret_cast<const char*>(data), width);
   return std::string(cell.substr(0, cell.find('\0')));
 }
@@ -238,7 +238,7 @@ Hdf5Array read_dataset(const Piece& file, const Messages& messages, int64_t limi
     array.values = std::move(values);
   } else {
     std::vector<std::string> values(count);
-    for (size_t i = 0; i < count; ++i) values[i] = text_of(data + i * type.width, type.width);
+    for (size_t i = 0; i < count; ++i) values[i] = fixed_text(data + i * type.width, type.width);
     array.values = std::move(values);
   }
   return array;
@@ -262,7 +262,7 @@ std::pair<std::string, std::string> read_attribute(const Message& message, const
   at += padded(space_size);
   require(type.kind == Type::Text, "{}: expected text", what);
   require(shape.count == 1, "{}: expected one text", what);
-  return {name, text_of(body.part(at, type.width).bytes.data(), type.width)};
+  return {name, fixed_text(body.part(at, type.width).bytes.data(), type.width)};
 }
 
 struct Entry {
@@ -360,7 +360,7 @@ Hdf5File read_hdf5(const fs::path& path, int64_t limit) {
       content.datasets.emplace(object.name, read_dataset(file, messages, limit, bytes_left, what));
       continue;
     }
-    require(object.depth <= kDeepest, "{}: groups nested too deep", where);
+    require(object.depth <= kDeepestHdf5, "{}: groups nested too deep", where);
     require(groups.insert(object.address).second, "{}: '{}' is a group of another name, too", where,
             printable(object.name));
     for (const Entry& entry : entries_of(file, table->body, where))

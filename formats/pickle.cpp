@@ -9,7 +9,7 @@ namespace yopo {
 
 namespace {
 
-constexpr uint8_t kDeepest = 32;
+constexpr uint8_t kDeepestPickle = 32;
 
 /// Levels below `root`, by a walk that enters each value once, with a stack of its own: hostile nesting is deep.
 void check_nesting(const std::vector<PickleValue>& values, PickleId root, const std::string& where) {
@@ -31,7 +31,7 @@ void check_nesting(const std::vector<PickleValue>& values, PickleId root, const 
     }
     uint8_t highest = 0;
     for (const PickleId child : items) highest = std::max(highest, height[child]);
-    require(highest < kDeepest, "{}: values nested more than {} levels deep", where, kDeepest);
+    require(highest < kDeepestPickle, "{}: values nested more than {} levels deep", where, kDeepestPickle);
     height[id] = uint8_t(highest + 1);
     path.pop_back();
   }

@@ -12,7 +12,7 @@ namespace {
 
 using Kind = PickleValue::Kind;
 
-constexpr size_t kMostValues = 2'000'000, kMostMarks = 1000, kLongestText = size_t(64) << 10, kLongestName = 256;
+constexpr size_t kMostValues = 2'000'000, kMostMarks = 1000, kLongestText = size_t(64) << 10, kLongestPickledName = 256;
 constexpr PickleId kNothing = std::numeric_limits<PickleId>::max();
 
 /// What may be named: storages are only mentioned, the others are called.
@@ -74,7 +74,7 @@ class Machine {
   std::string line() {
     std::string value;
     for (char c; (c = char(byte())) != '\n'; value += c)
-      if (value.size() == kLongestName) wrong("a name without its end");
+      if (value.size() == kLongestPickledName) wrong("a name without its end");
     return value;
   }
 
@@ -254,7 +254,8 @@ class Machine {
       case 0x93: {  // STACK_GLOBAL
         const PickleValue &name = values_[pop()], &module = values_[pop()];
         if (name.kind != Kind::Text || module.kind != Kind::Text) wrong("a global whose name is no text");
-        if (name.text.size() > kLongestName || module.text.size() > kLongestName) wrong("a name too long");
+        if (name.text.size() > kLongestPickledName || module.text.size() > kLongestPickledName)
+          wrong("a name too long");
         push_global(std::string(module.text), std::string(name.text));
         return true;
       }

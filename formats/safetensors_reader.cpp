@@ -10,11 +10,11 @@ namespace yopo {
 namespace {
 
 // The reference implementation's limit.
-constexpr uint64_t kLongestHeader = 100'000'000;
+constexpr uint64_t kLongestTensorHeader = 100'000'000;
 constexpr std::string_view kMetadata = "__metadata__";
 
 /// A tensor as the header declares it.
-struct Entry {
+struct HeaderEntry {
   std::string name;
   DType dtype;
   std::vector<int64_t> shape;
@@ -32,9 +32,9 @@ uint64_t offset_of(const Json& value, const std::string& where) {
   return value.get<uint64_t>();
 }
 
-Entry entry_of(const std::string& name, const Json& declared, const std::string& file) {
+HeaderEntry entry_of(const std::string& name, const Json& declared, const std::string& file) {
   const std::string where = fmt::format("{}: tensor '{}'", file, printable(name));
-  Entry entry{name, DType::F32, {}, 0, 0};
+  HeaderEntry entry{name, DType::F32, {}, 0, 0};
   require(declared.is_object(), "{}: expected an object with dtype, shape and data_offsets", where);
   for (const auto& [key, unused] : declared.items())
     require(key == "dtype" || key == "shape" || key == "data_offsets",
@@ -112,8 +112,8 @@ SafetensorsFile SafetensorsFile::parse(const std::shared_ptr<const MappedFile>& 
   const auto bytes = mapped->bytes();
   require(bytes.size() >= 8, "{}: not a safetensors file: {} bytes, expected at least 8", where, bytes.size());
   const uint64_t header_size = little_endian(bytes.first(8));
-  require(header_size <= kLongestHeader, "{}: not a safetensors file: a header of {} bytes, expected at most {}", where,
-          header_size, kLongestHeader);
+  require(header_size <= kLongestTensorHeader, "{}: not a safetensors file: a header of {} bytes, expected at most {}",
+          where, header_size, kLongestTensorHeader);
   require(header_size <= bytes.size() - 8, "{}: cut short: the header needs {} bytes, the file has {} after its length",
           where, header_size, bytes.size() - 8);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
@@ -121,7 +121,7 @@ SafetensorsFile SafetensorsFile::parse(const std::shared_ptr<const MappedFile>& 
   const Json header = parse_json(text, where + ": header");
   const auto data = bytes.subspan(8 + header_size);
 
-  std::vector<Entry> entries;
+  std::vector<HeaderEntry> entries;
   for (const auto& [name, declared] : header.items()) {
     if (name != kMetadata) {
       entries.push_back(entry_of(name, declared, where));
@@ -133,11 +133,11 @@ SafetensorsFile SafetensorsFile::parse(const std::shared_ptr<const MappedFile>& 
       file.metadata_[key] = value.get<std::string>();
     }
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+  std::stable_sort(entries.begin(), entries.end(), [](const HeaderEntry& a, const HeaderEntry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   uint64_t reached = 0;
-  for (const Entry& entry : entries) {
+  for (const HeaderEntry& entry : entries) {
     require(entry.begin == reached, "{}: tensor '{}' starts at byte {} of the data, expected {} ({})", where,
             printable(entry.name), entry.begin, reached,
             entry.begin < reached ? "tensors overlap" : "a hole lies before it");
@@ -147,7 +147,7 @@ SafetensorsFile SafetensorsFile::parse(const std::shared_ptr<const MappedFile>& 
   }
   require(reached == data.size(), "{}: {} bytes follow the last tensor", where, data.size() - reached);
 
-  for (Entry& entry : entries) {
+  for (HeaderEntry& entry : entries) {
     TensorView view{entry.dtype, std::move(entry.shape), data.subspan(entry.begin, entry.end - entry.begin), mapped};
     if (reinterpret_cast<uintptr_t>(view.bytes.data()) % size_of(view.dtype) != 0 && !view.bytes.empty()) {
       view.file = MappedFile::copy_of(view.bytes, file.path_);

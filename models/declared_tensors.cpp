@@ -5,36 +5,36 @@ namespace yopo {
 
 namespace {
 
-using Shape = std::vector<int64_t>;
+using DeclaredShape = std::vector<int64_t>;
 using S = const ModelSpec&;
 
 int64_t query_rows(S s) { return s.text.num_attention_heads * s.text.head_dim; }
 int64_t key_rows(S s) { return s.text.num_key_value_heads * s.text.head_dim; }
 int64_t joined(S s) { return s.vision.merge_size * s.vision.merge_size * s.vision.hidden_size; }
 
-Shape hidden(S s) { return {s.text.hidden_size}; }
-Shape vocabulary(S s) { return {s.text.vocab_size, s.text.hidden_size}; }
-Shape neurons(S s) { return {s.text.intermediate_size, s.text.hidden_size}; }
-Shape queries(S s) { return {query_rows(s), s.text.hidden_size}; }
-Shape keys(S s) { return {key_rows(s), s.text.hidden_size}; }
-Shape query_bias(S s) { return {query_rows(s)}; }
-Shape key_bias(S s) { return {key_rows(s)}; }
+DeclaredShape hidden(S s) { return {s.text.hidden_size}; }
+DeclaredShape vocabulary(S s) { return {s.text.vocab_size, s.text.hidden_size}; }
+DeclaredShape neurons(S s) { return {s.text.intermediate_size, s.text.hidden_size}; }
+DeclaredShape queries(S s) { return {query_rows(s), s.text.hidden_size}; }
+DeclaredShape keys(S s) { return {key_rows(s), s.text.hidden_size}; }
+DeclaredShape query_bias(S s) { return {query_rows(s)}; }
+DeclaredShape key_bias(S s) { return {key_rows(s)}; }
 bool attention_bias(S s) { return s.text.attention_bias; }
 bool output_bias(S s) { return s.text.output_bias; }
-Shape head(S s) { return {s.text.head_dim}; }
+DeclaredShape head(S s) { return {s.text.head_dim}; }
 bool head_norm(S s) { return s.text.qk_norm; }
 
-Shape width(S s) { return {s.vision.hidden_size}; }
-Shape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
-Shape widen(S s) { return {s.vision.intermediate_size, s.vision.hidden_size}; }
-Shape narrow(S s) { return {s.vision.hidden_size, s.vision.intermediate_size}; }
-Shape wide_bias(S s) { return {s.vision.intermediate_size}; }
-Shape patch(S s) {
+DeclaredShape width(S s) { return {s.vision.hidden_size}; }
+DeclaredShape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
+DeclaredShape widen(S s) { return {s.vision.intermediate_size, s.vision.hidden_size}; }
+DeclaredShape narrow(S s) { return {s.vision.hidden_size, s.vision.intermediate_size}; }
+DeclaredShape wide_bias(S s) { return {s.vision.intermediate_size}; }
+DeclaredShape patch(S s) {
   const VisionSpec& v = s.vision;
   if (v.temporal_patch_size > 1) return {v.hidden_size, 3, v.temporal_patch_size, v.patch_size, v.patch_size};
   return {v.hidden_size, 3, v.patch_size, v.patch_size};
 }
-Shape positions(S s) {
+DeclaredShape positions(S s) {
   if (const int64_t side = s.vision.table_side) return {side * side, s.vision.hidden_size};
   return {s.vision.positions(s.vision.grid() * s.vision.grid()), s.vision.hidden_size};
 }
@@ -48,17 +48,17 @@ bool qk_norm(S s) { return s.vision.qk_norm; }
 bool layer_scale(S s) { return s.vision.layer_scale; }
 bool gated_mlp(S s) { return s.vision.gated_mlp; }
 
-Shape project_norm(S s) { return {s.projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
-Shape first(S s) { return {s.projector.inner_size, joined(s)}; }
-Shape first_bias(S s) { return {s.projector.inner_size}; }
-Shape second(S s) { return {s.text.hidden_size, s.projector.inner_size}; }
+DeclaredShape project_norm(S s) { return {s.projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
+DeclaredShape first(S s) { return {s.projector.inner_size, joined(s)}; }
+DeclaredShape first_bias(S s) { return {s.projector.inner_size}; }
+DeclaredShape second(S s) { return {s.text.hidden_size, s.projector.inner_size}; }
 bool projector_norm(S s) { return s.projector.norm != NormKind::None; }
 bool projector_norm_bias(S s) { return s.projector.norm == NormKind::Layer; }
 bool projector_bias(S s) { return s.projector.bias; }
-Shape tap_norm(S s) { return {s.tap_projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
-Shape tap_first(S s) { return {s.tap_projector.inner_size, joined(s)}; }
-Shape tap_first_bias(S s) { return {s.tap_projector.inner_size}; }
-Shape tap_second(S s) { return {s.text.hidden_size, s.tap_projector.inner_size}; }
+DeclaredShape tap_norm(S s) { return {s.tap_projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
+DeclaredShape tap_first(S s) { return {s.tap_projector.inner_size, joined(s)}; }
+DeclaredShape tap_first_bias(S s) { return {s.tap_projector.inner_size}; }
+DeclaredShape tap_second(S s) { return {s.text.hidden_size, s.tap_projector.inner_size}; }
 bool has_tap_norm(S s) { return s.tap_projector.norm != NormKind::None; }
 bool tap_norm_bias(S s) { return s.tap_projector.norm == NormKind::Layer; }
 bool tap_bias(S s) { return s.tap_projector.bias; }
@@ -79,7 +79,7 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::HeadQNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
     {Role::HeadKNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
     {Role::O, TensorPlace::DecoderLayer, Fill::Normal,
-     [](S s) -> Shape {
+     [](S s) -> DeclaredShape {
        return {s.text.hidden_size, query_rows(s)};
      },
      nullptr, kFixed, kHeads},
@@ -88,7 +88,7 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::Gate, TensorPlace::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},
     {Role::Up, TensorPlace::DecoderLayer, Fill::Normal, neurons, nullptr, kNeurons},
     {Role::Down, TensorPlace::DecoderLayer, Fill::Normal,
-     [](S s) -> Shape {
+     [](S s) -> DeclaredShape {
        return {s.text.hidden_size, s.text.intermediate_size};
      },
      nullptr, kFixed, kNeurons},

@@ -53,9 +53,9 @@ std::string with_layer(std::string name, int64_t layer) {
 }
 
 /// Fills the table in order. Presence and shape of a role are declared; its name and place are the layout's.
-class Builder {
+class TableBuilder {
  public:
-  explicit Builder(const ModelSpec& spec) : spec_(spec), layout_(layout_of(spec)) {}
+  explicit TableBuilder(const ModelSpec& spec) : spec_(spec), layout_(layout_of(spec)) {}
 
   void add(const DeclaredTensor& declared, int64_t layer) {
     if (declared.present && !declared.present(spec_)) return;
@@ -110,7 +110,7 @@ class Builder {
 }  // namespace
 
 std::vector<TensorSlot> tensor_table(const ModelSpec& spec) {
-  Builder table(spec);
+  TableBuilder table(spec);
   const std::span<const DeclaredTensor> declared = declared_tensors();
   for (size_t first = 0; first < declared.size();) {
     const TensorPlace place = declared[first].place;

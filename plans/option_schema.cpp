@@ -6,7 +6,7 @@
 namespace yopo {
 namespace {
 
-using Kind = PlanOption::Kind;
+using OptionKind = PlanOption::Kind;
 using Value = std::optional<OptionValue>;
 
 constexpr double most_layers = 100'000;
@@ -42,7 +42,7 @@ void add_window(std::vector<PlanOption>& schema) {
       member,
       {.key = "window.size",
        .flag = "--window",
-       .kind = Kind::OddInteger,
+       .kind = OptionKind::OddInteger,
        .fallback = "`none`",
        .help = "side of the neighbourhood that a visual query reads, odd; `window: none`: all of it",
        .low = 1,
@@ -53,7 +53,7 @@ void add_window(std::vector<PlanOption>& schema) {
       member,
       {.key = "window.causal",
        .flag = "--window-causal",
-       .kind = Kind::Flag,
+       .kind = OptionKind::Flag,
        .fallback = "`false`",
        .help = "only earlier neighbours",
        .beside = {"size"}},
@@ -74,7 +74,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "keep",
        .flag = flags.keep,
-       .kind = Kind::Keep,
+       .kind = OptionKind::Keep,
        .fallback = absent,
        .help = what +
                ": a count (`24`) or a fraction of all heads with a decimal point (`0.75`; `1` is one head, `1.0` "
@@ -84,7 +84,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "scope",
        .flag = flags.scope,
-       .kind = Kind::Word,
+       .kind = OptionKind::Word,
        .fallback = "`layer`",
        .help = "rank within each layer or across the model",
        .words = {"layer", "model"},
@@ -94,7 +94,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "threshold",
        .flag = flags.threshold,
-       .kind = Kind::Number,
+       .kind = OptionKind::Number,
        .fallback = absent,
        .help = "a sample votes for a head whose ratio is above this",
        .low = 0,
@@ -104,7 +104,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "vote",
        .flag = flags.vote,
-       .kind = Kind::Number,
+       .kind = OptionKind::Number,
        .fallback = "0.4",
        .help = "kept with more than `vote` × samples votes",
        .low = 0,
@@ -115,7 +115,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "exempt_layers",
        .flag = flags.exempt_layers,
-       .kind = Kind::Integer,
+       .kind = OptionKind::Integer,
        .fallback = "2 with `threshold`, 0 with `keep`",
        .help = "first layers that keep all heads",
        .high = most_layers,
@@ -125,7 +125,7 @@ void add_heads(std::vector<PlanOption>& schema, Member<HeadOptions> member, cons
   add(
       {.key = "mask",
        .flag = flags.mask,
-       .kind = Kind::Path,
+       .kind = OptionKind::Path,
        .fallback = absent,
        .help = "a ready mask file [layers, heads], `.npy` or of `torch.save`: needs no statistics"},
       [](HeadOptions& o, const OptionValue& value) { o.mask = std::get<std::string>(value); },
@@ -138,7 +138,7 @@ void add_ffn(std::vector<PlanOption>& schema) {
       member,
       {.key = "ffn.keep",
        .flag = "--ffn-keep",
-       .kind = Kind::Keep,
+       .kind = OptionKind::Keep,
        .fallback = "all",
        .help = "FFN neurons for visual tokens: a count or a fraction"},
       [](FfnOptions& o, const OptionValue& value) { o.keep = std::get<Keep>(value); },
@@ -147,7 +147,7 @@ void add_ffn(std::vector<PlanOption>& schema) {
       member,
       {.key = "ffn.score",
        .flag = "--ffn-score",
-       .kind = Kind::Word,
+       .kind = OptionKind::Word,
        .fallback = "`wanda`",
        .help = "what ranks neurons; `wanda` is rms × norm of the down-projection's column",
        .words = {"mean_abs", "rms", "active", "wanda"},
@@ -158,7 +158,7 @@ void add_ffn(std::vector<PlanOption>& schema) {
       member,
       {.key = "ffn.scope",
        .flag = "--ffn-scope",
-       .kind = Kind::Word,
+       .kind = OptionKind::Word,
        .fallback = "`layer`",
        .help = "rank within each layer or across the model",
        .words = {"layer", "model"},
@@ -171,7 +171,7 @@ std::vector<PlanOption> make_schema() {
   std::vector<PlanOption> schema;
   schema.push_back({.key = "budget",
                     .flag = "--budget",
-                    .kind = Kind::Number,
+                    .kind = OptionKind::Number,
                     .fallback = "none",
                     .help = "instead of all that follows: visual FLOPs (exact) to spend, as a share of the dense "
                             "model's; a search chooses the plan (sections `search` and `compensate`)",
@@ -190,14 +190,14 @@ std::vector<PlanOption> make_schema() {
   add_ffn(schema);
   schema.push_back({.key = "visual_layers",
                     .flag = "--visual-layers",
-                    .kind = Kind::Keep,
+                    .kind = OptionKind::Keep,
                     .fallback = "all",
                     .help = "visual tokens are computed in the first layers: a count or a fraction of all"});
   schema.back().set = [](PlanOptions& o, const OptionValue& value) { o.visual_layers = std::get<Keep>(value); };
   schema.back().get = [](const PlanOptions& o) { return o.visual_layers ? Value(*o.visual_layers) : Value(); };
   schema.push_back({.key = "semantics",
                     .flag = "--semantics",
-                    .kind = Kind::Word,
+                    .kind = OptionKind::Word,
                     .fallback = "`skip`",
                     .help = "what a dropped pair does; only `skip` can be exported"});
   for (const Semantics semantics : {Semantics::Skip, Semantics::Llava, Semantics::Qwen2Vl})

@@ -9,10 +9,10 @@ namespace yopo {
 
 namespace {
 
-constexpr Choice<NeuronScore> kScores[] = {{NeuronScore::MeanAbs, "mean_abs"},
-                                           {NeuronScore::Rms, "rms"},
-                                           {NeuronScore::Active, "active"},
-                                           {NeuronScore::Wanda, "wanda"}};
+constexpr NamedValue<NeuronScore> kScores[] = {{NeuronScore::MeanAbs, "mean_abs"},
+                                               {NeuronScore::Rms, "rms"},
+                                               {NeuronScore::Active, "active"},
+                                               {NeuronScore::Wanda, "wanda"}};
 
 }  // namespace
 

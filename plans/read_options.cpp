@@ -7,30 +7,30 @@
 namespace yopo {
 namespace {
 
-using Kind = PlanOption::Kind;
+using OptionKind = PlanOption::Kind;
 
 /// A scalar as the option's kind. UserError at its place.
 OptionValue value_of(const PlanOption& option, const YamlNode& node, const std::string& name) {
   const std::string where = fmt::format("{}: {}", node.place, name);
   switch (option.kind) {
-    case Kind::Keep:
+    case OptionKind::Keep:
       require(!node.quoted, "{}: {} should be a number, found text", node.place, name);
       return parse_keep(yaml_string(node, name), where);
-    case Kind::Integer:
+    case OptionKind::Integer:
       return yaml_int(node, name, int64_t(option.low), int64_t(option.high));
-    case Kind::OddInteger: {
+    case OptionKind::OddInteger: {
       const int64_t value = yaml_int(node, name, int64_t(option.low), int64_t(option.high));
       require(value % 2 == 1, "{}: {} should be odd (the same number of rows on both sides), found {}", node.place,
               name, value);
       return value;
     }
-    case Kind::Number:
+    case OptionKind::Number:
       return yaml_number(node, name, option.low, option.high);
-    case Kind::Flag:
+    case OptionKind::Flag:
       return yaml_bool(node, name);
-    case Kind::Path:
+    case OptionKind::Path:
       return yaml_string(node, name);
-    case Kind::Word: {
+    case OptionKind::Word: {
       const std::string text = yaml_string(node, name);
       require(std::find(option.words.begin(), option.words.end(), text) != option.words.end(),
               "{}: expected one of {}; found '{}'{}", where, fmt::join(option.words, ", "), printable(text),

@@ -8,7 +8,7 @@
 namespace yopo {
 namespace {
 
-using Kind = PlanOption::Kind;
+using OptionKind = PlanOption::Kind;
 
 constexpr std::string_view table_begin =
     "<!-- plan options: written by `yopo options --write docs/formats.md` from plans/option_schema.cpp -->";
@@ -23,20 +23,20 @@ std::string decimal(double value) {
 
 std::string text_of(const PlanOption& option, const OptionValue& value) {
   switch (option.kind) {
-    case Kind::Keep: {
+    case OptionKind::Keep: {
       const Keep keep = std::get<Keep>(value);
       return keep.fraction ? decimal(keep.value) : fmt::format("{}", int64_t(keep.value));
     }
-    case Kind::Integer:
-    case Kind::OddInteger:
+    case OptionKind::Integer:
+    case OptionKind::OddInteger:
       return fmt::format("{}", std::get<int64_t>(value));
-    case Kind::Number:
+    case OptionKind::Number:
       return decimal(std::get<double>(value));
-    case Kind::Flag:
+    case OptionKind::Flag:
       return std::get<bool>(value) ? "true" : "false";
-    case Kind::Path:
+    case OptionKind::Path:
       return yaml_quoted(std::get<std::string>(value));
-    case Kind::Word:
+    case OptionKind::Word:
       return std::get<std::string>(value);
   }
   throw InternalError("an option of no kind");
@@ -44,20 +44,20 @@ std::string text_of(const PlanOption& option, const OptionValue& value) {
 
 Json json_of(const PlanOption& option, const OptionValue& value) {
   switch (option.kind) {
-    case Kind::Keep: {
+    case OptionKind::Keep: {
       const Keep keep = std::get<Keep>(value);
       return keep.fraction ? Json(keep.value) : Json(int64_t(keep.value));
     }
-    case Kind::Integer:
-    case Kind::OddInteger:
+    case OptionKind::Integer:
+    case OptionKind::OddInteger:
       return std::get<int64_t>(value);
-    case Kind::Number:
+    case OptionKind::Number:
       return std::get<double>(value);
-    case Kind::Flag:
+    case OptionKind::Flag:
       return std::get<bool>(value);
-    case Kind::Path:
+    case OptionKind::Path:
       return fs::path(std::get<std::string>(value)).filename().string();
-    case Kind::Word:
+    case OptionKind::Word:
       return std::get<std::string>(value);
   }
   throw InternalError("an option of no kind");

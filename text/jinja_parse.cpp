@@ -9,7 +9,7 @@ namespace yopo::jinja {
 
 namespace {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 using Owned = std::unique_ptr<Expression>;
 
 constexpr int kDeepest = 64;  // brackets and blocks within one another; a tag's length bounds the rest
@@ -171,10 +171,10 @@ class Parser {
 
   // Expressions, from what binds least.
 
-  Owned make(Kind kind, std::string name = "") const {
+  Owned make(ExpressionKind kind, std::string name = "") const {
     return std::make_unique<Expression>(Expression{kind, line(), std::move(name)});
   }
-  Owned join(Kind kind, Owned left, Owned right, std::string name = "") {
+  Owned join(ExpressionKind kind, Owned left, Owned right, std::string name = "") {
     Owned both = make(kind, std::move(name));
     both->parts.push_back(std::move(left));
     both->parts.push_back(std::move(right));
@@ -185,7 +185,7 @@ class Parser {
     const Depth depth(*this);
     Owned value = disjunction();
     while (take("if")) {
-      Owned whole = join(Kind::Conditional, std::move(value), disjunction());
+      Owned whole = join(ExpressionKind::Conditional, std::move(value), disjunction());
       whole->parts.push_back(take("else") ? expression() : nullptr);
       value = std::move(whole);
     }
@@ -193,18 +193,18 @@ class Parser {
   }
   Owned disjunction() {
     Owned value = conjunction();
-    while (take("or")) value = join(Kind::Or, std::move(value), conjunction());
+    while (take("or")) value = join(ExpressionKind::Or, std::move(value), conjunction());
     return value;
   }
   Owned conjunction() {
     Owned value = negation();
-    while (take("and")) value = join(Kind::And, std::move(value), negation());
+    while (take("and")) value = join(ExpressionKind::And, std::move(value), negation());
     return value;
   }
   Owned negation() {
     if (!take("not")) return comparison();
     const Depth depth(*this);
-    Owned value = make(Kind::Not);
+    Owned value = make(ExpressionKind::Not);
     value->parts.push_back(negation());
     return value;
   }
@@ -219,7 +219,7 @@ class Parser {
     return value;
   }
   Owned one_comparison(Owned left, std::string op) {
-    Owned both = join(Kind::Binary, std::move(left), sum(), std::move(op));
+    Owned both = join(ExpressionKind::Binary, std::move(left), sum(), std::move(op));
     for (const std::string_view more : {"==", "!=", "<=", ">=", "<", ">", "in"})
       if (is(more)) refuse("a chain of comparisons is not supported");
     return both;
@@ -228,20 +228,20 @@ class Parser {
     Owned value = concatenation();
     while (is("+") || is("-")) {
       std::string op = pieces_[piece_].tokens[at_++].text;
-      value = join(Kind::Binary, std::move(value), concatenation(), std::move(op));
+      value = join(ExpressionKind::Binary, std::move(value), concatenation(), std::move(op));
     }
     return value;
   }
   Owned concatenation() {
     Owned value = product();
-    while (take("~")) value = join(Kind::Binary, std::move(value), product(), "~");
+    while (take("~")) value = join(ExpressionKind::Binary, std::move(value), product(), "~");
     return value;
   }
   Owned product() {
     Owned value = unary(true);
     while (is("*") || is("/") || is("//") || is("%")) {
       std::string op = pieces_[piece_].tokens[at_++].text;
-      value = join(Kind::Binary, std::move(value), unary(true), std::move(op));
+      value = join(ExpressionKind::Binary, std::move(value), unary(true), std::move(op));
     }
     return value;
   }
@@ -249,7 +249,7 @@ class Parser {
     const Depth depth(*this);
     Owned value;
     if (take("-")) {
-      value = make(Kind::Negative);
+      value = make(ExpressionKind::Negative);
       value->parts.push_back(unary(false));
     } else {
       value = postfix(primary());
@@ -262,7 +262,7 @@ class Parser {
     if (found.kind == Token::Kind::End) refuse("an expression ends too early");
     ++at_;
     if (found.kind == Token::Kind::String) {
-      Owned value = make(Kind::Literal);
+      Owned value = make(ExpressionKind::Literal);
       std::string text = found.text;
       while (token().kind == Token::Kind::String) text += pieces_[piece_].tokens[at_++].text;
       value->value = std::move(text);
@@ -273,7 +273,7 @@ class Parser {
       const char* last = found.text.data() + found.text.size();
       const auto [end, code] = std::from_chars(found.text.data(), last, number);
       if (code != std::errc() || end != last) refuse("the number {} is not supported", printable(found.text));
-      Owned value = make(Kind::Literal);
+      Owned value = make(ExpressionKind::Literal);
       value->value = number;
       return value;
     }
@@ -284,12 +284,12 @@ class Parser {
       need(")");
       return value;
     }
-    if (found.text == "[") return elements(make(Kind::List), "]", false);
-    if (found.text == "{") return elements(make(Kind::Object), "}", true);
+    if (found.text == "[") return elements(make(ExpressionKind::List), "]", false);
+    if (found.text == "{") return elements(make(ExpressionKind::Object), "}", true);
     refuse("'{}' was not expected", printable(found.text));
   }
   Owned named_value(const std::string& name) {
-    Owned value = make(Kind::Literal);
+    Owned value = make(ExpressionKind::Literal);
     if (name == "true" || name == "True") {
       value->value = true;
     } else if (name == "false" || name == "False") {
@@ -297,7 +297,7 @@ class Parser {
     } else if (name != "none" && name != "None") {
       for (const std::string_view word : {"if", "else", "in", "is", "and", "or", "not"})
         if (name == word) refuse("'{}' was not expected", name);
-      value->kind = Kind::Name;
+      value->kind = ExpressionKind::Name;
       value->name = name;
     }
     return value;
@@ -317,13 +317,13 @@ class Parser {
   Owned postfix(Owned value) {
     while (true) {
       if (take(".")) {
-        Owned outer = make(Kind::Attribute, need_name());
+        Owned outer = make(ExpressionKind::Attribute, need_name());
         outer->parts.push_back(std::move(value));
         value = std::move(outer);
       } else if (take("[")) {
         value = subscript(std::move(value));
       } else if (take("(")) {
-        Owned call = make(Kind::Call);
+        Owned call = make(ExpressionKind::Call);
         call->parts.push_back(std::move(value));
         arguments(*call);
         value = std::move(call);
@@ -336,9 +336,9 @@ class Parser {
     Owned first = is(":") ? nullptr : expression();
     if (!take(":")) {
       need("]");
-      return join(Kind::Item, std::move(value), std::move(first));
+      return join(ExpressionKind::Item, std::move(value), std::move(first));
     }
-    Owned slice = join(Kind::Slice, std::move(value), std::move(first));
+    Owned slice = join(ExpressionKind::Slice, std::move(value), std::move(first));
     slice->parts.push_back(is("]") ? nullptr : expression());
     need("]");
     return slice;
@@ -362,18 +362,18 @@ class Parser {
   Owned filtered(Owned value) {
     while (true) {
       if (take("|")) {
-        Owned filter = make(Kind::Filter, need_name());
+        Owned filter = make(ExpressionKind::Filter, need_name());
         filter->parts.push_back(std::move(value));
         if (take("(")) arguments(*filter);
         value = std::move(filter);
       } else if (take("is")) {
         const bool negated = take("not");
-        Owned test = make(Kind::Test, need_name());
+        Owned test = make(ExpressionKind::Test, need_name());
         test->parts.push_back(std::move(value));
         if (take("(")) arguments(*test);
         value = std::move(test);
         if (negated) {
-          Owned opposite = make(Kind::Not);
+          Owned opposite = make(ExpressionKind::Not);
           opposite->parts.push_back(std::move(value));
           value = std::move(opposite);
         }

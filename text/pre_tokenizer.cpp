@@ -30,7 +30,7 @@ struct Alphabet {
   }
 };
 
-const Alphabet& alphabet() {
+const Alphabet& byte_alphabet() {
   static const Alphabet table;
   return table;
 }
@@ -130,7 +130,7 @@ std::vector<std::string> pre_tokenize(const std::vector<PreTokenizer>& steps, st
 std::string bytes_to_characters(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size() * 2);
-  for (const char b : bytes) append_utf8(out, alphabet().character[uint8_t(b)]);
+  for (const char b : bytes) append_utf8(out, byte_alphabet().character[uint8_t(b)]);
   return out;
 }
 
@@ -138,7 +138,7 @@ std::string characters_to_bytes(std::string_view token) {
   std::string out;
   for (std::string_view rest = token; !rest.empty();) {
     const CodePoint point = first_code_point(rest);
-    const int byte = point.value < alphabet().byte.size() ? alphabet().byte[point.value] : -1;
+    const int byte = point.value < byte_alphabet().byte.size() ? byte_alphabet().byte[point.value] : -1;
     if (byte < 0) return std::string(token);
     out += char(byte);
     rest.remove_prefix(point.bytes);

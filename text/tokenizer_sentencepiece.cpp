@@ -17,7 +17,7 @@ namespace yopo {
 namespace {
 
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581, sentencepiece's space
-constexpr uint64_t kLargestFile = uint64_t(1) << 28;
+constexpr uint64_t kLargestModelFile = uint64_t(1) << 28;
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
@@ -33,7 +33,7 @@ class SentencePieceTokenizer : public Tokenizer {
         !(config_.add_bos_token && config_.bos_token.empty()) && !(config_.add_eos_token && config_.eos_token.empty()),
         "{}: asks for bos_token or eos_token around the text but names none", config_where);
     const fs::path file = folder / "tokenizer.model";
-    std::string proto = read_text(file, kLargestFile);
+    std::string proto = read_text(file, kLargestModelFile);
     require(!proto.empty(), "{}: the file is empty", file.string());
     // Appended fields are merged into the message that came before: normalizer_spec (3) { add_dummy_prefix (3): false
     // }.

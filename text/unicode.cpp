@@ -13,7 +13,7 @@ constexpr char32_t kReplacement = 0xFFFD;
 constexpr char32_t kCapitalSigma = 0x3A3, kSmallSigma = 0x3C3, kFinalSigma = 0x3C2;
 constexpr char32_t kCapitalDottedI = 0x130, kCombiningDot = 0x307;
 
-bool contains(std::span<const unicode::Range> table, char32_t c) {
+bool in_ranges(std::span<const unicode::Range> table, char32_t c) {
   const auto it = std::upper_bound(table.begin(), table.end(), c,
                                    [](char32_t value, const unicode::Range& range) { return value < range.first; });
   return it != table.begin() && c <= std::prev(it)->last;
@@ -35,11 +35,11 @@ char32_t lower_one(char32_t c) {
 /// it, case-ignorable characters skipped.
 bool is_final_sigma(std::u32string_view text, size_t at) {
   size_t before = at;
-  while (before > 0 && contains(unicode::case_ignorable, text[before - 1])) --before;
-  if (before == 0 || !contains(unicode::cased, text[before - 1])) return false;
+  while (before > 0 && in_ranges(unicode::case_ignorable, text[before - 1])) --before;
+  if (before == 0 || !in_ranges(unicode::cased, text[before - 1])) return false;
   size_t after = at + 1;
-  while (after < text.size() && contains(unicode::case_ignorable, text[after])) ++after;
-  return after == text.size() || !contains(unicode::cased, text[after]);
+  while (after < text.size() && in_ranges(unicode::case_ignorable, text[after])) ++after;
+  return after == text.size() || !in_ranges(unicode::cased, text[after]);
 }
 
 }  // namespace
@@ -125,9 +125,9 @@ bool is_white_space(char32_t c) {
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 bool is_python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
-bool is_word_character(char32_t c) { return contains(unicode::word_characters, c); }
-bool is_letter(char32_t c) { return contains(unicode::letters, c); }
-bool is_decimal_digit(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(unicode::decimal_digits, c); }
+bool is_word_character(char32_t c) { return in_ranges(unicode::word_characters, c); }
+bool is_letter(char32_t c) { return in_ranges(unicode::letters, c); }
+bool is_decimal_digit(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : in_ranges(unicode::decimal_digits, c); }
 
 std::u32string lower(std::u32string_view text) {
   std::u32string out;

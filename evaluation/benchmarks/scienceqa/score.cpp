@@ -10,9 +10,9 @@ namespace yopo {
 
 namespace {
 
-constexpr int64_t kLetters = 5;  // the script knows A to E
+constexpr int64_t kOptionLetters = 5;  // the script knows A to E
 
-bool is_option(char c) { return c >= 'A' && c < char('A' + kLetters); }
+bool is_option(char c) { return c >= 'A' && c < char('A' + kOptionLetters); }
 
 }  // namespace
 
@@ -56,7 +56,7 @@ Score score_scienceqa(const ScienceQa& data, const Answers& answers, std::string
     }
     const char letter = protocol == "lmms" ? scienceqa_letter_lmms(answer->second) : scienceqa_letter(answer->second);
     const int64_t choice = letter - 'A';
-    const bool hit = letter != 0 && choice < std::min(question.choices, kLetters) && choice == question.answer;
+    const bool hit = letter != 0 && choice < std::min(question.choices, kOptionLetters) && choice == question.answer;
     score.values.push_back(hit ? 1 : 0);
     unparsed += letter == 0 ? 1 : 0;
     hits += hit ? 1 : 0;
