@@ -13,8 +13,8 @@
 #include <malloc.h>
 #endif
 
-#include "cli/crashes.h"
 #include "cli/command.h"
+#include "cli/crashes.h"
 #include "cli/output.h"
 #include "core/interrupt.h"
 #include "core/progress.h"

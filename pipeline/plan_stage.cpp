@@ -13,18 +13,21 @@ namespace yopo {
 
 namespace {
 
+constexpr uint64_t most_table_bytes = uint64_t(1) << 24;
+
 /// Of everything that a search depends on.
 std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
                                const std::vector<Sample>& samples, const runtime::Options& run) {
   Fingerprint key;
   key.add(model.checkpoint.fingerprint()).add(statistics.fingerprint).add(dataset_fingerprint(samples));
   key.add(fmt::format("budget {} evaluations {} minutes {} held out {} tokens {} seed {} {} {} {}",
-                      *recipe.plan->budget, recipe.search.evaluations, recipe.search.minutes, recipe.search.questions,
-                      recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
+                      budget_text(*recipe.plan->budget), recipe.search.evaluations, recipe.search.minutes,
+                      recipe.search.questions, recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
                       recipe.compensate
                           ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
                           : "no compensation",
                       short_name(runtime::computing_type(run, model.spec.dtype)), tool_version));
+  if (recipe.plan->budget->kind == Budget::Kind::Ms) key.add(read_text(recipe.search.table, most_table_bytes));
   if (!recipe.prompts.text().empty()) key.add(recipe.prompts.text());
   return key.hex();
 }
@@ -72,6 +75,12 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   if (!measured)
     if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
   run.budget = *recipe.plan->budget;
+  if (run.budget.kind == Budget::Kind::Ms) {
+    run.times = std::make_shared<TimeTable>(read_time_table(recipe.search.table));
+    check_time_table(*run.times, model.spec.text, engine.device,
+                     std::string(short_name(runtime::computing_type(engine, model.spec.dtype))),
+                     recipe.search.table.string());
+  }
   run.search = recipe.search;
   run.compensate = recipe.compensate;
   run.seed = recipe.seed;
@@ -128,7 +137,7 @@ std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model
   Ranking ranking;
   const auto search = [&](size_t i) {
     Recipe own = recipe;
-    own.plan->budget = recipe.budgets[i];
+    own.plan->budget = Budget{Budget::Kind::Flops, recipe.budgets[i]};
     const OutputFiles into = files_of_budget(recipe, files, plans[i].budget);
     note(fmt::format("plan for budget {}: {}", plans[i].budget, into.plan.string()));
     plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking)

@@ -93,6 +93,14 @@ void expand_model(YamlNode& root) {
   }
 }
 
+/// `--set plan.budget.kv=8MB` is a budget of its own, whatever the recipe's unit was.
+void forget_budget(YamlNode& root, const std::string& assignment) {
+  if (!assignment.starts_with("plan.budget.")) return;
+  for (YamlEntry& entry : root.entries)
+    if (entry.key == "plan" && entry.value.kind == YamlNode::Kind::Map)
+      std::erase_if(entry.value.entries, [](const YamlEntry& e) { return e.key == "budget"; });
+}
+
 void read_model(const YamlNode& node, Recipe& recipe) {
   check_keys(node, "model", {"path", "dtype", "template", "image_backend", "exif_transpose"});
   recipe.model = yaml_string(need(node, "path", "model"), "path");
@@ -109,7 +117,7 @@ void read_model(const YamlNode& node, Recipe& recipe) {
 }
 
 void read_search(const YamlNode& node, SearchOptions& search) {
-  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens"});
+  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens", "table"});
   if (const auto* found = node.find("evaluations")) search.evaluations = yaml_int(*found, "evaluations", 1, 1'000'000);
   if (const auto* found = node.find("minutes")) search.minutes = yaml_number(*found, "minutes", 0, 1e6);
   if (const auto* found = node.find("samples")) search.samples = yaml_int(*found, "samples", 0, kMostSamples);
@@ -117,6 +125,7 @@ void read_search(const YamlNode& node, SearchOptions& search) {
   if (const auto* found = node.find("held_out")) search.held_out = yaml_number(*found, "held_out", 0, 0.5);
   if (const auto* found = node.find("max_new_tokens"))
     search.max_new_tokens = yaml_int(*found, "max_new_tokens", 1, 100'000);
+  if (const auto* found = node.find("table")) search.table = yaml_string(*found, "table");
 }
 
 /// Several budgets of one checkpoint; plan.budget, one of them, is the default, without it the largest.
@@ -137,9 +146,12 @@ void read_budgets(const YamlNode& node, Recipe& recipe) {
   require(plan.budget || !(plan.window || plan.heads || plan.updates || plan.ffn || plan.visual_layers),
           "{}: export.budgets: a search chooses everything for each budget, so plan can have no other key than budget",
           node.place);
-  if (!plan.budget) plan.budget = budgets.front();
-  require(std::find(budgets.begin(), budgets.end(), *plan.budget) != budgets.end(),
-          "{}: export.budgets: plan.budget, {}, is not among them ({})", node.place, *plan.budget,
+  if (!plan.budget) plan.budget = Budget{Budget::Kind::Flops, budgets.front()};
+  require(plan.budget->kind == Budget::Kind::Flops,
+          "{}: export.budgets are shares of the visual FLOPs, and plan.budget is {}; give one of the two", node.place,
+          budget_text(*plan.budget));
+  require(std::find(budgets.begin(), budgets.end(), plan.budget->value) != budgets.end(),
+          "{}: export.budgets: plan.budget, {}, is not among them ({})", node.place, plan.budget->value,
           fmt::join(budgets, ", "));
   if (budgets.size() == 1) budgets.clear();
 }
@@ -162,6 +174,7 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
           yaml_kind(root));
   expand_model(root);
   for (const std::string& assignment : overrides) {
+    forget_budget(root, assignment);
     override_yaml(root, assignment);
     expand_model(root);
   }
@@ -179,6 +192,11 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   if (const auto* calibration = root.find("calibration")) recipe.calibration = calibration_of(*calibration);
   if (const auto* plan = root.find("plan")) recipe.plan = read_plan_options(*plan);
   if (const auto* search = root.find("search")) read_search(*search, recipe.search);
+  if (recipe.plan && recipe.plan->budget && recipe.plan->budget->kind == Budget::Kind::Ms)
+    require(!recipe.search.table.empty(),
+            "{}: plan.budget: ms: times are predicted from a table of this machine; write one with `yopo bench --table "
+            "FILE` and give it as search.table",
+            where);
   if (const auto* compensate = root.find("compensate")) recipe.compensate = compensate_of(*compensate);
   if (const auto* exported = root.find("export")) {
     check_keys(*exported, "export", {"shard_size", "budgets"});
