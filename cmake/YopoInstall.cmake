@@ -9,6 +9,9 @@ set(YOPO_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/yopo")
 get_filename_component(YOPO_TORCH_LIBRARY_DIR "${LibTorch_CPU_LIBRARY}" DIRECTORY)
 set_target_properties(yopo_command PROPERTIES INSTALL_RPATH "${YOPO_TORCH_LIBRARY_DIR}" INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS yopo_command RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+if(SKBUILD)  # a wheel of python/ holds the command alone
+  install(TARGETS yopo_command RUNTIME DESTINATION "${SKBUILD_SCRIPTS_DIR}" COMPONENT command)
+endif()
 
 foreach(name core runtime toolkit)
   set_target_properties(yopo_${name} PROPERTIES EXPORT_NAME ${name})

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "images/anyres.h"
 #include "images/exif.h"
 #include "images/smart_resize.h"
 #include "images/tiles.h"
@@ -76,6 +77,7 @@ Pixels clip_pixels(const ImageSpec& spec, const Image& given) {
   out.values.reserve(image.rgb.size());
   append_picture(value_table(spec), image, 0, 0, image.height, image.width, out.values);
   out.grids = {{image.height / spec.patch_size, image.width / spec.patch_size}};
+  out.size = {given.height, given.width};
   return out;
 }
 
@@ -139,6 +141,26 @@ Pixels tile_pixels(const ImageSpec& spec, const Image& given) {
   return out;
 }
 
+Pixels anyres_pixels(const ImageSpec& spec, const Image& image) {
+  check_pixels(image);
+  ensure(spec.patch_size > 0 && spec.tile_size > 0, "an image spec without tiles");
+  const int64_t side = spec.tile_size;
+  const std::array<int64_t, 2> canvas = best_resolution(spec, image.height, image.width);
+  const int64_t rows = canvas[0] / side, columns = canvas[1] / side, tiles = 1 + rows * columns;
+  check_values(image, tiles * side * side, 3);
+  const ValueTable table = value_table(spec);
+  Pixels out;
+  out.size = {image.height, image.width};
+  out.grids.assign(size_t(tiles), {side / spec.patch_size, side / spec.patch_size});
+  out.values.reserve(size_t(tiles * 3 * side * side));
+  append_picture(table, resize(image, side, side, spec.resample, spec.backend), 0, 0, side, side, out.values);
+  const Image whole = on_canvas(spec, image, canvas);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      append_picture(table, whole, row * side, column * side, side, side, out.values);
+  return out;
+}
+
 }  // namespace
 
 Pixels process_pixels(const ImageSpec& spec, const Image& given) {
@@ -153,6 +175,8 @@ Pixels process_pixels(const ImageSpec& spec, const Image& given) {
       return smart_resize_pixels(spec, image);
     case ImageSpec::Fit::Tiles:
       return tile_pixels(spec, image);
+    case ImageSpec::Fit::AnyRes:
+      return anyres_pixels(spec, image);
   }
   throw InternalError("an image spec of an unknown kind");
 }

@@ -13,6 +13,7 @@ namespace yopo {
 struct Pixels {
   std::vector<float> values;  // [pictures, 3, height, width]; SmartResize: [patches, 3 * temporal_patch_size * patch^2]
   std::vector<std::array<int64_t, 2>> grids;  // [pictures]: rows and columns of patches of the image, or of each tile
+  std::array<int64_t, 2> size{};              // AnyRes: height and width of the image
 };
 
 /// The image under the rules of `spec.fit`. Equal bit for bit to the reference of each family (of transformers' here
@@ -20,6 +21,8 @@ struct Pixels {
 /// - ShortestEdgeCrop, PadToSquare: process_image, one picture;
 /// - SmartResize: transformers' Qwen2VLImageProcessor (4.57, the slow one) for one image: rows of patches in the order
 ///   (rows / merge, columns / merge, merge, merge), each laid out (3, temporal, patch, patch), the frame repeated;
+/// - AnyRes: transformers' LlavaNextImageProcessor and LlavaOnevisionImageProcessor (5.24): the whole image as a base
+///   tile, then the tiles of the canvas it fits best, row-major;
 /// - Tiles: InternVL2's dynamic_preprocess and transform: tiles row-major, then the thumbnail.
 /// UserError (without a place; the caller names the file) for an image without pixels, an aspect ratio that the
 /// reference refuses, a size that cannot be cut into patches, and for what would take more than kLargestImage pixels,

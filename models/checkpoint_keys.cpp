@@ -1,5 +1,7 @@
 #include "models/checkpoint_keys.h"
 
+#include <algorithm>
+
 #include "core/section.h"
 #include "models/families/common_keys.h"
 #include "models/family.h"
@@ -11,7 +13,9 @@ std::vector<const KeyReader*> checkpoint_key_readers() {
   std::vector<const KeyReader*> readers = {&common_reader(),           &rope_reader(),
                                            &processor_reader(),        &generation_reader(),
                                            &tokenizer_config_reader(), &tokenizer_reader()};
-  for (const Family* family : families()) readers.insert(readers.end(), family->readers.begin(), family->readers.end());
+  for (const Family* family : families())
+    for (const KeyReader* reader : family->readers)  // families share some
+      if (std::find(readers.begin(), readers.end(), reader) == readers.end()) readers.push_back(reader);
   return readers;
 }
 

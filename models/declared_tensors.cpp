@@ -21,6 +21,8 @@ Shape query_bias(S s) { return {query_rows(s)}; }
 Shape key_bias(S s) { return {key_rows(s)}; }
 bool attention_bias(S s) { return s.text.attention_bias; }
 bool output_bias(S s) { return s.text.output_bias; }
+Shape head(S s) { return {s.text.head_dim}; }
+bool head_norm(S s) { return s.text.qk_norm; }
 
 Shape width(S s) { return {s.vision.hidden_size}; }
 Shape square(S s) { return {s.vision.hidden_size, s.vision.hidden_size}; }
@@ -32,9 +34,12 @@ Shape patch(S s) {
   if (v.temporal_patch_size > 1) return {v.hidden_size, 3, v.temporal_patch_size, v.patch_size, v.patch_size};
   return {v.hidden_size, 3, v.patch_size, v.patch_size};
 }
-Shape positions(S s) { return {s.vision.positions(s.vision.grid() * s.vision.grid()), s.vision.hidden_size}; }
+Shape positions(S s) {
+  if (const int64_t side = s.vision.table_side) return {side * side, s.vision.hidden_size};
+  return {s.vision.positions(s.vision.grid() * s.vision.grid()), s.vision.hidden_size};
+}
 bool class_token(S s) { return s.vision.class_token; }
-bool position_table(S s) { return s.vision.position_table; }
+bool position_table(S s) { return s.vision.position_table || s.vision.table_side > 0; }
 bool patch_bias(S s) { return s.vision.patch_bias; }
 bool pre_norm(S s) { return s.vision.pre_norm; }
 bool norm_bias(S s) { return s.vision.norm == NormKind::Layer; }
@@ -50,6 +55,14 @@ Shape second(S s) { return {s.text.hidden_size, s.projector.inner_size}; }
 bool projector_norm(S s) { return s.projector.norm != NormKind::None; }
 bool projector_norm_bias(S s) { return s.projector.norm == NormKind::Layer; }
 bool projector_bias(S s) { return s.projector.bias; }
+Shape tap_norm(S s) { return {s.tap_projector.norm_merged ? joined(s) : s.vision.hidden_size}; }
+Shape tap_first(S s) { return {s.tap_projector.inner_size, joined(s)}; }
+Shape tap_first_bias(S s) { return {s.tap_projector.inner_size}; }
+Shape tap_second(S s) { return {s.text.hidden_size, s.tap_projector.inner_size}; }
+bool has_tap_norm(S s) { return s.tap_projector.norm != NormKind::None; }
+bool tap_norm_bias(S s) { return s.tap_projector.norm == NormKind::Layer; }
+bool tap_bias(S s) { return s.tap_projector.bias; }
+bool newline(S s) { return s.image.fit == ImageSpec::Fit::AnyRes; }
 
 constexpr Axis kFixed = Axis::Fixed, kHeads = Axis::QueryHeads, kKeyHeads = Axis::KeyValueHeads,
                kNeurons = Axis::Neurons;
@@ -63,6 +76,8 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::QBias, TensorPlace::DecoderLayer, Fill::Bias, query_bias, attention_bias, kHeads},
     {Role::KBias, TensorPlace::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
     {Role::VBias, TensorPlace::DecoderLayer, Fill::Bias, key_bias, attention_bias, kKeyHeads},
+    {Role::HeadQNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
+    {Role::HeadKNorm, TensorPlace::DecoderLayer, Fill::One, head, head_norm},
     {Role::O, TensorPlace::DecoderLayer, Fill::Normal,
      [](S s) -> Shape {
        return {s.text.hidden_size, query_rows(s)};
@@ -115,6 +130,14 @@ constexpr DeclaredTensor kDeclared[] = {
     {Role::Project1Bias, TensorPlace::Projector, Fill::Bias, first_bias, projector_bias},
     {Role::Project2, TensorPlace::Projector, Fill::Normal, second},
     {Role::Project2Bias, TensorPlace::Projector, Fill::Bias, hidden, projector_bias},
+    {Role::Newline, TensorPlace::Root, Fill::Normal, hidden, newline},
+
+    {Role::TapNorm, TensorPlace::Tap, Fill::One, tap_norm, has_tap_norm},
+    {Role::TapNormBias, TensorPlace::Tap, Fill::Bias, tap_norm, tap_norm_bias},
+    {Role::TapProject1, TensorPlace::Tap, Fill::Normal, tap_first},
+    {Role::TapProject1Bias, TensorPlace::Tap, Fill::Bias, tap_first_bias, tap_bias},
+    {Role::TapProject2, TensorPlace::Tap, Fill::Normal, tap_second},
+    {Role::TapProject2Bias, TensorPlace::Tap, Fill::Bias, hidden, tap_bias},
 };
 
 }  // namespace

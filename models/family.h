@@ -23,6 +23,8 @@ struct TensorLayout {
   std::string tower_key = "", tower_prefix = "";
   /// A file of torch.save that holds the projector where the checkpoint's shards do not; empty: there is none.
   std::string projector_file = "";
+  /// What stands in front of what belongs to no part.
+  std::string root = "";
 };
 
 struct Family {

@@ -4,6 +4,8 @@
 #include <map>
 #include <numeric>
 
+#include "models/anyres.h"
+
 namespace yopo {
 
 namespace {
@@ -54,6 +56,46 @@ std::vector<PatchGrid> read_grids(const SafetensorsFile& file, const VisionSpec&
     grids.push_back({values[i + 1], values[i + 2]});
   }
   return grids;
+}
+
+/// [images, 2] heights and widths.
+std::vector<std::array<int64_t, 2>> read_sizes(const SafetensorsFile& file) {
+  const TensorView& view = file.at("image_sizes");
+  const std::string where = file.path().string();
+  require(view.shape.size() == 2 && view.shape[1] == 2, "{}: tensor image_sizes: expected [images, 2], found {}", where,
+          shape_string(view.shape));
+  const std::vector<int64_t> values = view.ints();
+  std::vector<std::array<int64_t, 2>> sizes;
+  for (size_t i = 0; i < values.size(); i += 2) {
+    for (const size_t side : {i, i + 1})
+      require(values[side] > 0 && values[side] < kMaxLength, "{}: image_sizes: image {}: {} pixels a side", where,
+              i / 2, values[side]);
+    sizes.push_back({values[i], values[i + 1]});
+  }
+  return sizes;
+}
+
+/// The tiles of [images, most tiles, 3, side, side], as transformers stacks them: each image's first ones are its own.
+std::vector<float> read_tiles(const SafetensorsFile& file, const ModelSpec& spec,
+                              const std::vector<std::array<int64_t, 2>>& sizes, int64_t& tiles) {
+  const TensorView& view = file.at("pixel_values");
+  const std::string where = file.path().string();
+  const int64_t side = spec.vision.image_size, values = spec.vision.picture_values();
+  require(view.shape.size() == 5 && view.shape[0] == int64_t(sizes.size()) && view.shape[2] == 3 &&
+              view.shape[3] == side && view.shape[4] == side,
+          "{}: tensor pixel_values: expected [{}, tiles, 3, {}, {}], found {}", where, sizes.size(), side, side,
+          shape_string(view.shape));
+  const std::vector<float> all = view.floats();
+  std::vector<float> own;
+  const std::vector<AnyResLayout> layouts = anyres_layouts(spec, sizes);
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    require(layouts[i].tiles() <= view.shape[1], "{}: tensor pixel_values: image {} has {} tiles, found room for {}",
+            where, i, layouts[i].tiles(), view.shape[1]);
+    const auto first = all.begin() + int64_t(i) * view.shape[1] * values;
+    own.insert(own.end(), first, first + layouts[i].tiles() * values);
+    tiles += layouts[i].tiles();
+  }
+  return own;
 }
 
 /// Where neither the config nor a tokenizer says which id is the placeholder: the one id that comes `count` times in
@@ -139,56 +181,102 @@ void number_positions(const ModelSpec& spec, int64_t length, ModelInput& input) 
   text_until(length);
 }
 
-ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
-                      const std::vector<PatchGrid>& grids, const std::string& where) {
-  const VisionSpec& vision = spec.vision;
-  const int64_t images = int64_t(grids.size()), merge = vision.merge_size;
-  int64_t patches = 0, tokens = 0;
-  for (const PatchGrid& grid : grids) {
-    ensure(grid[0] > 0 && grid[1] > 0 && grid[0] % merge == 0 && grid[1] % merge == 0,
-           "a picture is whole blocks of patches");
-    patches += grid[0] * grid[1];
-    tokens += grid[0] * grid[1] / (merge * merge);
+namespace {
+
+/// The grids of visual tokens that stand for one placeholder.
+struct Unit {
+  std::vector<Span> spans;  // start is not set
+  int64_t tokens = 0;
+};
+
+std::vector<Unit> units_of(const ModelSpec& spec, const std::vector<PatchGrid>& grids,
+                           const std::vector<std::array<int64_t, 2>>& image_sizes, const std::string& where) {
+  const int64_t merge = spec.vision.merge_size;
+  std::vector<Unit> units;
+  if (!is_anyres(spec)) {
+    for (const PatchGrid& grid : grids) {
+      ensure(grid[0] > 0 && grid[1] > 0 && grid[0] % merge == 0 && grid[1] % merge == 0,
+             "a picture is whole blocks of patches");
+      units.push_back({{{0, grid[0] / merge, grid[1] / merge}}, grid[0] * grid[1] / (merge * merge)});
+    }
+    return units;
   }
+  int64_t tiles = 0;
+  for (const AnyResLayout& layout : anyres_layouts(spec, image_sizes)) {
+    const auto spans = layout.spans();
+    units.push_back({{spans[0], spans[1]}, layout.tokens()});
+    tiles += layout.tiles();
+  }
+  require(tiles == int64_t(grids.size()), "{}: {} images of these sizes are {} tiles, found {}", where,
+          image_sizes.size(), tiles, grids.size());
+  return units;
+}
+
+}  // namespace
+
+ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
+                      const std::vector<PatchGrid>& grids, const std::string& where,
+                      const std::vector<std::array<int64_t, 2>>& image_sizes) {
+  const VisionSpec& vision = spec.vision;
+  const std::vector<Unit> units = units_of(spec, grids, image_sizes, where);
+  const int64_t images = int64_t(units.size());
+  int64_t patches = 0, tokens = 0;
+  for (const PatchGrid& grid : grids) patches += grid[0] * grid[1];
+  for (const Unit& unit : units) tokens += unit.tokens;
   if (vision.image_size > 0)
-    require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
-            "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, images, vision.image_size,
+    require(int64_t(pixel_values.size()) == int64_t(grids.size()) * vision.picture_values(),
+            "{}: pixel_values: expected [{}, 3, {}, {}], found {} values", where, grids.size(), vision.image_size,
             vision.image_size, pixel_values.size());
   else
     require(int64_t(pixel_values.size()) == patches * vision.patch_values(),
             "{}: pixel_values: expected [{}, {}], found {} values", where, patches, vision.patch_values(),
             pixel_values.size());
   ModelInput input;
-  input.images = images;
+  input.images = int64_t(grids.size());
+  input.image_sizes = image_sizes;
   input.pixel_values = std::move(pixel_values);
   const int64_t placeholders = std::count(input_ids.begin(), input_ids.end(), spec.image_token_id);
   const bool per_image = placeholders == images && !(spec.expanded_placeholders && tokens == images);
   require(per_image || placeholders == tokens,
           "{}: {} image placeholders (id {}) for {} images of {} visual tokens: expected {} or {}", where, placeholders,
           spec.image_token_id, images, images > 0 ? tokens / images : spec.image_tokens(), images, tokens);
-  size_t picture = 0;
-  int64_t left = 0;  // placeholders that the picture still needs
+  size_t image = 0;
+  int64_t left = 0;  // placeholders that the image still needs
   for (const int64_t id : input_ids) {
     if (id != spec.image_token_id) {
+      require(id != spec.video_token_id,
+              "{}: token {} stands for a video: expected images and text, videos are not supported", where, id);
       require(left == 0, "{}: an image's {} placeholders are interrupted by token {}", where,
-              picture > 0 ? grids[picture - 1][0] * grids[picture - 1][1] / (merge * merge) : 0, id);
+              image > 0 ? units[image - 1].tokens : 0, id);
       require(id >= 0 && id < spec.text.vocab_size, "{}: token id {} lies outside the vocabulary of {}", where, id,
               spec.text.vocab_size);
       input.input_ids.push_back(id);
       continue;
     }
     if (left == 0) {
-      const PatchGrid& grid = grids[picture++];
-      input.spans.push_back({int64_t(input.input_ids.size()), grid[0] / merge, grid[1] / merge});
-      left = per_image ? 1 : input.spans.back().count();
+      const Unit& unit = units[image++];
+      int64_t start = int64_t(input.input_ids.size());
+      for (const Span& span : unit.spans) {
+        input.spans.push_back({start, span.rows, span.columns});
+        start += span.count();
+      }
+      left = per_image ? 1 : unit.tokens;
     }
-    input.input_ids.insert(input.input_ids.end(), size_t(per_image ? input.spans.back().count() : 1),
-                           spec.image_token_id);
+    input.input_ids.insert(input.input_ids.end(), size_t(per_image ? units[image - 1].tokens : 1), spec.image_token_id);
     --left;
   }
   require(!input.input_ids.empty(), "{}: the prompt is empty", where);
   number_positions(spec, int64_t(input.input_ids.size()), input);
   return input;
+}
+
+void check_deepstack(const ModelSpec& spec, const ModelInput& input, const std::string& where) {
+  const int64_t values = spec.deep_taps() * input.visual_tokens() * spec.text.hidden_size;
+  require(
+      int64_t(input.deepstack.size()) == values,
+      "{}: deepstack: expected [{}, {}, {}] (what the tower adds to the visual rows behind the first layers), found "
+      "{} values",
+      where, spec.deep_taps(), input.visual_tokens(), spec.text.hidden_size, input.deepstack.size());
 }
 
 ModelInput read_input(const ModelSpec& given, const fs::path& path) {
@@ -207,12 +295,21 @@ ModelInput read_input(const ModelSpec& given, const fs::path& path) {
     for (int64_t i = 0; i < spans.shape[0]; ++i)
       input.spans.push_back({values[size_t(3 * i)], values[size_t(3 * i + 1)], values[size_t(3 * i + 2)]});
     input.embeds = embeds.floats();
+    if (file.contains("deepstack")) input.deepstack = file.at("deepstack").floats();
     read_positions(spec, file, embeds.shape[0], input);
+    check_spans(input.spans, input.length(), where);
+    check_deepstack(spec, input, where);
   } else {
     const VisionSpec& vision = spec.vision;
     std::vector<float> pixels;
     std::vector<PatchGrid> grids;
-    if (file.contains("pixel_values")) {
+    std::vector<std::array<int64_t, 2>> sizes;
+    if (file.contains("pixel_values") && is_anyres(spec)) {
+      sizes = read_sizes(file);
+      int64_t tiles = 0;
+      pixels = read_tiles(file, spec, sizes, tiles);
+      grids = square_grids(spec, tiles);
+    } else if (file.contains("pixel_values")) {
       const TensorView& view = file.at("pixel_values");
       const int64_t side = vision.image_size;
       if (side > 0) {
@@ -232,7 +329,7 @@ ModelInput read_input(const ModelSpec& given, const fs::path& path) {
     if (spec.image_token_id == -1 && !grids.empty())
       spec.image_token_id =
           find_placeholder(ids, int64_t(grids.size()) * spec.image_tokens(), spec.image_tokens(), where);
-    input = make_input(spec, std::move(ids), std::move(pixels), grids, where);
+    input = make_input(spec, std::move(ids), std::move(pixels), grids, where, sizes);
     if (file.contains("position_ids")) read_positions(spec, file, input.length(), input);
   }
   check_spans(input.spans, input.length(), where);

@@ -39,8 +39,11 @@ struct ModelInput {
   /// As the family's processor makes them: [images, 3, image_size, image_size], or, where pictures have any size,
   /// [patches, patch_values] in blocks of merge_size x merge_size. Empty for text alone.
   std::vector<float> pixel_values;
-  int64_t images = 0;                 // pictures
+  int64_t images = 0;  // pictures
+  /// Height and width of the images that the pictures were cut from (AnyRes); empty where each picture has its span.
+  std::vector<std::array<int64_t, 2>> image_sizes;
   std::vector<float> embeds;          // [T, hidden_size] instead of ids and pixels, or empty
+  std::vector<float> deepstack;       // with embeds: [deep taps, visual tokens, hidden_size], or empty
   std::optional<KeptRows> kept = {};  // absent: all visual tokens go through all layers
   int64_t length() const { return int64_t(position_ids.size()) / position_axes; }
   int64_t visual_tokens() const;
@@ -54,16 +57,22 @@ std::vector<PatchGrid> square_grids(const ModelSpec& spec, int64_t images);
 
 /// Expands placeholders (one per picture, or already one per visual token), finds the spans, numbers the positions.
 /// `grids`: of each picture. UserError naming `where` when placeholders, pixels and pictures do not match, or an id
-/// lies outside the vocabulary.
+/// lies outside the vocabulary. `image_sizes`: of the images that the pictures are tiles of, where they are (AnyRes).
 ModelInput make_input(const ModelSpec& spec, std::vector<int64_t> input_ids, std::vector<float> pixel_values,
-                      const std::vector<PatchGrid>& grids, const std::string& where);
+                      const std::vector<PatchGrid>& grids, const std::string& where,
+                      const std::vector<std::array<int64_t, 2>>& image_sizes = {});
 
 /// Fills position_ids: 0, 1, 2, ... or, with M-RoPE, a picture at base b has time b, row b + r and column b + c, and
 /// what follows goes on behind the largest.
 void number_positions(const ModelSpec& spec, int64_t length, ModelInput& input);
 
-/// Reads `input_ids`, `pixel_values`, `position_ids`, `image_grid_thw`, or `embeds` with `spans` and `position_ids`,
-/// from a safetensors file (the layout of `yopo trace --inputs`). UserError for anything missing or misshapen.
+/// UserError naming `where` unless `deepstack` is what the model adds to the input's visual rows: needed with `embeds`
+/// where the model has such taps and the input visual tokens, of [deep taps, visual tokens, hidden_size] values.
+void check_deepstack(const ModelSpec& spec, const ModelInput& input, const std::string& where);
+
+/// Reads `input_ids`, `pixel_values`, `position_ids`, `image_grid_thw`, or `embeds` with `spans`, `position_ids` and
+/// `deepstack`, from a safetensors file (the layout of `yopo trace --inputs`). UserError for anything missing or
+/// misshapen.
 ModelInput read_input(const ModelSpec& spec, const fs::path& path);
 
 /// 1 for visual positions, [T].

@@ -17,6 +17,7 @@ struct LayerTensors {
   Vector q_bias{}, k_bias{}, v_bias{};  // [H * D], [KV * D] twice
   Matrix o{};                           // [C, H * D]
   Vector o_bias{};                      // [C]
+  Vector q_norm{}, k_norm{};            // [D]
   Matrix gate{}, up{};                  // [F, C]
   Matrix down{};                        // [C, F]
 
@@ -30,7 +31,8 @@ struct LayerTensors {
   static constexpr auto vectors() {
     return std::array{std::pair{Role::InputNorm, &Self::input_norm}, std::pair{Role::PostNorm, &Self::post_norm},
                       std::pair{Role::QBias, &Self::q_bias},         std::pair{Role::KBias, &Self::k_bias},
-                      std::pair{Role::VBias, &Self::v_bias},         std::pair{Role::OBias, &Self::o_bias}};
+                      std::pair{Role::VBias, &Self::v_bias},         std::pair{Role::OBias, &Self::o_bias},
+                      std::pair{Role::HeadQNorm, &Self::q_norm},     std::pair{Role::HeadKNorm, &Self::k_norm}};
   }
 };
 
@@ -109,6 +111,7 @@ struct ProjectorTensors {
   Vector first_bias{};         // [inner_size]
   Matrix second{};             // [C, inner_size]
   Vector second_bias{};        // [C]
+  Vector newline{};            // [C]: behind each row of a grid of tiles
 
   using Self = ProjectorTensors;
   static constexpr auto matrices() {
@@ -117,7 +120,21 @@ struct ProjectorTensors {
   static constexpr auto vectors() {
     return std::array{std::pair{Role::ProjectNorm, &Self::norm}, std::pair{Role::ProjectNormBias, &Self::norm_bias},
                       std::pair{Role::Project1Bias, &Self::first_bias},
-                      std::pair{Role::Project2Bias, &Self::second_bias}};
+                      std::pair{Role::Project2Bias, &Self::second_bias}, std::pair{Role::Newline, &Self::newline}};
+  }
+};
+
+/// The projector of a tap behind a decoder layer.
+template <typename Matrix, typename Vector = Matrix>
+struct TapTensors : ProjectorTensors<Matrix, Vector> {
+  using Self = TapTensors;
+  static constexpr auto matrices() {
+    return std::array{std::pair{Role::TapProject1, &Self::first}, std::pair{Role::TapProject2, &Self::second}};
+  }
+  static constexpr auto vectors() {
+    return std::array{std::pair{Role::TapNorm, &Self::norm}, std::pair{Role::TapNormBias, &Self::norm_bias},
+                      std::pair{Role::TapProject1Bias, &Self::first_bias},
+                      std::pair{Role::TapProject2Bias, &Self::second_bias}};
   }
 };
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "datasets/sample.h"
 #include "images/processor.h"
+#include "models/anyres.h"
 #include "text/unicode.h"
 
 namespace yopo {
@@ -93,8 +94,13 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
           "{}: the question holds {}; images are named beside it", where, template_.placeholder);
   std::vector<float> pixels;
   std::vector<PatchGrid> grids;
-  std::vector<int64_t> placeholders;  // of each image
+  std::vector<std::array<int64_t, 2>> sizes;  // of the images, where their pictures are tiles on a canvas
+  std::vector<int64_t> placeholders;          // of each image
   int64_t visual_tokens = 0;
+  // Of several images in one prompt some families make a padded square each.
+  ImageSpec rules = spec_.image;
+  const bool squares = is_anyres(spec_) && rules.single_tile && images.size() + encoded.size() > 1;
+  if (squares) rules.fit = ImageSpec::Fit::PadToSquare;
   const int64_t side = spec_.vision.grid(), merged = spec_.vision.merge_size * spec_.vision.merge_size;
   const auto naming = [](const std::string& place, const auto& act) {
     try {
@@ -106,11 +112,11 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
   // `read` names the question and the file itself.
   const auto add = [&](const std::string& image, const fs::path& path, const auto& read) {
     const std::string place = where + ": " + path.string();
-    const std::shared_ptr<const Pixels> one = recent_->get(image, [&] {
+    const std::shared_ptr<const Pixels> one = recent_->get(squares ? image + " square" : image, [&] {
       const Image decoded = read();
-      return naming(place, [&] { return process_pixels(spec_.image, decoded); });
+      return naming(place, [&] { return process_pixels(rules, decoded); });
     });
-    const int64_t tokens = naming(place, [&] {
+    int64_t tokens = naming(place, [&] {
       int64_t count = 0;
       for (const PatchGrid& grid : one->grids) {
         require(side == 0 || (grid[0] == side && grid[1] == side),
@@ -122,6 +128,12 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
     });
     pixels.insert(pixels.end(), one->values.begin(), one->values.end());
     grids.insert(grids.end(), one->grids.begin(), one->grids.end());
+    if (is_anyres(spec_)) {
+      ModelSpec alone = spec_;
+      alone.image.single_tile = false;
+      tokens = squares ? side * side + 1 : anyres_layouts(alone, {one->size})[0].tokens();
+      sizes.push_back(one->size);
+    }
     placeholders.push_back(spec_.expanded_placeholders ? tokens : 1);
     visual_tokens += tokens;
   };
@@ -130,7 +142,7 @@ ModelInput Processor::prepare(const std::string& question, const std::vector<fs:
     add(Fingerprint().add(image.text()).hex(), image.file->path(), [&] { return read_image(image, where); });
   const std::string text = naming(where, [&] { return render(template_, question, placeholders); });
   std::vector<int64_t> ids = tokens_of(text, visual_tokens, where);
-  ModelInput input = make_input(spec_, std::move(ids), std::move(pixels), grids, where);
+  ModelInput input = make_input(spec_, std::move(ids), std::move(pixels), grids, where, sizes);
   require(input.length() <= spec_.context_length(),
           "{}: a prompt of {} tokens, {} of them from {} pictures; the model's context is {}", where, input.length(),
           input.visual_tokens(), grids.size(), spec_.context_length());

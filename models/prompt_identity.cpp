@@ -12,13 +12,17 @@ namespace {
 /// Every field, wherever the rules came from; a field that is new does not compile until it stands here.
 std::string rules_of(const ImageSpec& spec) {
   const auto& [fit, patch, resize, crop_height, crop_width, merge, temporal, min_pixels, max_pixels, tile, min_tiles,
-               max_tiles, thumbnail, pad_first, do_resize, do_center_crop, do_rescale, do_normalize, exif_transpose,
-               resample, rescale_factor, mean, std, pad_color, backend] = spec;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", int(fit), patch,
+               max_tiles, thumbnail, pad_first, resolutions, max_grids, single_tile, do_resize, do_center_crop,
+               do_rescale, do_normalize, exif_transpose, resample, rescale_factor, mean, std, pad_color, backend] =
+      spec;
+  std::string canvases;  // as before where there are none
+  for (const auto& [height, width] : resolutions) canvases += fmt::format(" {}x{}", height, width);
+  if (!canvases.empty()) canvases += fmt::format(" {} {}", max_grids, single_tile);
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}{}", int(fit), patch,
                      resize, crop_height, crop_width, merge, temporal, min_pixels, max_pixels, tile, min_tiles,
                      max_tiles, thumbnail, pad_first, do_resize, do_center_crop, do_rescale, do_normalize,
                      exif_transpose, resample, rescale_factor, fmt::join(mean, ","), fmt::join(std, ","),
-                     fmt::join(pad_color, ","), int(backend));
+                     fmt::join(pad_color, ","), int(backend), canvases);
 }
 
 }  // namespace

@@ -96,9 +96,15 @@ RopeTable rope_table(const DecoderSpec& spec, std::span<const int64_t> positions
   std::vector<int64_t> axis(size_t(table.half), 0);  // of each frequency
   if (axes == 3) {
     ensure(spec.rope.sections.size() == 3, "three axes need M-RoPE");
+    const std::vector<int64_t>& sections = spec.rope.sections;
     size_t i = 0;
-    for (int64_t a = 0; a < 3; ++a)
-      for (int64_t n = 0; n < spec.rope.sections[size_t(a)]; ++n) axis[i++] = a;
+    if (spec.rope.interleaved) {
+      for (; i < axis.size(); ++i)
+        if (const auto a = int64_t(i % 3); int64_t(i) < 3 * sections[size_t(a)]) axis[i] = a;
+    } else {
+      for (int64_t a = 0; a < 3; ++a)
+        for (int64_t n = 0; n < sections[size_t(a)]; ++n) axis[i++] = a;
+    }
   }
   const float scale = float(spec.rope.attention_factor);
   table.cos.resize(size_t(count * table.half));

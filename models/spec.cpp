@@ -55,10 +55,22 @@ ModelSpec read_spec(const Checkpoint& checkpoint) {
 
 void check_spec(const ModelSpec& spec) {
   const VisionSpec& vision = spec.vision;
-  ensure(vision.taps.size() == 1 && vision.taps[0].decoder_layer == 0 && vision.taps[0].projector == 0,
-         "the forwards compute one tap of the tower, through one projector, into the embeddings");
-  ensure(vision.taps[0].tower_blocks >= 0 && vision.taps[0].tower_blocks <= vision.num_hidden_layers,
-         "a tap is after one of the tower's blocks");
+  ensure(!vision.taps.empty(), "a tower has a tap into the embeddings");
+  for (size_t i = 0; i < vision.taps.size(); ++i) {
+    const Tap& tap = vision.taps[i];
+    ensure(tap.decoder_layer == int64_t(i) && tap.projector == int64_t(i),
+           "the forwards compute a tap into the embeddings, then one behind each of the first decoder layers, each "
+           "through a projector of its own");
+    ensure(tap.tower_blocks >= (i > 0 ? 1 : 0) && tap.tower_blocks <= vision.num_hidden_layers,
+           "a tap is after one of the tower's blocks");
+    ensure(i <= 1 || tap.tower_blocks > vision.taps[i - 1].tower_blocks, "later taps come from later blocks");
+  }
+  ensure(spec.deep_taps() <= spec.text.num_hidden_layers, "a tap behind a layer needs the layer");
+  ensure(spec.deep_taps() == 0 || (vision.image_size == 0 && !vision.class_token),
+         "taps behind layers are for pictures of any size, without class tokens");
+  ensure(vision.window >= 0 && vision.table_side >= 0, "windows and tables have a size");
+  ensure((vision.window == 0 && vision.table_side == 0) || (vision.image_size == 0 && !vision.class_token),
+         "windows and interpolated positions are for pictures of any size, without class tokens");
   ensure(vision.image_size > 0 || !(vision.class_token || vision.position_table),
          "a class token and a table of positions are for square pictures of one size");
   ensure(!vision.gated_mlp || vision.hidden_act == Activation::Silu, "a gate in the tower's MLP is silu's");

@@ -12,7 +12,7 @@
 
 namespace yopo {
 
-enum class Activation { Silu, Gelu, QuickGelu };
+enum class Activation { Silu, Gelu, QuickGelu, GeluTanh };
 
 /// Rotary embedding in the half-split layout over head_dim. See models/rope.h.
 struct RopeSpec {
@@ -34,6 +34,7 @@ struct RopeSpec {
   double attention_factor = 1.0;                     // cos and sin are multiplied by it
   /// M-RoPE: how many of the head_dim / 2 frequencies turn with time, row and column; empty: one position a token.
   std::vector<int64_t> sections;
+  bool interleaved = false;  // frequencies take time, row, column in turn as far as the sections go; else one by one
 };
 
 /// The language model: a pre-norm decoder with gated FFN and grouped-query attention.
@@ -49,6 +50,7 @@ struct DecoderSpec {
   double rms_norm_eps = 1e-5;
   bool attention_bias = false;  // q, k, v carry a bias
   bool output_bias = false;     // so does o
+  bool qk_norm = false;         // RMSNorm of q and k over each head, before they turn
   bool tie_word_embeddings = false;
   RopeSpec rope;
   /// Query heads that share one KV head.
@@ -88,6 +90,14 @@ struct VisionSpec {
   bool qk_norm = false;      // RMSNorm of q and k over all heads together
   bool layer_scale = false;  // a factor per channel on what a block adds
   bool gated_mlp = false;    // the widened row is hidden_act(gate) * up
+  /// Visual tokens along the side of the windows in which blocks attend, but for whole_blocks; 0: every block attends
+  /// in the whole picture. Rows go through the tower window by window.
+  int64_t window = 0;
+  std::vector<int64_t> whole_blocks;
+  int64_t table_side = 0;  // places a side of a table of positions that every picture's patches interpolate in; 0: none
+  bool attends_whole(int64_t block) const {
+    return window == 0 || std::find(whole_blocks.begin(), whole_blocks.end(), block) != whole_blocks.end();
+  }
   /// Blocks that run: those up to the last tap.
   int64_t layers_run() const {
     int64_t blocks = 0;
@@ -97,6 +107,8 @@ struct VisionSpec {
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   /// Numbers of a patch: channels, frames, rows, columns.
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
+  /// Numbers of a square picture, with what lies behind its last whole patch.
+  int64_t picture_values() const { return 3 * image_size * image_size; }
   /// Patches along the side of a square picture.
   int64_t grid() const { return image_size / patch_size; }
   /// Rows of the tower for a picture of `patches` patches.
@@ -124,15 +136,19 @@ struct ModelSpec {
   DecoderSpec text;
   VisionSpec vision;
   ProjectorSpec projector;
+  ProjectorSpec tap_projector;  // of each tap that enters in front of a later layer
   ImageSpec image;
   std::string chat_template;          // the prompt template that config.json names, if any
   int64_t image_token_id = 0;         // of the placeholder; -1: only the tokenizer knows
+  int64_t video_token_id = -1;        // of a placeholder that prompts must not have; -1: there is none
   bool expanded_placeholders = true;  // one placeholder per visual token, or one per image that no tokenizer knows
   DType dtype = DType::F32;           // of the language model's weights as stored
   fs::path vision_folder;             // the tower's own checkpoint where it has one; empty otherwise
   std::vector<int64_t> eos_token_ids;
   int64_t bos_token_id = 1;
   int64_t pad_token_id = 0;
+  /// Taps that enter in front of later layers: behind layer i, tap i + 1 is added to the visual rows (deepstack).
+  int64_t deep_taps() const { return vision.taps.empty() ? 0 : int64_t(vision.taps.size()) - 1; }
   /// Visual tokens along the side of a square picture (an image, or a tile); 0 where pictures have any size.
   int64_t token_grid() const { return vision.grid() / vision.merge_size; }
   /// Visual tokens of one square picture; 0 where pictures have any size.
@@ -153,9 +169,10 @@ ModelSpec read_spec(const Checkpoint& checkpoint);
 /// The spec of a bare config.json (for bench and dry runs: no weights, no tower folder needed).
 ModelSpec spec_from_config(const Json& config, const std::string& where);
 
-/// InternalError, saying what is supported, for a spec that the two forwards do not compute: one tap, into the
-/// embeddings, through one projector; class tokens and tables of positions only for square pictures of one size; a
-/// gated MLP only with silu. What a user's config can get wrong, the families' readers refuse before.
+/// InternalError, saying what is supported, for a spec that the two forwards do not compute: a tap into the
+/// embeddings, and others behind the first decoder layers, one each; class tokens and tables of positions as they are
+/// only for square pictures of one size; a gated MLP only with silu; windows only for pictures of any size. What a
+/// user's config can get wrong, the families' readers refuse before.
 void check_spec(const ModelSpec& spec);
 
 struct OpenModel {

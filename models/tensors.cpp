@@ -8,7 +8,19 @@ namespace yopo {
 
 namespace {
 
-bool is_layer(TensorPlace place) { return place == TensorPlace::DecoderLayer || place == TensorPlace::VisionLayer; }
+/// How often the roles of a place stand in a model; -1: once, without a number.
+int64_t times(const ModelSpec& spec, TensorPlace place) {
+  switch (place) {
+    case TensorPlace::DecoderLayer:
+      return spec.text.num_hidden_layers;
+    case TensorPlace::VisionLayer:
+      return spec.vision.layers_run();
+    case TensorPlace::Tap:
+      return spec.deep_taps();
+    default:
+      return -1;
+  }
+}
 
 const std::string& prefix_of(const TensorLayout& layout, TensorPlace place) {
   switch (place) {
@@ -19,9 +31,12 @@ const std::string& prefix_of(const TensorLayout& layout, TensorPlace place) {
       return layout.head;
     case TensorPlace::Vision:
     case TensorPlace::VisionLayer:
+    case TensorPlace::Tap:
       return layout.vision;
     case TensorPlace::Projector:
       return layout.projector;
+    case TensorPlace::Root:
+      return layout.root;
   }
   throw InternalError("a place without a prefix");
 }
@@ -99,11 +114,10 @@ std::vector<TensorSlot> tensor_table(const ModelSpec& spec) {
   const std::span<const DeclaredTensor> declared = declared_tensors();
   for (size_t first = 0; first < declared.size();) {
     const TensorPlace place = declared[first].place;
+    const int64_t layers = times(spec, place);
     size_t last = first + 1;
-    while (is_layer(place) && last < declared.size() && declared[last].place == place) ++last;
-    if (is_layer(place)) {
-      const int64_t layers =
-          place == TensorPlace::DecoderLayer ? spec.text.num_hidden_layers : spec.vision.layers_run();
+    while (layers >= 0 && last < declared.size() && declared[last].place == place) ++last;
+    if (layers >= 0) {
       for (int64_t layer = 0; layer < layers; ++layer)
         for (size_t i = first; i < last; ++i) table.add(declared[i], layer);
     } else {

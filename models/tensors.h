@@ -65,13 +65,25 @@ enum class Role {
   Project1Bias,
   Project2,
   Project2Bias,
+  // of the language model, but in this place: a role's number draws its random weights
+  HeadQNorm,
+  HeadKNorm,
+  // beside all of these
+  Newline,
+  // the projectors of taps in front of later layers
+  TapNorm,
+  TapNormBias,
+  TapProject1,
+  TapProject1Bias,
+  TapProject2,
+  TapProject2Bias,
 };
 
 /// What a dimension of a tensor enumerates, hence which permutation export applies to it.
 enum class Axis { Fixed, QueryHeads, KeyValueHeads, Neurons };
 
-/// Where in a model a role stands: once, or once in every layer.
-enum class TensorPlace { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector };
+/// Where in a model a role stands: once, once in every layer, or once for every tap behind a decoder layer.
+enum class TensorPlace { Decoder, DecoderLayer, Head, Vision, VisionLayer, Projector, Root, Tap };
 
 /// What a checkpoint without training holds.
 enum class Fill { Normal, Bias, One, LayerScale };
@@ -115,7 +127,7 @@ struct RowPart {
 struct TensorSlot {
   Role role;
   TensorPlace place;
-  int64_t layer;               // decoder or vision layer; -1 where there is none
+  int64_t layer;               // decoder or vision layer, or deep tap; -1 where there is none
   std::string name;            // in the checkpoint
   std::vector<int64_t> shape;  // the role's own
   Axis rows = Axis::Fixed;     // dimension 0

@@ -18,7 +18,7 @@ struct VisualRows {
 };
 
 /// The rows of a batch between layers, in an order of the engine's own: to go on from there with other layers.
-using RowsBetween = std::vector<std::vector<float>>;  // [L] before layer l: [rows, C]
+using RowsBetween = std::vector<std::vector<float>>;  // [L] before layer l: [rows, C]; [L], if any, what is added later
 
 struct TraceOptions {
   std::vector<int64_t> decode;  // forced tokens decoded one by one after the prefill

@@ -9,6 +9,7 @@
 #include "core/progress.h"
 #include "core/version.h"
 #include "evaluation/flips.h"
+#include "models/anyres.h"
 #include "models/prompt_identity.h"
 #include "pipeline/samples.h"
 #include "plans/provenance.h"
@@ -213,7 +214,7 @@ std::vector<Point> Comparing::points() {
     all.push_back(dropping_point("drop_attention",
                                  {Dropping::By::Attention, 1, std::min(kFastLayers, spec_.num_hidden_layers - 1)}));
   if (wanted("drop_class")) {
-    if (model_.spec.vision.class_token && model_.spec.vision.layers_run() > 0)
+    if (has_class_attention(model_.spec))
       all.push_back(dropping_point("drop_class", {Dropping::By::Class}));
     else
       all.push_back(

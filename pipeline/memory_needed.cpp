@@ -22,7 +22,7 @@ Elements elements_of(const ModelSpec& spec) {
     if (slot.role == Role::LmHead && spec.text.tie_word_embeddings) continue;
     const int64_t own = element_count(slot.shape, slot.name);
     elements.all += own;
-    if (slot.layer >= 0)
+    if (slot.layer >= 0 && slot.place != TensorPlace::Tap)
       layers[{slot.place, slot.layer}] += own;
     else if (slot.role != Role::EmbedTokens && slot.role != Role::LmHead)
       elements.ends += own;

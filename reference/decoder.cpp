@@ -48,11 +48,12 @@ at::Tensor visual_tokens(const std::vector<SampleLayout>& samples, int64_t keys)
 at::Tensor self_attention(int64_t layer, const DecoderSpec& spec, const LayerWeights& w, const LayerRule& rule,
                           const at::Tensor& x, const Rotation& rotation, const at::Tensor& visual, const Pass& pass) {
   const int64_t batch = x.size(0), rows = x.size(1), size = spec.head_dim;
-  const auto split = [&](const at::Tensor& weight, const at::Tensor& bias) {
-    return at::linear(x, weight, bias).view({batch, rows, -1, size}).transpose(1, 2);
+  const auto split = [&](const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& norm) {
+    const at::Tensor heads = at::linear(x, weight, bias).view({batch, rows, -1, size});
+    return (norm.defined() ? rms_norm(heads, norm, spec.rms_norm_eps) : heads).transpose(1, 2);
   };
-  const at::Tensor q = rotate(split(w.q, w.q_bias), rotation);
-  at::Tensor k = rotate(split(w.k, w.k_bias), rotation), v = split(w.v, w.v_bias);
+  const at::Tensor q = rotate(split(w.q, w.q_bias, w.q_norm), rotation);
+  at::Tensor k = rotate(split(w.k, w.k_bias, w.k_norm), rotation), v = split(w.v, w.v_bias, {});
   if (pass.cache) {
     auto& [keys, values] = *pass.cache;
     if (int64_t(keys.size()) > layer) {
@@ -136,7 +137,10 @@ void DecoderPass::layer(int64_t layer, const LayerWeights& w, const LayerRule& r
     if (rule.added_down.defined()) with = with + at::linear(at::linear(normed, rule.added_down), rule.added_up);
     x_ = at::where(own_visual_, with, x_);
   }
-  if (rule.freeze_visual && any_visual_) x_ = at::where(own_visual_, before, x_);
+  if (rule.freeze_visual && any_visual_)
+    x_ = at::where(own_visual_, before, x_);
+  else if (pass_.deepstack.defined() && layer < pass_.deepstack.size(0))
+    x_ = x_ + pass_.deepstack[layer];
   if (observer && observer->hidden) observer->hidden(layer, x_);
 }
 

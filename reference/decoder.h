@@ -65,6 +65,8 @@ struct Pass {
   KvCache* cache = nullptr;                    // read and extended; null: a prefill that keeps nothing
   const Observer* observer = nullptr;
   int64_t past = 0;  // rows of the passes before it: the cache's length in a layer they have left
+  /// [n, B, T, C]: added behind layers 0 to n - 1, where visual rows still go on (deepstack); undefined: nothing.
+  at::Tensor deepstack = {};
 };
 
 /// A pass that goes from layer to layer, so that several passes can share a layer's weights while they are there.

@@ -28,6 +28,7 @@ namespace {
 // A batch as the decoder wants it.
 struct Batch {
   at::Tensor embeds;                    // [B, T, C]
+  at::Tensor deepstack;                 // [n, B, T, C] or undefined
   std::vector<NewPositions> positions;  // [B]
   std::vector<SampleLayout> samples;    // [B]
 };
@@ -38,16 +39,25 @@ Batch batch_of(const State& state, const std::vector<ModelInput>& inputs) {
   int64_t rows = 0;
   for (const ModelInput& input : inputs) rows = std::max(rows, input.length());
   std::vector<at::Tensor> embeds;
-  const std::vector<at::Tensor> alone = embed_inputs(state, inputs);
+  std::vector<at::Tensor> deepstack;
+  const std::vector<Embedded> alone = embed_inputs(state, inputs);
+  const bool deep =
+      std::any_of(alone.begin(), alone.end(), [](const Embedded& own) { return own.deepstack.defined(); });
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ModelInput& input = inputs[i];
     const int64_t padding = rows - input.length();
-    const at::Tensor& own = alone[i];
+    const at::Tensor& own = alone[i].rows;
     embeds.push_back(padding == 0 ? own : at::cat({at::zeros({padding, own.size(1)}, own.options()), own}));
+    if (deep) {
+      at::Tensor all = at::zeros({state.spec.deep_taps(), rows, own.size(1)}, own.options());
+      if (alone[i].deepstack.defined()) all.slice(1, padding).copy_(alone[i].deepstack);
+      deepstack.push_back(all);
+    }
     batch.positions.push_back(positions_of(input));
     batch.samples.push_back(layout_of(input, state.spec.text.num_hidden_layers, padding));
   }
   batch.embeds = at::stack(embeds);
+  if (deep) batch.deepstack = at::stack(deepstack, 1);
   return batch;
 }
 
@@ -114,7 +124,7 @@ std::vector<std::vector<float>> TorchEngine::batch_logits(const std::vector<Mode
   state_->walk.begin(text.num_hidden_layers);
   const Batch batch = batch_of(*state_, inputs);
   std::vector<DecoderPass> pass;
-  pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions});
+  pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions, nullptr, nullptr, 0, batch.deepstack});
   run_layers(*state_, layers, pass);
   for (size_t b = 0; b < inputs.size(); ++b)
     logits.push_back(floats_of(
@@ -136,7 +146,8 @@ std::vector<std::vector<int64_t>> TorchEngine::generate(const std::vector<ModelI
   std::vector<uint8_t> finished(inputs.size(), 0);
   for (int64_t step = 0; step < max_new_tokens; ++step) {
     std::vector<DecoderPass> pass;
-    pass.emplace_back(text, batch.embeds, Pass{batch.samples, batch.positions, &cache, nullptr, cache.length()});
+    pass.emplace_back(text, batch.embeds,
+                      Pass{batch.samples, batch.positions, &cache, nullptr, cache.length(), batch.deepstack});
     run_layers(*state_, layers, pass);
     const at::Tensor& hidden = pass[0].hidden();
     const at::Tensor logits =
@@ -150,6 +161,7 @@ std::vector<std::vector<int64_t>> TorchEngine::generate(const std::vector<ModelI
     }
     if (std::all_of(finished.begin(), finished.end(), [](uint8_t flag) { return flag != 0; })) break;
     batch.embeds = embed_tokens(*state_, next).unsqueeze(1);
+    batch.deepstack = at::Tensor();
     batch.positions.clear();
     for (const ModelInput& input : inputs) batch.positions.push_back({{input.next_position() + step}});
   }

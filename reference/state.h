@@ -30,10 +30,16 @@ void run_layers(const State& state, const std::vector<LayerRule>& rules, std::ve
 
 /// The embedding rows of plain tokens: [n, C]. UserError for one outside the vocabulary.
 at::Tensor embed_tokens(const State& state, const std::vector<int64_t>& tokens);
-/// Embeddings of samples with the image features in place, [T, C] each. All pictures go through the tower together.
+/// A sample as it enters the decoder.
+struct Embedded {
+  at::Tensor rows;  // [T, C]
+  at::Tensor
+      deepstack;  // [deep taps, T, C]: what is added behind the first layers, zero but for visual rows; or undefined
+};
+/// Embeddings of samples with the image features in place. All pictures go through the tower together.
 /// Fills `seen`, one a sample, for those with pixels. UserError for pixels that do not fit the spans.
-std::vector<at::Tensor> embed_inputs(const State& state, const std::vector<ModelInput>& inputs,
-                                     std::vector<VisionOutput>* seen = nullptr);
+std::vector<Embedded> embed_inputs(const State& state, const std::vector<ModelInput>& inputs,
+                                   std::vector<VisionOutput>* seen = nullptr);
 NewPositions positions_of(const ModelInput& input);
 
 std::vector<LayerRule> rules_for(const State& state, const Plan& plan, const MaskRules* rules);

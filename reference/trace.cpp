@@ -61,10 +61,12 @@ class Tracing {
   Tracing& operator=(const Tracing&) = delete;
 
   /// The pass of the prompt.
-  DecoderPass prompt(const at::Tensor& embeds) { return pass(-1, embeds, 0, positions_of(input)); }
+  DecoderPass prompt(const Embedded& embedded) {
+    return pass(-1, embedded.rows, 0, positions_of(input), embedded.deepstack);
+  }
   /// The pass of the token decoded in `step`.
   DecoderPass decoded(int64_t step, const at::Tensor& embeds) {
-    return pass(step, embeds, input.length() + step, {{input.next_position() + step}});
+    return pass(step, embeds, input.length() + step, {{input.next_position() + step}}, {});
   }
 
   SampleStatistics statistics() const { return sums.statistics(); }
@@ -90,7 +92,8 @@ class Tracing {
     Observer observer;
   };
 
-  DecoderPass pass(int64_t step, const at::Tensor& embeds, int64_t past, NewPositions positions) {
+  DecoderPass pass(int64_t step, const at::Tensor& embeds, int64_t past, NewPositions positions,
+                   const at::Tensor& deepstack) {
     Watched& own = watched.emplace_back();
     own.positions.push_back(std::move(positions));
     if (options.hidden && (step < 0 || options.decode_hidden)) {
@@ -106,7 +109,8 @@ class Tracing {
         if (options.attention) keep_weights(step, seen);
       };
     return DecoderPass(text, embeds.unsqueeze(0),
-                       Pass{samples, own.positions, cached ? &cache : nullptr, &own.observer, past});
+                       Pass{samples, own.positions, cached ? &cache : nullptr, &own.observer, past,
+                            deepstack.defined() ? deepstack.unsqueeze(1) : deepstack});
   }
   /// The rows that enter layer `layer`, or leave the last.
   void keep_hidden(int64_t step, int64_t layer, const at::Tensor& rows) {
@@ -160,7 +164,7 @@ std::vector<Trace> TorchEngine::traces(const std::vector<ModelInput>& inputs, co
   const std::vector<LayerRule> layers = rules_for(state, plan, rules);
   state.walk.begin(text.num_hidden_layers);
   std::vector<VisionOutput> seen;
-  const std::vector<at::Tensor> embeds = embed_inputs(state, inputs, &seen);
+  const std::vector<Embedded> embeds = embed_inputs(state, inputs, &seen);
   std::vector<std::unique_ptr<Tracing>> all;
   std::vector<DecoderPass> passes;
   std::vector<size_t> prompts;  // a sample's first pass
@@ -205,7 +209,7 @@ std::vector<SampleStatistics> TorchEngine::observe(const std::vector<ModelInput>
   std::vector<std::unique_ptr<Tracing>> all;
   std::vector<DecoderPass> passes;
   {
-    const std::vector<at::Tensor> embeds = embed_inputs(state, inputs);
+    const std::vector<Embedded> embeds = embed_inputs(state, inputs);
     for (size_t i = 0; i < inputs.size(); ++i) {
       all.push_back(std::make_unique<Tracing>(text, inputs[i], options, decode_row));
       passes.push_back(all.back()->prompt(embeds[i]));

@@ -15,6 +15,7 @@ struct VisionOutput {
   at::Tensor hidden;     // [patches, E]: output of the chosen block without class tokens, as the family orders patches
   at::Tensor features;   // [visual tokens, C]: what replaces the placeholders
   at::Tensor attention;  // [visual tokens]: what the class row of that block reads, see Trace; undefined without one
+  at::Tensor deepstack;  // [deep taps, visual tokens, C]: what is added to them behind the first layers; or undefined
 };
 
 /// Brings a layer's weights and calls `use` with them, once.

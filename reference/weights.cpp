@@ -73,6 +73,7 @@ TorchWeights WeightSource::ends() const {
   fill<DecoderEnds<at::Tensor>>(to.decoder);
   fill<VisionEnds<at::Tensor>>(to.vision);
   fill(to.projector);
+  for (int64_t tap = 0; tap < spec_.deep_taps(); ++tap) fill(to.taps.emplace_back(), tap);
   return to;
 }
 
@@ -103,7 +104,7 @@ WeightSource::Bytes WeightSource::bytes() const {
     if (slot.tied) continue;
     const int64_t own = element_count(slot.shape, slot.name) * int64_t(at::elementSize(dtype_));
     bytes.all += own;
-    if (slot.layer >= 0)
+    if (slot.layer >= 0 && slot.place != TensorPlace::Tap)
       layers[{slot.place, slot.layer}] += own;
     else if (slot.role != Role::EmbedTokens)
       bytes.ends += own;

@@ -13,6 +13,7 @@ namespace yopo {
 using LayerWeights = LayerTensors<at::Tensor>;
 using VisionLayerWeights = VisionLayerTensors<at::Tensor>;
 using ProjectorWeights = ProjectorTensors<at::Tensor>;
+using TapWeights = TapTensors<at::Tensor>;
 struct DecoderWeights : DecoderEnds<at::Tensor> {
   at::Tensor embed;                  // [V, C], in the stored dtype
   std::vector<LayerWeights> layers;  // [L]
@@ -25,6 +26,7 @@ struct TorchWeights {
   DecoderWeights decoder;
   VisionWeights vision;
   ProjectorWeights projector;
+  std::vector<TapWeights> taps;  // those behind decoder layers
 };
 
 /// Where weights come from: a checkpoint read in `dtype` (fp32 or bf16). A tensor stored in that dtype lies in the

@@ -48,7 +48,8 @@ PromptShape prompt_of(const BenchOptions& options) {
 }
 
 /// Inputs with the scale of a trained model's embeddings; values do not change the time.
-ModelInput random_input(const PromptShape& prompt, int64_t hidden, uint64_t seed) {
+ModelInput random_input(const PromptShape& prompt, const ModelSpec& model, uint64_t seed) {
+  const int64_t hidden = model.text.hidden_size;
   ModelInput input;
   input.spans = prompt.spans;
   input.embeds.resize(size_t(prompt.length * hidden));
@@ -56,6 +57,7 @@ ModelInput random_input(const PromptShape& prompt, int64_t hidden, uint64_t seed
     input.position_ids.push_back(token);
     random_row(seed, Role::EmbedTokens, -1, token, hidden, input.embeds.data() + token * hidden);
   }
+  input.deepstack.assign(size_t(model.deep_taps() * input.visual_tokens() * hidden), 0.0f);
   return input;
 }
 
@@ -154,7 +156,7 @@ BenchResult bench(const BenchOptions& options) {
   const PromptShape prompt = prompt_of(options);
   std::vector<ModelInput> inputs;
   for (int64_t i = 0; i < options.batch; ++i)
-    inputs.push_back(random_input(prompt, spec.hidden_size, options.seed + uint64_t(i) + 1));
+    inputs.push_back(random_input(prompt, pruned.spec(), options.seed + uint64_t(i) + 1));
 
   BenchResult result;
   result.dtype = short_name(pruned.dtype());

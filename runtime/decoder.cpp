@@ -62,6 +62,8 @@ Decoder::Decoder(const EngineState& state, std::vector<Request*> requests, const
   const int64_t width = spec_.num_attention_heads * spec_.head_dim,
                 kv_width = spec_.num_key_value_heads * spec_.head_dim;
   x_ = s_.buffer(rows() * spec_.hidden_size, DType::F32);
+  if (visual_rows_ > 0 && s_.spec.deep_taps() > 0)
+    deep_ = s_.buffer(s_.spec.deep_taps() * visual_rows_ * spec_.hidden_size, DType::F32);
   normed_ = s_.buffer(rows() * spec_.hidden_size, type_);
   scratch_ = s_.buffer(scratch_elements(state, visual_rows_, text_rows_), type_);
   q_ = scratch_.data();
@@ -85,7 +87,8 @@ int64_t Decoder::bytes(const EngineState& state, int64_t visual_rows, int64_t te
   const int64_t element = int64_t(size_of(state.type()));
   const int64_t row =
       spec.hidden_size * (4 + element) + spec.head_dim * 4 + 8;  // x, its normed copy, rotary table, places
-  return (visual_rows + text_rows) * row + scratch_elements(state, visual_rows, text_rows) * element +
+  const int64_t deep = state.spec.deep_taps() * visual_rows * spec.hidden_size * 4;
+  return (visual_rows + text_rows) * row + deep + scratch_elements(state, visual_rows, text_rows) * element +
          images * int64_t(sizeof(ImageGrid)) + int64_t(sizeof(uint64_t));
 }
 
@@ -130,6 +133,7 @@ void Decoder::issue_layers(Cost& cost, const std::function<void(int64_t)>& hidde
     w_ = &s_.weights->layers->at(l);
     attention();
     ffn();
+    add_deep();
     if (hidden_after) hidden_after(l);
     s_.step();
   }
@@ -199,13 +203,16 @@ void Decoder::attention() {
   project(w_->v, w_->v_bias, v_, 0, shared, 0, rows());
   project(w_->v, w_->v_bias, v_, shared, kv_width - shared, text, text_rows_);
 
+  norm_keys(shared / dim);
+  const auto turn = [&](int64_t head, int64_t heads, int64_t row, int64_t count) {
+    void* at = offset(q_, type_, row * width + head * dim);
+    if (w_->q_norm) s_.ops->norm_heads(at, type_, count, heads, dim, width, w_->q_norm, spec_.rms_norm_eps);
+    s_.ops->rope(at, type_, count, heads, dim, width, cos_.as<float>() + row * dim / 2,
+                 sin_.as<float>() + row * dim / 2);
+  };
   if (visual_rows_ > 0)
-    for (const Run& run : updated)
-      s_.ops->rope(offset(q_, type_, run.first * dim), type_, visual_rows_, run.count, dim, width, cos_.as<float>(),
-                   sin_.as<float>());
-  if (text_rows_ > 0)
-    s_.ops->rope(offset(q_, type_, text * width), type_, text_rows_, spec_.num_attention_heads, dim, width,
-                 cos_.as<float>() + text * dim / 2, sin_.as<float>() + text * dim / 2);
+    for (const Run& run : updated) turn(run.first, run.count, 0, visual_rows_);
+  if (text_rows_ > 0) turn(0, spec_.num_attention_heads, text, text_rows_);
   store_keys();
   attend();
   if (layer_ == queries_layer_) watch_queries_(q_);
@@ -221,6 +228,19 @@ void Decoder::attention() {
   const int64_t first = slices_->plan.alive ? 0 : text;
   if (w_->o_bias && rows() > first)
     s_.ops->add_bias(x() + first * spec_.hidden_size, w_->o_bias, rows() - first, spec_.hidden_size);
+}
+
+/// Of the first `shared` heads in visual rows, of all in text rows. Keys turn on their way into the cache.
+void Decoder::norm_keys(int64_t shared) {
+  if (!w_->k_norm) return;
+  const int64_t dim = spec_.head_dim, heads = spec_.num_key_value_heads, width = heads * dim;
+  const auto norm = [&](int64_t row, int64_t rows, int64_t count) {
+    if (rows > 0 && count > 0)
+      s_.ops->norm_heads(offset(k_, type_, row * width), type_, rows, count, dim, width, w_->k_norm,
+                         spec_.rms_norm_eps);
+  };
+  norm(0, visual_rows_, shared);
+  norm(visual_rows_, text_rows_, heads);
 }
 
 std::vector<DecodeRequest> Decoder::decode_requests() const {
@@ -311,6 +331,13 @@ void Decoder::ffn() {
   neurons(shared, spec_.intermediate_size - shared, visual_rows_, text_rows_);
   if (compensated) compensate();
   if (watched) watch_(layer_, normed_.data(), x());
+}
+
+/// x[visual rows] += what a later tap of the tower gave them, where they still go on.
+void Decoder::add_deep() {
+  if (!deep_.data() || layer_ >= s_.spec.deep_taps() || !slices_->plan.alive) return;
+  const int64_t count = visual_rows_ * spec_.hidden_size;
+  s_.ops->add_bias(x(), deep_.as<float>() + layer_ * count, 1, count);
 }
 
 /// x[visual rows] += up (down normed) + bias (plans/plan.h, Compensation).

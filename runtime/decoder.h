@@ -20,6 +20,9 @@ class Decoder {
 
   /// Where input embeddings go and hidden rows come out: [rows, hidden] fp32 on the device, visual rows first.
   float* x() const { return x_.as<float>(); }
+  /// What later taps of the tower add to the visual rows behind the first layers goes here.
+  DeepRows deep() const { return {deep_.as<float>(), visual_rows_}; }
+  int64_t deep_bytes() const { return int64_t(deep_.bytes()); }
   int64_t rows() const { return visual_rows_ + text_rows_; }
 
   /// Uploads what depends on where in their sequences the rows are: the rotary tables of a prefill's inputs, or of a
@@ -56,10 +59,12 @@ class Decoder {
   void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);
   void normalise(const float* weight, bool with_visual);
   void attention();
+  void norm_keys(int64_t shared);
   void store_keys();
   void attend();
   void ffn();
   void compensate();
+  void add_deep();
   void neurons(int64_t first, int64_t count, int64_t row, int64_t rows);
 
   const EngineState& s_;
@@ -69,6 +74,7 @@ class Decoder {
   const Layout* layout_;
   int64_t visual_rows_ = 0, text_rows_ = 0;
   Buffer x_;                            // [rows, hidden] fp32
+  Buffer deep_;                         // [deep taps, visual rows, hidden] fp32; prefill only
   Buffer normed_;                       // [rows, hidden]
   Buffer scratch_;                      // q, attention output, k, v; or gate and up
   void *q_ = nullptr, *out_ = nullptr;  // [rows, heads * head_dim]

@@ -34,17 +34,21 @@ VisualCounts visual_counts(const std::optional<Dropped>& dropped, const std::vec
 }
 
 void move_rows(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, const float* x,
-               const Dropped& dropped, float* to) {
+               const Dropped& dropped, float* to, bool visual) {
   const int64_t hidden = state.spec.text.hidden_size;
-  std::vector<float> from(size_t(layout.rows() * hidden)), rows(size_t(dropped.layout.rows() * hidden));
+  const int64_t before = visual ? layout.visual_rows : layout.rows(),
+                after = visual ? dropped.layout.visual_rows : dropped.layout.rows();
+  std::vector<float> from(size_t(before * hidden)), rows(size_t(after * hidden));
   state.ops->download(from.data(), x, from.size() * sizeof(float));
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::vector<uint8_t> stays = kept_tokens(inputs[i].spans, inputs[i].length(), *inputs[i].kept);
     const std::vector<int64_t>&old_rows = layout.requests[i].row_of, &new_rows = dropped.layout.requests[i].row_of;
     size_t next = 0;
     for (size_t token = 0; token < stays.size(); ++token)
-      if (stays[token])
-        std::copy_n(from.begin() + old_rows[token] * hidden, hidden, rows.begin() + new_rows[next++] * hidden);
+      if (stays[token]) {
+        if (const int64_t row = new_rows[next++]; row < after)  // visual rows come first
+          std::copy_n(from.begin() + old_rows[token] * hidden, hidden, rows.begin() + row * hidden);
+      }
   }
   state.ops->upload(to, rows.data(), rows.size() * sizeof(float));
 }

@@ -22,8 +22,9 @@ std::optional<Dropped> dropped_of(const EngineState& state, const std::vector<Mo
 /// What request `i` holds in its KV cache.
 VisualCounts visual_counts(const std::optional<Dropped>& dropped, const std::vector<ModelInput>& inputs, size_t i);
 
-/// The rows that stay, from x [layout.rows(), hidden] to `to` [dropped.layout.rows(), hidden], both on the device.
+/// The rows that stay, from x [layout.rows(), hidden] to `to` [dropped.layout.rows(), hidden], both on the device;
+/// `visual`: x has the visual rows alone, [layout.visual_rows, hidden], and so has `to`.
 void move_rows(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, const float* x,
-               const Dropped& dropped, float* to);
+               const Dropped& dropped, float* to, bool visual = false);
 
 }  // namespace yopo::runtime

@@ -1,4 +1,5 @@
 #include "runtime/engine.h"
+#include "models/anyres.h"
 
 #include <omp.h>
 
@@ -220,8 +221,9 @@ std::vector<std::vector<float>> Engine::last_row_attention(const std::vector<Mod
 }
 
 std::vector<std::vector<float>> Engine::class_attention(const std::vector<ModelInput>& inputs) const {
-  require(state_->spec.vision.class_token && state_->spec.vision.layers_run() > 0,
-          "the vision tower of this model has no class token, or no block that it reads in");
+  require(has_class_attention(state_->spec),
+          "the vision tower of this model has no class token, or no block that it reads in, or its rows are no visual "
+          "tokens");
   const ThreadCount threads(state_->threads);
   state_->walk.begin(0);
   std::vector<std::vector<float>> attention;

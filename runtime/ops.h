@@ -148,6 +148,10 @@ struct Ops {
   /// Rotates `heads` heads of `rows` rows in place. x: rows stride elements apart; cos, sin [rows, head_dim / 2].
   void (*rope)(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
                const float* sin);
+  /// RMSNorm of each of `heads` heads of `rows` rows in place, in fp32 and rounded once. x: as in rope; weight
+  /// [head_dim].
+  void (*norm_heads)(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride,
+                     const float* weight, double eps);
   /// k, v [rows, stride] hold heads * head_dim columns; cos, sin [rows, head_dim / 2].
   void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
                 const float* sin, std::span<const StoreRows> targets);
@@ -168,6 +172,10 @@ struct Ops {
   /// out [groups * (rows - skip), columns] of `type`: x [groups * rows, columns] without the first `skip` rows of each
   /// group.
   void (*drop_rows)(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
+  /// out [count, columns] = the sum of four rows of `from` [.., columns] by weight: index, weight [count, 4]. Rows of
+  /// weight 0 are not read.
+  void (*mix_rows)(const float* from, const int32_t* index, const float* weight, int64_t count, int64_t columns,
+                   float* out);
   /// Attention; multiply-adds are 2 head_dim times the pairs.
   void (*prefill_attention)(const PrefillAttention& attention);
   void (*decode_attention)(const DecodeAttention& attention);

@@ -149,7 +149,8 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     requests.push_back(&session.requests.back());
   }
   Decoder decoder(state, requests, &layout);
-  if (!options.from_rows) embed_inputs(state, inputs, layout, decoder.x(), traces.size() == 1 ? &traces[0] : nullptr);
+  if (!options.from_rows)
+    embed_inputs(state, inputs, layout, decoder.x(), traces.size() == 1 ? &traces[0] : nullptr, decoder.deep());
   state.ops->synchronize();  // for the stopwatch alone: the vision tower has its own
   const Stopwatch watch(state.counters.prefill_seconds);
   decoder.place(inputs, lengths_of(inputs));
@@ -165,6 +166,10 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   if (options.keep_rows) {
     ensure(!hidden_after, "rows are kept in one way");
     options.keep_rows->assign(size_t(spec.num_hidden_layers), {});
+    if (const int64_t bytes = decoder.deep_bytes(); bytes > 0) {
+      options.keep_rows->emplace_back(size_t(bytes) / sizeof(float));
+      state.ops->download(options.keep_rows->back().data(), decoder.deep().data, size_t(bytes));
+    }
     const auto keep = [&](int64_t layer) {
       if (layer >= spec.num_hidden_layers) return;
       std::vector<float>& rows = (*options.keep_rows)[size_t(layer)];
@@ -178,6 +183,9 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
     const std::vector<float>& rows = options.from_rows->at(size_t(options.first_layer));
     ensure(int64_t(rows.size()) == layout.rows() * spec.hidden_size, "rows of the same inputs");
     state.ops->upload(decoder.x(), rows.data(), rows.size() * sizeof(float));
+    if (const int64_t bytes = decoder.deep_bytes(); bytes > 0)
+      state.ops->upload(decoder.deep().data, options.from_rows->at(size_t(spec.num_hidden_layers)).data(),
+                        size_t(bytes));
   }
   decoder.issue_layers(state.counters.prefill, hidden_after, options.from_rows ? options.first_layer : 0,
                        dropped ? dropped->from_layer : -1);
@@ -189,6 +197,9 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
   Decoder shorter(state, requests, &dropped->layout);
   shorter.place(dropped->rest, lengths_of(inputs));
   move_rows(state, inputs, layout, decoder.x(), *dropped, shorter.x());
+  for (int64_t tap = 0; shorter.deep().data && tap < state.spec.deep_taps(); ++tap)
+    move_rows(state, inputs, layout, decoder.deep().data + tap * layout.visual_rows * spec.hidden_size, *dropped,
+              shorter.deep().data + tap * dropped->layout.visual_rows * spec.hidden_size, true);
   shorter.issue_layers(state.counters.prefill, {}, dropped->from_layer);
   finish_prefill(state, session, inputs, dropped->layout, shorter, traces, options);
 }

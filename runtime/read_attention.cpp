@@ -106,7 +106,7 @@ std::vector<std::vector<float>> read_last_rows(const EngineState& state, const s
     requests.push_back(&live.back());
   }
   Decoder decoder(state, requests, &layout);
-  embed_inputs(state, inputs, layout, decoder.x(), nullptr);
+  embed_inputs(state, inputs, layout, decoder.x(), nullptr, decoder.deep());
   std::vector<int64_t> lengths;
   for (const ModelInput& input : inputs) lengths.push_back(input.length());
   decoder.place(inputs, lengths);

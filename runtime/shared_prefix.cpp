@@ -17,8 +17,9 @@ bool same_images(const ModelInput& a, const ModelInput& b) {
   const auto same = [](const Span& x, const Span& y) {
     return x.start == y.start && x.rows == y.rows && x.columns == y.columns;
   };
-  return a.images == b.images && std::equal(a.spans.begin(), a.spans.end(), b.spans.begin(), b.spans.end(), same) &&
-         same_bytes(a.pixel_values, b.pixel_values);
+  return a.images == b.images && a.image_sizes == b.image_sizes &&
+         std::equal(a.spans.begin(), a.spans.end(), b.spans.begin(), b.spans.end(), same) &&
+         same_bytes(a.pixel_values, b.pixel_values) && same_bytes(a.deepstack, b.deepstack);
 }
 
 /// Tokens that both begin with.

@@ -99,18 +99,25 @@ struct Picture {
   int64_t index;  // among the input's
   PatchGrid grid;
 };
+/// Where what later taps of the tower give is kept: [deep taps, rows, hidden] fp32 on the device. Null: nowhere.
+struct DeepRows {
+  float* data = nullptr;
+  int64_t rows = 0;
+};
 /// Visual features of pictures, [visual tokens, hidden] fp32 on the device from `out` on; `trace` (or null) also gets
-/// vision_hidden and vision_features appended.
-void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace);
+/// vision_hidden and vision_features appended. What later taps give goes to `deep` from row `deep_row` on.
+void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace,
+                const DeepRows& deep = {}, int64_t deep_row = 0);
 
 /// No less than the bytes of activations that run_vision holds at once for the pictures of a batch; those of shared
 /// prefixes count once.
 int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout);
 
-/// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device. UserError for ids outside the
+/// Input embeddings of a batch in layout order into x [rows, hidden] fp32 on the device, what later taps of the tower
+/// give of its visual rows into `deep`. UserError for ids outside the
 /// vocabulary and for images that do not match the spans.
 void embed_inputs(const EngineState& state, const std::vector<ModelInput>& inputs, const Layout& layout, float* x,
-                  Trace* trace);
+                  Trace* trace, const DeepRows& deep = {});
 /// The embedding of one token. out [hidden] on the host
 void embed_token(const EngineState& state, int64_t token, float* out);
 

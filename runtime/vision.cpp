@@ -3,6 +3,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "models/anyres.h"
 #include "models/patches.h"
 #include "models/rope.h"
 #include "runtime/read_attention.h"
@@ -41,8 +42,9 @@ class Tower {
     macs_ += 2.0 * double(v_.head_dim()) * double(pairs);
   }
 
-  /// Features of pictures to `out` [visual tokens, hidden] fp32 on the device.
-  void run(std::span<const Picture> pictures, float* out, Trace* trace) {
+  /// Features of pictures to `out` [visual tokens, hidden] fp32 on the device; what later taps give to `deep` from row
+  /// `deep_row` on.
+  void run(std::span<const Picture> pictures, float* out, Trace* trace, const DeepRows& deep, int64_t deep_row) {
     pictures_ = pictures;
     patches_ = rows_ = 0;
     for (const Picture& picture : pictures) {
@@ -58,12 +60,16 @@ class Tower {
       if (v_.qk_norm || v_.layer_scale) wide_ = s_.buffer(rows_ * width, DType::F32);
       s_.walk.expect(v_.layers_run());
       for (int64_t l = 0; l < v_.layers_run(); ++l) {
-        block(s_.weights->vision_layers->at(l), x, l + 1 == v_.layers_run() ? trace : nullptr);
+        block(l, s_.weights->vision_layers->at(l), x, l + 1 == v_.layers_run() ? trace : nullptr);
+        for (int64_t tap = 1; deep.data && tap <= s_.spec.deep_taps(); ++tap)
+          if (v_.taps[size_t(tap)].tower_blocks == l + 1)
+            project(s_.spec.tap_projector, s_.weights->taps[size_t(tap - 1)], x,
+                    deep.data + ((tap - 1) * deep.rows + deep_row) * s_.spec.text.hidden_size, nullptr);
         s_.step();
       }
       normed_ = {}, scratch_ = {}, wide_ = {}, cos_ = {}, sin_ = {};
     }
-    project(x, out, trace);
+    project(s_.spec.projector, projector_, x, out, trace);
   }
 
  private:
@@ -110,6 +116,7 @@ class Tower {
       s_.ops->embed_patches(x.as<float>(), w_.class_embed, w_.positions, count, rows_ / count, width, sum.as<float>());
       x = std::move(sum);
     }
+    if (v_.table_side > 0) add_positions(x);
     if (!v_.pre_norm) return x;
     Buffer normed = s_.buffer(rows_ * width, DType::F32);
     normalise(NormKind::Layer, x.as<float>(), w_.pre_norm, w_.pre_norm_bias, v_.layer_norm_eps, rows_, width,
@@ -117,12 +124,34 @@ class Tower {
     return normed;
   }
 
+  /// x += the positions of all rows, interpolated in the table.
+  void add_positions(Buffer& x) {
+    TablePlaces all;
+    for (const Picture& picture : pictures_) {
+      const TablePlaces own = table_places(v_, picture.grid);
+      all.index.insert(all.index.end(), own.index.begin(), own.index.end());
+      all.weight.insert(all.weight.end(), own.weight.begin(), own.weight.end());
+    }
+    const int64_t width = v_.hidden_size;
+    const Buffer index = on_device(all.index), weight = on_device(all.weight);
+    const Buffer positions = s_.buffer(rows_ * width, DType::F32);
+    s_.ops->mix_rows(w_.positions, index.as<int32_t>(), weight.as<float>(), rows_, width, positions.as<float>());
+    s_.ops->add_bias(x.as<float>(), positions.as<float>(), 1, rows_ * width);
+  }
+
+  template <typename T>
+  Buffer on_device(const std::vector<T>& values) const {
+    Buffer buffer(*s_.ops, values.size() * sizeof(T), &s_.memory);
+    s_.ops->upload(buffer.data(), values.data(), values.size() * sizeof(T));
+    return buffer;
+  }
+
   /// The rotary tables of all rows, where the tower rotates.
   void rotation() {
     if (!v_.rotary) return;
     std::vector<float> cos, sin;
     for (const Picture& picture : pictures_) {
-      const RopeTable own = rope_table_2d(v_.head_dim(), patch_places(picture.grid, v_.merge_size));
+      const RopeTable own = rope_table_2d(v_.head_dim(), tower_places(v_, picture.grid));
       if (v_.class_token) {  // stays as it is
         cos.insert(cos.end(), size_t(own.half), 1.0f);
         sin.insert(sin.end(), size_t(own.half), 0.0f);
@@ -157,7 +186,7 @@ class Tower {
   }
 
   /// `trace`: gets what the class rows read; or null.
-  void block(const VisionLayerWeights& layer, const Buffer& x, Trace* trace) {
+  void block(int64_t l, const VisionLayerWeights& layer, const Buffer& x, Trace* trace) {
     const int64_t width = v_.hidden_size;
     normalise(v_.norm, x.as<float>(), layer.norm1, layer.norm1_bias, v_.layer_norm_eps, rows_, width, type_,
               normed_.data());
@@ -170,15 +199,12 @@ class Tower {
     multiply(normed_.data(), rows_, layer.v, layer.v_bias, type_, v);
     if (trace && v_.class_token) keep_attention(q, k, *trace);
     int64_t row = 0;
-    for (size_t first = 0; first < pictures_.size();) {  // neighbours of one size at once
-      size_t last = first;
-      while (last < pictures_.size() && pictures_[last].grid == pictures_[first].grid) ++last;
-      const int64_t rows = v_.positions(patches_of(pictures_[first].grid)), at = row * width;
-      s_.ops->full_attention({type_, int64_t(last - first), rows, v_.num_attention_heads, v_.head_dim(),
-                              offset(q, type_, at), offset(k, type_, at), offset(v, type_, at), offset(out, type_, at),
+    for (const WindowRun& run : attended(l)) {
+      const int64_t at = row * width;
+      s_.ops->full_attention({type_, run.windows, run.rows, v_.num_attention_heads, v_.head_dim(), offset(q, type_, at),
+                              offset(k, type_, at), offset(v, type_, at), offset(out, type_, at),
                               pairs_.as<uint64_t>()});
-      row += int64_t(last - first) * rows;
-      first = last;
+      row += run.windows * run.rows;
     }
     add(x, out, layer.o, layer.o_bias, layer.scale1);
 
@@ -197,8 +223,26 @@ class Tower {
     add(x, scratch_.data(), layer.fc2, layer.fc2_bias, layer.scale2);
   }
 
-  void project(const Buffer& x, float* out, Trace* trace) {
-    const ProjectorSpec& p = s_.spec.projector;
+  /// The rows that read one another in block `l`: whole pictures or windows, neighbours of one size at once.
+  std::vector<WindowRun> attended(int64_t l) const {
+    std::vector<WindowRun> all;
+    const auto append = [&](const WindowRun& run) {
+      if (all.empty() || all.back().rows != run.rows) all.push_back({0, run.rows});
+      all.back().windows += run.windows;
+    };
+    for (const Picture& picture : pictures_) {
+      if (v_.attends_whole(l)) {
+        append({1, v_.positions(patches_of(picture.grid))});
+      } else {
+        for (const WindowRun& run : window_runs(v_, picture.grid)) append(run);
+      }
+    }
+    return all;
+  }
+
+  /// Rows of the tower through a projector, into plain order: `out` [visual tokens, hidden].
+  void project(const ProjectorSpec& p, const ProjectorTensors<Matrix, const float*>& w, const Buffer& x, float* out,
+               Trace* trace) {
     const int64_t width = v_.hidden_size, hidden = s_.spec.text.hidden_size, merged = v_.merge_size * v_.merge_size;
     const int64_t tokens = patches_ / merged, groups = v_.class_token ? int64_t(pictures_.size()) : 1;
     const bool norm = p.norm != NormKind::None;
@@ -210,16 +254,39 @@ class Tower {
     };
     if (chosen.data()) choose(DType::F32, chosen.data());
     if (norm)
-      normalise(p.norm, chosen.as<float>(), projector_.norm, projector_.norm_bias, p.norm_eps,
-                p.norm_merged ? tokens : patches_, p.norm_merged ? merged * width : width, type_, in.data());
+      normalise(p.norm, chosen.as<float>(), w.norm, w.norm_bias, p.norm_eps, p.norm_merged ? tokens : patches_,
+                p.norm_merged ? merged * width : width, type_, in.data());
     else
       choose(type_, in.data());
-    multiply(in.data(), tokens, projector_.first, projector_.first_bias, type_, middle.data());
+    multiply(in.data(), tokens, w.first, w.first_bias, type_, middle.data());
     s_.ops->activate(p.hidden_act, middle.data(), type_, tokens * p.inner_size);
-    multiply(middle.data(), tokens, projector_.second, projector_.second_bias, DType::F32, out);
+    if (v_.window > 0) {
+      const Buffer ordered = s_.buffer(tokens * hidden, DType::F32);
+      multiply(middle.data(), tokens, w.second, w.second_bias, DType::F32, ordered.data());
+      into_plain_order(ordered.as<float>(), tokens, out);
+    } else {
+      multiply(middle.data(), tokens, w.second, w.second_bias, DType::F32, out);
+    }
     if (!trace) return;
     append(trace->vision_features, out, tokens * hidden);
     keep_hidden(chosen, *trace);
+  }
+
+  /// out [tokens, hidden]: the rows of `from`, which lie window by window, row-major.
+  void into_plain_order(const float* from, int64_t tokens, float* out) {
+    std::vector<int32_t> index(size_t(4 * tokens), 0);
+    std::vector<float> weight(size_t(4 * tokens), 0.0f);
+    int64_t token = 0;
+    for (const Picture& picture : pictures_) {
+      const std::vector<int64_t> order = token_order(v_, picture.grid);
+      for (size_t i = 0; i < order.size(); ++i) {
+        const auto to = size_t(4 * (token + order[i]));
+        index[to] = int32_t(token + int64_t(i)), weight[to] = 1;
+      }
+      token += int64_t(order.size());
+    }
+    const Buffer own_index = on_device(index), own_weight = on_device(weight);
+    s_.ops->mix_rows(from, own_index.as<int32_t>(), own_weight.as<float>(), tokens, s_.spec.text.hidden_size, out);
   }
 
   void keep_attention(const void* q, const void* k, Trace& trace) {
@@ -285,13 +352,23 @@ int64_t vision_bytes(const EngineState& state, const std::vector<ModelInput>& in
   const int64_t rows = std::max(largest, std::min(all, rows_at_once));
   // Three fp32 rows while patches are embedded; then one, its normed copy, a wide one, the rotary tables, and q, k, v
   // and output or the widened row.
-  const int64_t embedding = width * 12 + v.patch_values() * element;
-  const int64_t layer = width * (8 + element) + v.head_dim() * 4 + scratch_elements(v) * element;
-  const int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;
-  return rows * std::max({embedding, layer, projector});
+  const int64_t embedding = width * 12 + v.patch_values() * element + (v.table_side > 0 ? 32 : 0);
+  int64_t layer = width * (8 + element) + v.head_dim() * 4 + scratch_elements(v) * element;
+  int64_t projector = width * (8 + element) + state.spec.projector.inner_size * element;
+  if (v.window > 0) projector += state.spec.text.hidden_size * 4 + 32;  // features before they are back in plain order
+  if (state.spec.deep_taps() > 0)                                       // while a block's buffers are there
+    layer += width * (4 + element) + state.spec.tap_projector.inner_size * element;
+  // Images that are tiles: the tiles' features wait until all are there, and the places of the visual tokens in them.
+  const bool tiled = is_anyres(state.spec);
+  const int64_t waiting = tiled ? (all * state.spec.image_tokens() / v.positions(v.grid() * v.grid()) + 1) *
+                                          state.spec.text.hidden_size * 4 +
+                                      layout.visual_rows * 32 + 64
+                                : 0;
+  return rows * std::max({embedding, layer, projector}) + waiting;
 }
 
-void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace) {
+void run_vision(const EngineState& state, const std::vector<Picture>& pictures, float* out, Trace* trace,
+                const DeepRows& deep, int64_t deep_row) {
   require(state.weights->has_vision, "images were given, but this engine has no vision tower (random weights)");
   const Stopwatch watch(state.counters.vision_seconds);
   const VisionSpec& v = state.spec.vision;
@@ -305,8 +382,9 @@ void run_vision(const EngineState& state, const std::vector<Picture>& pictures, 
       rows += own;
       patches += patches_of(pictures[last].grid);
     }
-    tower.run(std::span(pictures).subspan(first, last - first), out, trace);
-    out += patches / (v.merge_size * v.merge_size) * state.spec.text.hidden_size;
+    tower.run(std::span(pictures).subspan(first, last - first), out, trace, deep, deep_row);
+    const int64_t tokens = patches / (v.merge_size * v.merge_size);
+    out += tokens * state.spec.text.hidden_size, deep_row += tokens;
     first = last;
   }
   tower.finish();

@@ -183,6 +183,7 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
   if (with_vision) {
     fill(weights->fixed, -1, weights->vision);
     fill(weights->fixed, -1, weights->projector);
+    for (int64_t tap = 0; tap < spec_.deep_taps(); ++tap) fill(weights->fixed, tap, weights->taps.emplace_back());
   }
   weights->fixed_bytes =
       weights->fixed.bytes() - int64_t(size_t(embed.rows * embed.columns) * size_of(weights->embed_type));

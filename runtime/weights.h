@@ -23,6 +23,7 @@ struct Weights {
   bool has_vision = false;
   VisionEnds<Matrix, const float*> vision;
   ProjectorTensors<Matrix, const float*> projector;
+  std::vector<TapTensors<Matrix, const float*>> taps;  // those behind decoder layers
 
   /// Token embeddings on the host, in their stored type: rows are looked up and widened one by one.
   const void* embed = nullptr;  // [vocab, hidden] of embed_type

@@ -83,9 +83,8 @@ const KeyReader& rope_reader() {
       joined({read_keys({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
                          "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "truncate",
                          "mscale", "mscale_all_dim", "low_freq_factor", "high_freq_factor", "short_factor",
-                         "long_factor", "mrope_section"}),
-              {refused_key("mrope_interleaved", "[false]", "interleaved sections are not supported"),
-               told_key("short_mscale", "[1]", "transformers does not read it"),
+                         "long_factor", "mrope_section", "mrope_interleaved"}),
+              {told_key("short_mscale", "[1]", "transformers does not read it"),
                told_key("long_mscale", "[1]", "transformers does not read it")}})};
   return reader;
 }

@@ -1,10 +1,11 @@
 // InternVL2 (Chen et al., arXiv 2404.16821): InternViT and pixel shuffle in front of InternLM2 or Phi-3; pictures are
-// cut into tiles.
+// cut into tiles. InternVL3 and 3.5 in their original layout are the same in front of Qwen2 or Qwen3.
 #include <algorithm>
 
 #include "images/image.h"
 #include "models/families/common_keys.h"
 #include "models/families/parts.h"
+#include "models/families/qwen_text.h"
 #include "text/added_tokens.h"
 
 namespace yopo {
@@ -88,6 +89,18 @@ const KeyReader& phi3_reader() {
   return reader;
 }
 
+const KeyReader& qwen2_reader() {
+  static const KeyReader reader = {"Qwen2's llm_config",
+                                   joined({qwen2_keys(), read_keys({"architectures", "tie_word_embeddings"})})};
+  return reader;
+}
+
+const KeyReader& qwen3_reader() {
+  static const KeyReader reader = {"Qwen3's llm_config",
+                                   joined({qwen3_keys(), read_keys({"architectures", "tie_word_embeddings"})})};
+  return reader;
+}
+
 const KeyReader& vision_reader() {
   static const KeyReader reader = {
       "InternViT's vision_config",
@@ -137,11 +150,23 @@ DecoderSpec phi3_spec(const Json& config, const std::string& where) {
   return text;
 }
 
+DecoderSpec qwen2_spec(const Json& config, const std::string& where) {
+  check_keys(config, qwen2_reader(), where);
+  return qwen2_text(config, where);
+}
+
+DecoderSpec qwen3_spec(const Json& config, const std::string& where) {
+  check_keys(config, qwen3_reader(), where);
+  return qwen3_text(config, where);
+}
+
 /// A language model InternVL2 comes with.
 struct Language {
   std::string architecture;
   DecoderSpec (*read)(const Json& config, const std::string& where);
   std::vector<TensorName> names;
+  std::string decoder = "language_model.";  // in front of them
+  bool may_tie = false;                     // InternVL2's class never ties; InternVL3.5's does as llm_config says
 };
 
 const std::vector<Language>& languages() {
@@ -172,6 +197,8 @@ const std::vector<Language>& languages() {
                     {Role::Down, "model.layers.{}.mlp.down_proj.weight"},
                     {Role::FinalNorm, "model.norm.weight"},
                     {Role::LmHead, "lm_head.weight"}})},
+      {"Qwen2ForCausalLM", qwen2_spec, with_vision(llama_names()), "language_model.model.", true},
+      {"Qwen3ForCausalLM", qwen3_spec, with_vision(llama_names()), "language_model.model.", true},
   };
   return all;
 }
@@ -266,7 +293,7 @@ ModelSpec read_config(const Json& config, const std::string& where) {
   const Language& language = language_of(llm, text_where);
   spec.layout = layout_name(language);
   spec.text = language.read(llm, text_where);
-  spec.text.tie_word_embeddings = false;  // the published class never ties
+  if (!language.may_tie) spec.text.tie_word_embeddings = false;
 
   spec.vision = vision_spec(get_object(config, "vision_config", where), vision_where,
                             get_int_or(config, "select_layer", where, -4096, 4096, -1));
@@ -292,6 +319,7 @@ ModelSpec read_config(const Json& config, const std::string& where) {
 }
 
 void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
+  untie_stored_head(checkpoint, spec);
   const std::vector<TensorSlot> table = tensor_table(spec);
   spec.dtype = checkpoint.at(find_slot(table, Role::EmbedTokens).name).dtype;
   read_special_ids(checkpoint, spec);
@@ -328,7 +356,7 @@ std::vector<PromptTemplate> prompt_templates() {
       form("internlm2-chat", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
       form("phi3-chat", "<|end|>", "<|system|>\n", "<|user|>\n", "<|assistant|>\n"),
       form("Hermes-2", "<|im_end|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"),
-      // Of InternVL2.5, whose 8B and 26B have the same classes.
+      // Of InternVL2.5, whose 8B and 26B have the same classes, and of 3 and 3.5.
       {"internvl2_5",
        "<|im_start|>"
        "system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模"
@@ -343,7 +371,7 @@ std::vector<TensorLayout> layouts() {
   std::vector<TensorLayout> all;
   for (const Language& language : languages())
     all.push_back(
-        {layout_name(language), language.names, "language_model.", "language_model.", "vision_model.", "mlp1."});
+        {layout_name(language), language.names, language.decoder, "language_model.", "vision_model.", "mlp1."});
   return all;
 }
 
@@ -362,7 +390,8 @@ const Family& internvl2_family() {
       .locate = locate,
       .read_images = read_images,
       .choose_template = choose_template,
-      .readers = {&root_reader(), &internlm2_reader(), &phi3_reader(), &vision_reader()},
+      .readers = {&root_reader(), &internlm2_reader(), &phi3_reader(), &qwen2_reader(), &qwen3_reader(),
+                  &vision_reader()},
   };
   return family;
 }

@@ -5,6 +5,7 @@
 #include "core/remarks.h"
 #include "core/system_error.h"
 #include "models/families/common_keys.h"
+#include "models/families/llava_parts.h"
 #include "models/families/parts.h"
 
 namespace yopo {
@@ -20,36 +21,15 @@ constexpr const char* kPublished = "a setting of YOPO's published code; here a p
 std::vector<TensorName> tensor_names(const char* project1, const char* project1_bias, const char* project2,
                                      const char* project2_bias) {
   std::vector<TensorName> names = llama_names();
-  const std::vector<TensorName> vision = {{Role::ClassEmbed, "embeddings.class_embedding"},
-                                          {Role::PatchEmbed, "embeddings.patch_embedding.weight"},
-                                          {Role::PositionEmbed, "embeddings.position_embedding.weight"},
-                                          {Role::PreNorm, "pre_layrnorm.weight"},  // spelt so in every CLIP checkpoint
-                                          {Role::PreNormBias, "pre_layrnorm.bias"},
-                                          {Role::Norm1, "encoder.layers.{}.layer_norm1.weight"},
-                                          {Role::Norm1Bias, "encoder.layers.{}.layer_norm1.bias"},
-                                          {Role::VisionQ, "encoder.layers.{}.self_attn.q_proj.weight"},
-                                          {Role::VisionK, "encoder.layers.{}.self_attn.k_proj.weight"},
-                                          {Role::VisionV, "encoder.layers.{}.self_attn.v_proj.weight"},
-                                          {Role::VisionQBias, "encoder.layers.{}.self_attn.q_proj.bias"},
-                                          {Role::VisionKBias, "encoder.layers.{}.self_attn.k_proj.bias"},
-                                          {Role::VisionVBias, "encoder.layers.{}.self_attn.v_proj.bias"},
-                                          {Role::VisionO, "encoder.layers.{}.self_attn.out_proj.weight"},
-                                          {Role::VisionOBias, "encoder.layers.{}.self_attn.out_proj.bias"},
-                                          {Role::Norm2, "encoder.layers.{}.layer_norm2.weight"},
-                                          {Role::Norm2Bias, "encoder.layers.{}.layer_norm2.bias"},
-                                          {Role::Fc1, "encoder.layers.{}.mlp.fc1.weight"},
-                                          {Role::Fc1Bias, "encoder.layers.{}.mlp.fc1.bias"},
-                                          {Role::Fc2, "encoder.layers.{}.mlp.fc2.weight"},
-                                          {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"},
-                                          {Role::Project1, project1},
-                                          {Role::Project1Bias, project1_bias},
-                                          {Role::Project2, project2},
-                                          {Role::Project2Bias, project2_bias}};
-  names.insert(names.end(), vision.begin(), vision.end());
+  for (const std::vector<TensorName>& more :
+       {clip_names(), std::vector<TensorName>{{Role::Project1, project1},
+                                              {Role::Project1Bias, project1_bias},
+                                              {Role::Project2, project2},
+                                              {Role::Project2Bias, project2_bias}}})
+    names.insert(names.end(), more.begin(), more.end());
   return names;
 }
 
-const char* const kIds = "the root of config.json or text_config says it";
 const char* const kTraining = "for training";
 
 const KeyReader& root_reader() {
@@ -62,15 +42,6 @@ const KeyReader& root_reader() {
                          "pad_token_id", "yopo", "quantization_config"}),
               idle_keys(kTraining, {"ignore_index"}), idle_keys("text_config says it", {"vocab_size"})})};
   return reader;
-}
-
-const KnownKeys& llama_keys() {
-  static const KnownKeys keys =
-      joined({decoder_keys(),
-              read_keys({"attention_bias", "tie_word_embeddings"}),
-              idle_keys("splits products of the same result", {"pretraining_tp"}),
-              {refused_key("mlp_bias", "[false]", "a LLaMA FFN with biases is not supported")}});
-  return keys;
 }
 
 const KeyReader& text_reader() {
@@ -104,58 +75,12 @@ const KeyReader& original_reader() {
   return reader;
 }
 
-const KeyReader& clip_reader() {
-  static const KeyReader reader = {
-      "CLIP's vision_config",
-      joined({config_keys(),
-              read_keys({"model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                         "image_size", "patch_size", "layer_norm_eps", "hidden_act"}),
-              idle_keys("of the text that CLIP compares with", {"projection_dim", "vocab_size"}),
-              idle_keys(kTraining, {"dropout"}),
-              idle_keys(kIds, {"bos_token_id", "eos_token_id", "pad_token_id"}),
-              {refused_key("num_channels", "[3]", "images are RGB")}})};
-  return reader;
-}
-
 const KeyReader& image_reader() {
   static const KeyReader reader = {"CLIP's and LLaVA's image processor",
                                    joined({image_processor_keys(),
                                            read_keys({"do_center_crop", "crop_size", "do_pad"}),
                                            {refused_key("default_to_square", "[false]", "it is not supported")}})};
   return reader;
-}
-
-/// A LLaMA config; defaults are those of transformers' LlamaConfig.
-DecoderSpec llama_spec(const Json& config, const std::string& where) {
-  DecoderSpec defaults;
-  defaults.num_hidden_layers = 32;
-  defaults.hidden_size = 4096;
-  defaults.num_attention_heads = 32;
-  defaults.intermediate_size = 11008;
-  defaults.vocab_size = 32000;
-  defaults.max_position_embeddings = 2048;
-  defaults.rms_norm_eps = 1e-6;
-  DecoderSpec text = read_decoder(config, where, defaults);
-  text.attention_bias = text.output_bias = get_bool_or(config, "attention_bias", where, false);
-  return text;
-}
-
-/// A CLIP vision config; defaults are those of transformers' CLIPVisionConfig (hidden_act quick_gelu, eps 1e-5).
-VisionSpec clip_spec(const Json& config, const std::string& where, int64_t feature_layer) {
-  check_keys(config, clip_reader(), where);
-  VisionSpec defaults;
-  defaults.hidden_size = 768;
-  defaults.intermediate_size = 3072;
-  defaults.num_hidden_layers = 12;
-  defaults.num_attention_heads = 12;
-  defaults.image_size = 224;
-  defaults.patch_size = 32;
-  defaults.layer_norm_eps = 1e-5;
-  defaults.hidden_act = Activation::QuickGelu;
-  VisionSpec vision = read_square_vision(config, where, defaults);
-  vision.taps = {{blocks_until(feature_layer, vision.num_hidden_layers, "feature layer", where)}};
-  check_vision(vision, where);
-  return vision;
 }
 
 ModelSpec hf_spec(const Json& config, const std::string& where) {

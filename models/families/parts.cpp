@@ -8,8 +8,9 @@ Activation activation_of(const std::string& name, const std::string& where) {
   if (name == "silu") return Activation::Silu;
   if (name == "gelu") return Activation::Gelu;
   if (name == "quick_gelu") return Activation::QuickGelu;
-  fail("{}: activation '{}' is not one we know (silu, gelu, quick_gelu){}", where, name,
-       did_you_mean(name, {"silu", "gelu", "quick_gelu"}));
+  if (name == "gelu_pytorch_tanh") return Activation::GeluTanh;
+  fail("{}: activation '{}' is not one we know (silu, gelu, quick_gelu, gelu_pytorch_tanh){}", where, name,
+       did_you_mean(name, {"silu", "gelu", "quick_gelu", "gelu_pytorch_tanh"}));
 }
 
 std::vector<TensorName> llama_names() {
@@ -21,6 +22,8 @@ std::vector<TensorName> llama_names() {
           {Role::QBias, "layers.{}.self_attn.q_proj.bias"},
           {Role::KBias, "layers.{}.self_attn.k_proj.bias"},
           {Role::VBias, "layers.{}.self_attn.v_proj.bias"},
+          {Role::HeadQNorm, "layers.{}.self_attn.q_norm.weight"},
+          {Role::HeadKNorm, "layers.{}.self_attn.k_norm.weight"},
           {Role::O, "layers.{}.self_attn.o_proj.weight"},
           {Role::OBias, "layers.{}.self_attn.o_proj.bias"},
           {Role::PostNorm, "layers.{}.post_attention_layernorm.weight"},
@@ -40,11 +43,13 @@ DecoderSpec read_decoder(const Json& config, const std::string& where, const Dec
   require(text.num_attention_heads % text.num_key_value_heads == 0,
           "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", where, text.num_attention_heads,
           text.num_key_value_heads);
-  if (!has(config, "head_dim"))
+  const bool stated = has(config, "head_dim") || defaults.head_dim > 0;
+  if (!stated)
     require(text.hidden_size % text.num_attention_heads == 0,
             "{}: hidden_size {} is no multiple of num_attention_heads {}", where, text.hidden_size,
             text.num_attention_heads);
-  text.head_dim = get_int_or(config, "head_dim", where, 2, 4096, text.hidden_size / text.num_attention_heads);
+  text.head_dim = get_int_or(config, "head_dim", where, 2, 4096,
+                             defaults.head_dim > 0 ? defaults.head_dim : text.hidden_size / text.num_attention_heads);
   require(text.head_dim % 2 == 0, "{}: head_dim {} is odd; rotary embedding needs pairs", where, text.head_dim);
   text.intermediate_size = get_int_or(config, "intermediate_size", where, 1, kMaxSize, defaults.intermediate_size);
   text.vocab_size = get_int_or(config, "vocab_size", where, 1, int64_t(1) << 24, defaults.vocab_size);
@@ -98,6 +103,14 @@ void check_vision(const VisionSpec& vision, const std::string& where) {
           vision.merge_size > 1 ? "patch size times merge size, " : "patch_size ", unit);
   require(vision.layer_norm_eps > 0 && vision.layer_norm_eps < 1, "{}: layer_norm_eps {} lies outside (0, 1)", where,
           vision.layer_norm_eps);
+}
+
+void untie_stored_head(const Checkpoint& checkpoint, ModelSpec& spec) {
+  if (!spec.text.tie_word_embeddings) return;
+  const TensorLayout& layout = layout_of(spec);
+  for (const TensorName& name : layout.names)
+    if (name.role == Role::LmHead && checkpoint.contains(layout.head + name.name))
+      spec.text.tie_word_embeddings = false;
 }
 
 void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec) {

@@ -9,10 +9,10 @@ namespace yopo {
 
 constexpr int64_t kMaxSize = 1 << 20;  // no width, count or vocabulary of this field comes near it
 
-/// UserError naming the known ones for another name than silu, gelu and quick_gelu.
+/// UserError naming the known ones for another name than silu, gelu, quick_gelu and gelu_pytorch_tanh.
 Activation activation_of(const std::string& name, const std::string& where);
 
-/// The names of transformers' LLaMA, which its Qwen2 shares.
+/// The names of transformers' LLaMA, which its Qwen2 and Qwen3 share.
 std::vector<TensorName> llama_names();
 
 /// The sizes that all families write under the same keys; `defaults` are those of the family's class in transformers.
@@ -33,6 +33,9 @@ int64_t read_image_token(const Json& config, const std::string& key, const std::
 
 /// Width, heads, patches of a square picture. UserError for contradictory ones.
 void check_vision(const VisionSpec& vision, const std::string& where);
+
+/// A head that the checkpoint holds is used, whatever its config says of tying it to the token embeddings.
+void untie_stored_head(const Checkpoint& checkpoint, ModelSpec& spec);
 
 /// eos, bos and pad from generation_config.json, config.json and its object Family::text_key, in this order.
 void read_special_ids(const Checkpoint& checkpoint, ModelSpec& spec);

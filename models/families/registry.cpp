@@ -5,7 +5,9 @@
 #include "models/family.h"
 
 // NAME_family() of models/families/NAME.cpp.
-#define YOPO_FAMILIES(family) family(llava_family) family(qwen2_vl_family) family(internvl2_family)
+#define YOPO_FAMILIES(family)                                                                    \
+  family(llava_family) family(qwen2_vl_family) family(qwen2_5_vl_family) family(qwen3_vl_family) \
+      family(internvl2_family) family(internvl3_family) family(llava_next_family) family(llava_onevision_family)
 
 namespace yopo {
 
@@ -29,6 +31,20 @@ std::string architecture_of(const Json& config, const std::string& where) {
           where, names.dump());
   return names[0].get<std::string>();
 }
+
+/// Relatives of known families that compute what the forwards do not.
+struct Refused {
+  const char *architecture, *why;
+};
+constexpr Refused kRefused[] = {
+    {"Qwen3VLMoeForConditionalGeneration",
+     "mixtures of experts are not supported; of Qwen3-VL the dense models are "
+     "(Qwen3VLForConditionalGeneration)"},
+    {"Qwen3_5ForConditionalGeneration", "linear attention is not supported; Qwen3VLForConditionalGeneration is"},
+    {"Qwen3_5MoeForConditionalGeneration",
+     "linear attention and mixtures of experts are not supported; "
+     "Qwen3VLForConditionalGeneration is"},
+};
 
 bool has_name(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -55,6 +71,8 @@ const Family& family_named(const std::string& name) {
 
 const Family& family_of_config(const Json& config, const std::string& where) {
   const std::string architecture = architecture_of(config, where);
+  for (const Refused& refused : kRefused)
+    require(architecture != refused.architecture, "{}: architectures: {}: {}", where, architecture, refused.why);
   std::vector<std::string> known;
   for (const Family* family : all()) {
     known.insert(known.end(), family->architectures.begin(), family->architectures.end());

@@ -117,6 +117,7 @@ void read_sections(const Json& object, const std::string& where, DecoderSpec& te
             "{}: mrope_section: expected counts, found {}", where, printable(section.dump()));
     text.rope.sections.push_back(section.get<int64_t>());
   }
+  text.rope.interleaved = get_bool_or(object, "mrope_interleaved", where, text.rope.interleaved);
   const int64_t sum = std::accumulate(text.rope.sections.begin(), text.rope.sections.end(), int64_t(0));
   require(sum == text.head_dim / 2, "{}: mrope_section: the sections sum to {}, half of head_dim is {}", where, sum,
           text.head_dim / 2);

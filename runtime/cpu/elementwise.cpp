@@ -31,6 +31,8 @@ float activated(Activation activation, float x) {
       return 0.5f * x * (1.0f + std::erf(x * 0.70710678118654752f));
     case Activation::QuickGelu:
       return x / (1.0f + std::exp(-1.702f * x));
+    case Activation::GeluTanh:
+      return 0.5f * x * (1.0f + std::tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
   }
   return x;
 }
@@ -71,6 +73,24 @@ void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, in
       void* at = offset(x, type, row * stride + head * head_dim);
       set.rotate(at, type == DType::BF16, half, cos + row * half, sin + row * half, at);
     }
+}
+
+void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* weight,
+                double eps) {
+  const Kernels& set = kernels();
+#pragma omp parallel if (rows * heads * head_dim > parallel_from)
+  {
+    std::vector<float> wide(static_cast<size_t>(head_dim));
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t head = 0; head < heads; ++head) {
+        void* at = offset(x, type, row * stride + head * head_dim);
+        to_float(at, type, size_t(head_dim), wide.data());
+        const float mean_square = set.square_sum(wide.data(), head_dim, 0.0f) / float(head_dim);
+        set.normalise(wide.data(), 0.0f, 1.0f / std::sqrt(mean_square + float(eps)), weight, nullptr, head_dim,
+                      type == DType::BF16, at);
+      }
+  }
 }
 
 void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
@@ -178,6 +198,20 @@ void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64
     for (int64_t row = 0; row < kept; ++row)
       from_float(x + (group * rows + skip + row) * columns, size_t(columns), type,
                  offset(out, type, (group * kept + row) * columns));
+}
+
+void mix_rows(const float* from, const int32_t* index, const float* weight, int64_t count, int64_t columns,
+              float* out) {
+#pragma omp parallel for schedule(static) if (count * columns > parallel_from)
+  for (int64_t row = 0; row < count; ++row) {
+    float* to = out + row * columns;
+    std::fill_n(to, columns, 0.0f);
+    for (int64_t part = 4 * row; part < 4 * row + 4; ++part) {
+      if (weight[part] == 0) continue;
+      const float* own = from + index[part] * columns;
+      for (int64_t i = 0; i < columns; ++i) to[i] += weight[part] * own[i];
+    }
+  }
 }
 
 }  // namespace yopo::runtime::cpu

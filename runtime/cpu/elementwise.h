@@ -10,6 +10,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, double e
                 DType type, void* out);
 void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
           const float* sin);
+void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* weight,
+                double eps);
 void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
            const float* sin, std::span<const StoreRows> targets);
 void store_decode(const DecodeStore& store);
@@ -20,5 +22,6 @@ void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int6
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                    int64_t positions, int64_t columns, float* out);
 void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
+void mix_rows(const float* from, const int32_t* index, const float* weight, int64_t count, int64_t columns, float* out);
 
 }  // namespace yopo::runtime::cpu

@@ -12,6 +12,8 @@ __device__ inline float activated(float x) {
   if constexpr (A == Activation::Silu) return sigmoid_times(x, 1.0f);
   if constexpr (A == Activation::Gelu) return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
   if constexpr (A == Activation::QuickGelu) return sigmoid_times(x, 1.702f);
+  if constexpr (A == Activation::GeluTanh)
+    return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
 }
 
 /// A flat array as `vectors` whole vectors, one a thread, and what remains, an element a thread.
@@ -138,6 +140,25 @@ __global__ void keep_rows(const float* __restrict__ x, int64_t rows, int64_t kep
   }
 }
 
+/// index, weight [count, 4]; from [.., columns], out [count, columns].
+template <int N>
+__global__ void mix_four(const float* __restrict__ from, const int32_t* __restrict__ index,
+                         const float* __restrict__ weight, int64_t count, int64_t columns, float* __restrict__ out) {
+  const int64_t row = row_of_thread();
+  if (row >= count) return;
+  for (int64_t i = item_of_thread() * N; i < columns; i += items_apart() * N) {
+    float sum[N] = {}, values[N];
+    for (int64_t part = 4 * row; part < 4 * row + 4; ++part) {
+      const float factor = weight[part];
+      if (factor == 0) continue;
+      load(from + index[part] * columns + i, values);
+#pragma unroll
+      for (int n = 0; n < N; ++n) sum[n] += factor * values[n];
+    }
+    store(sum, out + row * columns + i);
+  }
+}
+
 }  // namespace
 
 void gated(void* gate, const void* up, DType type, int64_t count) {
@@ -165,6 +186,8 @@ void activate(Activation activation, void* x, DType type, int64_t count) {
         return issue(activate_flat<T, Activation::Gelu>);
       case Activation::QuickGelu:
         return issue(activate_flat<T, Activation::QuickGelu>);
+      case Activation::GeluTanh:
+        return issue(activate_flat<T, Activation::GeluTanh>);
     }
     ensure(false, "an activation that the CUDA backend does not know");
   });
@@ -216,6 +239,15 @@ void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64
     launch(vectors ? keep_rows<T, N> : keep_rows<T, 1>, shape.grid, shape.block, 0, x, groups * kept, kept, skip,
            columns, static_cast<T*>(out));
   });
+}
+
+void mix_rows(const float* from, const int32_t* index, const float* weight, int64_t count, int64_t columns,
+              float* out) {
+  if (count <= 0 || columns <= 0) return;
+  constexpr int N = vector_of<float>;
+  const bool vectors = columns % N == 0 && vectors_at({from, out});
+  const RowLaunch shape = over_rows(count, columns / (vectors ? N : 1));
+  launch(vectors ? mix_four<N> : mix_four<1>, shape.grid, shape.block, 0, from, index, weight, count, columns, out);
 }
 
 }  // namespace yopo::runtime::YOPO_CUDA_SPACE

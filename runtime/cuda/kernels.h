@@ -10,6 +10,8 @@ namespace yopo::runtime::YOPO_CUDA_SPACE {
 void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type, void* out);
 void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
                 DType type, void* out);
+void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* weight,
+                double eps);
 // rope.cu
 void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* cos,
           const float* sin);
@@ -27,6 +29,7 @@ void add_bias_to(void* x, DType type, const float* bias, int64_t rows, int64_t c
 void embed_patches(const float* patches, const float* class_embed, const float* position_embed, int64_t images,
                    int64_t positions, int64_t columns, float* out);
 void drop_rows(const float* x, int64_t groups, int64_t rows, int64_t skip, int64_t columns, DType type, void* out);
+void mix_rows(const float* from, const int32_t* index, const float* weight, int64_t count, int64_t columns, float* out);
 // attention_prefill.cu
 void prefill_attention(const PrefillAttention& attention);
 // attention_decode.cu

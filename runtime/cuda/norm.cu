@@ -49,6 +49,31 @@ __global__ void normalise(const float* __restrict__ x, const float* __restrict__
   }
 }
 
+/// x [rows, heads, columns] in place, rows stride apart; a head a warp. weight [columns].
+template <typename T, int N>
+__global__ void normalise_heads(T* x, const float* __restrict__ weight, float eps, int64_t rows, int64_t heads,
+                                int64_t columns, int64_t stride) {
+  const int64_t head = row_of_thread();
+  if (head >= rows * heads) return;
+  T* at = x + head / heads * stride + head % heads * columns;
+  const int64_t first = int64_t(threadIdx.x) * N, step = int64_t(warp_threads) * N;
+  float values[N], factors[N];
+  float squares = 0;
+  for (int64_t i = first; i < columns; i += step) {
+    load(at + i, values);
+#pragma unroll
+    for (int n = 0; n < N; ++n) squares += values[n] * values[n];
+  }
+  const float scale = 1.0f / sqrtf(warp_sum(squares) / float(columns) + eps);
+  for (int64_t i = first; i < columns; i += step) {
+    load(at + i, values);
+    load(weight + i, factors);
+#pragma unroll
+    for (int n = 0; n < N; ++n) values[n] = values[n] * scale * factors[n];
+    store(values, at + i);
+  }
+}
+
 template <bool Centred>
 void normalise_rows(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
                     DType type, void* out) {
@@ -76,6 +101,21 @@ void rms_norm(const float* x, const float* weight, double eps, int64_t rows, int
 void layer_norm(const float* x, const float* weight, const float* bias, double eps, int64_t rows, int64_t columns,
                 DType type, void* out) {
   normalise_rows<true>(x, weight, bias, eps, rows, columns, type, out);
+}
+
+void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* weight,
+                double eps) {
+  if (rows <= 0 || heads <= 0 || head_dim <= 0) return;
+  constexpr int64_t block_heads = 8;
+  ensure((rows * heads + block_heads - 1) / block_heads <= grid_x_limit, "more heads than a launch takes");
+  with_element(type, [&](auto element) {
+    using T = decltype(element);
+    constexpr int N = vector_of<T>;
+    const bool vectors = head_dim % N == 0 && stride % N == 0 && vectors_at({x, weight});
+    launch(vectors ? normalise_heads<T, N> : normalise_heads<T, 1>, dim3(blocks_for(rows * heads, block_heads)),
+           dim3(unsigned(warp_threads), unsigned(block_heads)), 0, static_cast<T*>(x), weight, float(eps), rows, heads,
+           head_dim, stride);
+  });
 }
 
 }  // namespace yopo::runtime::YOPO_CUDA_SPACE

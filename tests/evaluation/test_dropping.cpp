@@ -25,7 +25,7 @@ struct Both {
         torch(model, {.dtype = "fp32"}) {}
 };
 
-const std::vector<std::string> cases{"llava_hf/cases/single", "qwen2vl/cases/two_images"};
+const std::vector<std::string> cases{"llava_hf/cases/single", "qwen2vl/cases/two_images", "qwen3_vl/cases/two_images"};
 
 TEST(Dropping, BothForwardsAgree) {
   for (const std::string& test : cases) {

@@ -78,15 +78,23 @@ TEST(Export, EveryLayoutUnderEverySkipPlan) {
            {"llava_hf/model_newkeys", "llava_hf/cases/single"},
            {"llava_orig/model", "llava_orig/cases/single"},
            {"qwen2vl/model", "qwen2vl/cases/nonsquare"},
+           {"qwen2_5_vl/model", "qwen2_5_vl/cases/nonsquare"},
+           {"qwen3_vl/model", "qwen3_vl/cases/nonsquare"},
            {"internvl2_internlm2/model", "internvl2_internlm2/cases/single"},
            {"internvl2_internlm2_6b/model", "internvl2_internlm2_6b/cases/single"},
-           {"internvl2_phi3/model", "internvl2_phi3/cases/single"}})
+           {"internvl2_phi3/model", "internvl2_phi3/cases/single"},
+           {"internvl3_qwen2/model", "internvl3_qwen2/cases/single"},
+           {"internvl3_qwen2_hf/model", "internvl3_qwen2_hf/cases/single"},
+           {"internvl3_qwen3/model", "internvl3_qwen3/cases/single"},
+           {"internvl3_qwen3_hf/model", "internvl3_qwen3_hf/cases/single"},
+           {"anyres_llava_next/model", "anyres_llava_next/cases/wide"},
+           {"anyres_llava_onevision/model", "anyres_llava_onevision/cases/wide"}})
     for (const fs::path& plan : testing::plans_below(fixtures / test)) {
       SCOPED_TRACE(model + " under " + plan.string());
       expect_export(fixtures / model, read_plan(plan));
       ++exported;
     }
-  EXPECT_EQ(exported, 7 * 7);
+  EXPECT_EQ(exported, 7 * 7 + 4 + 6 + 2 * 8 + 2 * 2 + 2 * 4);
 }
 
 TEST(Export, GroupedQueryAttentionWithBiasesInBf16) {

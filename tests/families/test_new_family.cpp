@@ -259,7 +259,8 @@ TEST(NewFamilySpec, EveryFieldIsDeclared) {
 TEST(NewFamilySpec, IsAmongTheKnown) {
   Json config = config_of(Json::object());
   config["architectures"][0] = "SmallVlms";
-  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "InternVLChatModel, SmallVlm); did you mean 'SmallVlm'?");
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
+                    "LlavaOnevisionForConditionalGeneration, SmallVlm); did you mean 'SmallVlm'?");
   config = config_of(Json::object());
   config["model_type"] = "llava";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
@@ -277,6 +278,9 @@ TEST(NewFamilySpec, WhatTheForwardsLackIsRefused) {
   };
   refused([](VisionSpec& vision) { vision.taps.push_back({1, 0, 2}); });
   refused([](VisionSpec& vision) { vision.taps.clear(); });
+  refused([](VisionSpec& vision) { vision.taps.push_back({1, 1, 1}); });  // square pictures
+  refused([](VisionSpec& vision) { vision.window = 2; });
+  refused([](VisionSpec& vision) { vision.table_side = 4; });
   refused([](VisionSpec& vision) { vision.taps[0].decoder_layer = 1; });
   refused([](VisionSpec& vision) { vision.taps[0].tower_blocks = 3; });
   refused([](VisionSpec& vision) { vision.hidden_act = Activation::Gelu; });

@@ -237,11 +237,11 @@ class Harness:
         return result.returncode, [f"{name}, {call} {at} {kind}: {problem}\n    {result.stderr.strip()}" for problem in problems]
 
 
-def numbered(faults, root, shim, number):
+def numbered(faults, root, shim, kind, number):
     """One process's share: each has files of its own, so that none sees what another does."""
     folder = root / str(number) / "files"
     folder.mkdir(parents=True)
-    harness = Harness(shim, folder)
+    harness = kind(shim, folder)
     for fault in iter(faults.get, None):
         yield fault, *harness.check(*fault)
 
@@ -255,19 +255,19 @@ def work(faults, found, *where):
         raise
 
 
-def parts(faults, jobs, root, shim):
-    """Yields (fault, exit code, problems) as they come."""
+def parts(faults, jobs, root, shim, kind=Harness):
+    """Yields (fault, exit code, problems) as they come; `kind` is the class that checks one."""
     if jobs == 1:
         waiting = queue.SimpleQueue()
         for fault in [*faults, None]:
             waiting.put(fault)
-        yield from numbered(waiting, root, shim, 0)
+        yield from numbered(waiting, root, shim, kind, 0)
         return
     waiting, found = multiprocessing.Queue(), multiprocessing.Queue()
     for fault in [*faults, *[None] * jobs]:
         waiting.put(fault)
     for number in range(jobs):
-        multiprocessing.Process(target=work, args=(waiting, found, root, shim, number), daemon=True).start()
+        multiprocessing.Process(target=work, args=(waiting, found, root, shim, kind, number), daemon=True).start()
     for _ in faults:
         yield found.get()
 

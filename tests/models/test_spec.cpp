@@ -10,6 +10,7 @@
 #include "models/rope.h"
 #include "models/tensors.h"
 #include "tests/support/close.h"
+#include "tests/support/spec_text.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -19,6 +20,7 @@ const fs::path kFixtures = fs::path(YOPO_TEST_DATA) / "fixtures";
 
 struct Layout {
   std::string folder, name;
+  int64_t layers = 5, head_dim = 16, tower_layers = 2, image_tokens = 36;
 };
 void PrintTo(const Layout& layout, std::ostream* out) { *out << layout.folder; }
 
@@ -27,10 +29,10 @@ class EveryLayout : public ::testing::TestWithParam<Layout> {};
 TEST_P(EveryLayout, TableNamesEveryTensorOfTheForward) {
   const OpenModel model = open_model(kFixtures / GetParam().folder);
   EXPECT_EQ(model.spec.layout, GetParam().name);
-  EXPECT_EQ(model.spec.text.num_hidden_layers, 5);
-  EXPECT_EQ(model.spec.text.head_dim, 16);
-  EXPECT_EQ(model.spec.vision.layers_run(), 2);
-  EXPECT_EQ(model.spec.image_tokens(), model.spec.family == "qwen2_vl" ? 0 : 36);
+  EXPECT_EQ(model.spec.text.num_hidden_layers, GetParam().layers);
+  EXPECT_EQ(model.spec.text.head_dim, GetParam().head_dim);
+  EXPECT_EQ(model.spec.vision.layers_run(), GetParam().tower_layers);
+  EXPECT_EQ(model.spec.image_tokens(), GetParam().image_tokens);
   std::set<std::string> named;
   for (const StoredTensor& tensor : stored_tensors(model.spec))
     EXPECT_TRUE(named.insert(tensor.name).second) << tensor.name;
@@ -55,11 +57,28 @@ INSTANTIATE_TEST_SUITE_P(Families, EveryLayout,
                          ::testing::Values(Layout{"llava_hf/model", "llava-hf"},
                                            Layout{"llava_hf/model_newkeys", "llava-hf-4.52"},
                                            Layout{"llava_orig/model", "llava-original"},
-                                           Layout{"qwen2vl/model", "qwen2-vl"},
+                                           Layout{"qwen2vl/model", "qwen2-vl", 5, 16, 2, 0},
+                                           Layout{"qwen2_5_vl/model", "qwen2.5-vl", 4, 16, 4, 0},
+                                           Layout{"qwen3_vl/model", "qwen3-vl", 5, 24, 5, 0},
                                            Layout{"internvl2_internlm2/model", "internvl2-InternLM2ForCausalLM"},
                                            Layout{"internvl2_internlm2_6b/model", "internvl2-InternLM2ForCausalLM"},
                                            Layout{"internvl2_phi3/model", "internvl2-Phi3ForCausalLM"}),
                          [](const auto& info) { return "layout" + std::to_string(info.index); });
+
+// What save_pretrained of transformers 5.24 writes for a model that it did not load.
+TEST(Spec, ReadsWhatTransformers5Writes) {
+  for (const char* family : {"qwen2_5_vl", "qwen3_vl"}) {
+    const fs::path folder = kFixtures / family / "model";
+    const ModelSpec old = spec_from_config(read_json(folder / "config.json"), "config.json");
+    const ModelSpec spec = spec_from_config(read_json(folder / "config.transformers5.json"), "config.json");
+    EXPECT_EQ(testing::text_of(spec), testing::text_of(old));
+    std::map<std::string, std::vector<int64_t>> named, written;
+    for (const StoredTensor& tensor : stored_tensors(spec)) named[tensor.name] = tensor.shape;
+    const Json tensors = read_json(folder / "tensors.transformers5.json");
+    for (const auto& [name, shape] : tensors.items()) written[name] = shape.get<std::vector<int64_t>>();
+    EXPECT_EQ(named, written) << family;
+  }
+}
 
 Json config_of(const std::string& folder) { return read_json(kFixtures / folder / "config.json"); }
 
@@ -67,6 +86,8 @@ TEST(Spec, SaysWhatIsWrongWithAConfig) {
   Json config = config_of("llava_hf/model");
   config["architectures"][0] = "LlavaForConditionalGenerations";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "did you mean 'LlavaForConditionalGeneration'");
+  config["architectures"][0] = "Qwen3VLMoeForConditionalGeneration";
+  EXPECT_USER_ERROR(spec_from_config(config, "config.json"), "mixtures of experts are not supported");
   config = config_of("llava_hf/model");
   config["model_type"] = "qwen2_vl";
   EXPECT_USER_ERROR(spec_from_config(config, "config.json"),
@@ -160,6 +181,20 @@ TEST(Spec, SaysWhatIsWrongWithAConfigOfTheOtherFamilies) {
   refused(qwen, {{"vision_config", {{"in_channels", 1}}}}, "in_channels: expected 3");
   refused(qwen, {{"vision_config", {{"num_heads", 16}}}}, "no multiple of 4");
   refused(qwen, {{"image_token_id", 5000}}, "image_token_id");
+  const std::string newer = "qwen2_5_vl/model", deep = "qwen3_vl/model";
+  refused(newer, {{"vision_config", {{"out_hidden_size", 65}}}}, "out_hidden_size 65 contradicts");
+  refused(newer, {{"vision_config", {{"hidden_act", "gelu"}}}}, "hidden_act: expected silu");
+  refused(newer, {{"vision_config", {{"window_size", 7}}}}, "window_size 7: expected at least a visual token");
+  refused(newer, {{"vision_config", {{"fullatt_block_indexes", {-1}}}}}, "fullatt_block_indexes");
+  refused(newer, {{"rope_scaling", {{"mrope_interleaved", true}}}}, "mrope_interleaved: expected false");
+  refused(deep, {{"text_config", {{"rope_scaling", {{"mrope_interleaved", false}}}}}},
+          "mrope_interleaved: expected true");
+  refused(deep, {{"text_config", nullptr}}, "text_config");
+  refused(deep, {{"vision_config", {{"num_position_embeddings", 37}}}}, "expected a square number, found 37");
+  refused(deep, {{"vision_config", {{"deepstack_visual_indexes", {1, 5}}}}},
+          "expected blocks below 5 (depth), found 5");
+  refused(deep, {{"vision_config", {{"deepstack_visual_indexes", {2, 1}}}}},
+          "expected ascending numbers, found 1 behind 2");
   refused(intern, {{"llm_config", {{"architectures", {"InternLM3ForCausalLM"}}}}},
           "did you mean 'InternLM2ForCausalLM'");
   refused(intern, {{"llm_config", {{"bias", true}}}}, "bias");
@@ -229,7 +264,9 @@ TEST(Input, ExpandsPlaceholdersAndFindsSpans) {
 TEST(Input, MatchesEveryCaseOfTheReferences) {
   int cases = 0;
   for (const char* family :
-       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3"})
+       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3",
+        "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3", "internvl3_qwen3_hf", "anyres_llava_next",
+        "anyres_llava_onevision", "qwen2_5_vl", "qwen3_vl"})
     for (const auto& entry : fs::directory_iterator(kFixtures / family / "cases")) {
       const Json facts = read_json(entry.path() / "case.json");
       if (!facts.contains("spans")) continue;
@@ -251,7 +288,18 @@ TEST(Input, MatchesEveryCaseOfTheReferences) {
       }
       ++cases;
     }
-  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2);
+  EXPECT_EQ(cases, 3 + 3 + 4 + 1 + 2 + 4 + 2 + 4 + 2 + 5 + 5 + 5 + 4);
+}
+
+TEST(Input, RefusesVideosAndAMissingDeepstack) {
+  const ModelSpec spec = open_model(kFixtures / "qwen3_vl/model").spec;
+  EXPECT_USER_ERROR(make_input(spec, {1, 303, 2}, {}, {}, "sample"), "token 303 stands for a video");
+  ModelInput input;
+  input.spans = {{1, 1, 2}};
+  input.position_ids = {0, 1, 2, 3};
+  EXPECT_USER_ERROR(check_deepstack(spec, input, "sample"), "deepstack: expected [3, 2, 64]");
+  input.deepstack.assign(3 * 2 * 64, 0.0f);
+  EXPECT_NO_THROW(check_deepstack(spec, input, "sample"));
 }
 
 TEST(Input, RefusesSpansThatLie) {

@@ -25,11 +25,12 @@ TEST(DeclaredTensors, EveryRoleOnceAndInOneStruct) {
   members_of<DecoderEnds<int>>(members, roles);
   members_of<VisionEnds<int>>(members, roles);
   members_of<ProjectorTensors<int>>(members, roles);
+  members_of<TapTensors<int>>(members, roles);
   roles.insert(Role::EmbedTokens);  // loaded apart, in its stored type
   std::multiset<Role> declared;
   for (const DeclaredTensor& tensor : declared_tensors()) declared.insert(tensor.role);
   EXPECT_EQ(declared, roles);
-  for (int role = 0; role <= int(Role::Project2Bias); ++role) EXPECT_EQ(declared.count(Role(role)), 1u) << role;
+  for (int role = 0; role <= int(Role::TapProject2Bias); ++role) EXPECT_EQ(declared.count(Role(role)), 1u) << role;
 }
 
 TEST(DeclaredTensors, LayersStandTogether) {

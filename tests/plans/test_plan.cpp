@@ -146,7 +146,7 @@ TEST(Plan, RefusesWhatIsNoPlan) {
   layer("window", 5, "window");
   layer("window", Json::object({{"size", 4}}), "even");
   layer("window", Json::object({{"size", -1}}), "size");
-  layer("window", Json::object({{"size", 65537}}), "in [1, 65536]");
+  layer("window", Json::object({{"size", 65537}}), "in [1, 65535]");
   layer("window", Json::object({{"size", 3}, {"casual", true}}), "did you mean 'causal'?");
   layer("heads", Json::array({1, 2, 0, 0}), "heads, head 1: expected 0 or 1");
   layer("heads", Json::array({1, 0.5, 0, 0}), "heads, head 1");

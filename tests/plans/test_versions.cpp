@@ -44,7 +44,7 @@ std::vector<fs::path> plans_of_version_1() {
 
 TEST(Versions, PlansOfVersion1SayTheSame) {
   const std::vector<fs::path> files = plans_of_version_1();
-  ASSERT_EQ(files.size(), 3u + 91u);
+  ASSERT_EQ(files.size(), 3u + 199u);
   for (const fs::path& file : files) {
     SCOPED_TRACE(file.string());
     const Json json = read_json(file);
@@ -69,7 +69,7 @@ TEST(Versions, PlansOfReferenceCasesFitTheirModels) {
     EXPECT_FALSE(is_dense(read_plan(file), spec));
     ++checked;
   }
-  EXPECT_EQ(checked, 91);
+  EXPECT_EQ(checked, 199);
 }
 
 TEST(Versions, ExportedCheckpointsOfVersion1RunTheSamePlan) {

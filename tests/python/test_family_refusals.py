@@ -80,13 +80,13 @@ class RefusalTest(BadInput):
     def test_unknown_architectures(self):
         known = ["LlavaForConditionalGeneration", "LlavaLlamaForCausalLM", "Qwen2VLForConditionalGeneration", "InternVLChatModel"]
         self.check_configs("qwen2-vl", [
-            ({"architectures": ["Qwen2_5_VLForConditionalGeneration"]},
-             ["config.json", "'Qwen2_5_VLForConditionalGeneration' is not one we know",
+            ({"architectures": ["Qwen2VLForConditionalGeneratio"]},
+             ["config.json", "'Qwen2VLForConditionalGeneratio' is not one we know",
               "did you mean 'Qwen2VLForConditionalGeneration'", *known]),
             ({"architectures": ["MllamaForConditionalGeneration"]}, ["config.json", "MllamaForConditionalGeneration", *known])])
         self.check_configs("internvl2-8b", [
-            ({"llm_config.architectures": ["Qwen2ForCausalLM"]},
-             ["config.json: llm_config", "'Qwen2ForCausalLM' is not one we know inside InternVL2", "InternLM2ForCausalLM",
+            ({"llm_config.architectures": ["Qwen3MoeForCausalLM"]},
+             ["config.json: llm_config", "'Qwen3MoeForCausalLM' is not one we know inside InternVL2", "InternLM2ForCausalLM",
               "Phi3ForCausalLM"])])
 
     def test_configs_that_contradict_the_tensors(self):

@@ -19,13 +19,20 @@ ROWS = [
     Row("llava-1.5-13b-25", "llava-1.5-13b", 100 * 3.72 / 14.89, 0.7),
     Row("llava-1.5-13b-12", "llava-1.5-13b", 100 * 1.79 / 14.89, 0.3),
     Row("qwen2-vl-7b", "qwen2-vl-7b", settings=["plan.heads={keep: 14, exempt_layers: 2}"], settings_share=(75, 78)),
+    Row("qwen2.5-vl-7b", "qwen2.5-vl-7b"),
+    Row("qwen3-vl-8b", "qwen3-vl-8b"),
     Row("internvl2-4b", "internvl2-4b", 100 * 18.42 / 25.68, 0.2),
     Row("internvl2-8b", "internvl2-8b", 100 * 33.19 / 44.25, 0.1),
     Row("internvl2-26b", "internvl2-26b", 100 * 64.7 / 129.4, 0.1),
+    Row("internvl3-8b", "internvl3-8b"),
+    Row("internvl3.5-8b", "internvl3.5-8b"),
+    Row("llava-next-mistral-7b", "llava-next-mistral-7b"),
+    Row("llava-onevision-7b", "llava-onevision-7b"),
 ]
 # Billions, as the models are published; what the tower computes past the layer that is read is not counted by a dry run.
-PARAMETERS = {"llava-1.5-7b": 7.06, "llava-1.5-13b": 13.35, "qwen2-vl-7b": 8.29, "internvl2-4b": 4.15, "internvl2-8b": 8.08,
-              "internvl2-26b": 25.5}
+PARAMETERS = {"llava-1.5-7b": 7.06, "llava-1.5-13b": 13.35, "qwen2-vl-7b": 8.29, "qwen2.5-vl-7b": 8.29, "qwen3-vl-8b": 8.77, "internvl2-4b": 4.15, "internvl2-8b": 8.08,
+              "internvl2-26b": 25.5, "internvl3-8b": 7.94, "internvl3.5-8b": 8.53, "llava-next-mistral-7b": 7.55,
+              "llava-onevision-7b": 8.03}
 # In TFLOPs for visual tokens, where the paper's image size is known.
 DENSE = {"llava-1.5-7b": 7.63, "llava-1.5-13b": 14.89}
 STATED = re.compile(r"Dry run: (\d+\.\d) % of the visual FLOPs")

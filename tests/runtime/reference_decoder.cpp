@@ -29,6 +29,13 @@ Values rms_norm(const double* x, const Values& weight, double eps) {
   return y;
 }
 
+void norm_heads(Values& x, const Values& weight, double eps) {
+  for (size_t at = 0; at < x.size(); at += weight.size()) {
+    const Values head = rms_norm(&x[at], weight, eps);
+    std::copy(head.begin(), head.end(), x.begin() + std::ptrdiff_t(at));
+  }
+}
+
 void rotate(Values& x, int64_t heads, int64_t dim, double theta, int64_t position) {
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < dim / 2; ++i) {
@@ -76,6 +83,10 @@ ReferenceResult reference_forward(const DecoderSpec& spec, const ReferenceWeight
       q.push_back(multiply(wq, n.data(), C, bq));
       k.push_back(multiply(wk, n.data(), C, bk));
       v.push_back(multiply(wv, n.data(), C, bv));
+      if (spec.qk_norm) {
+        norm_heads(q.back(), weight(Role::HeadQNorm), spec.rms_norm_eps);
+        norm_heads(k.back(), weight(Role::HeadKNorm), spec.rms_norm_eps);
+      }
       rotate(q.back(), H, D, spec.rope.theta, positions[size_t(t)]);
       rotate(k.back(), H / group, D, spec.rope.theta, positions[size_t(t)]);
     }

@@ -86,6 +86,49 @@ TEST_P(CudaKernel, LayerNormOfRowsFarFromZero) {
   }
 }
 
+TEST_P(CudaKernel, NormsOfHeads) {
+  struct Shape {
+    int64_t rows, heads, head_dim, stride;
+  };
+  for (const Shape s :
+       {Shape{1, 1, 1, 1}, {3, 2, 8, 19}, {5, 3, 24, 72}, {9, 2, 80, 168}, {70, 3, 128, 512}, {2, 5, 126, 1387}})
+    for (const size_t shift : {0, 1}) {
+      auto x = draw(s.rows * s.stride);
+      const auto weight = draw_float(s.head_dim);
+      const auto on_x = typed(x, shift), on_weight = floats(weight, shift);
+      cpu().norm_heads(x.data(), DType::F32, s.rows, s.heads, s.head_dim, s.stride, weight.data(), 1e-5);
+      norm_heads(on_x.data(), type(), s.rows, s.heads, s.head_dim, s.stride, on_weight.as<float>(), 1e-5);
+      EXPECT_TRUE(rounded_once(on_x.floats(), x, type())) << s.rows << " x " << s.heads << " x " << s.head_dim;
+    }
+}
+
+TEST(CudaMix, RowsByWeight) {
+  std::mt19937 random(9);
+  for (const auto [rows, columns] : row_shapes)
+    for (const size_t shift : {0, 1}) {
+      const auto from = yopo::testing::draw(random, 7 * columns, DType::F32);
+      std::vector<int32_t> index;
+      std::vector<float> weight;
+      for (int64_t i = 0; i < 4 * rows; ++i) {
+        weight.push_back(i % 3 == 1 ? 0.0f : 0.25f * float(i % 5));
+        index.push_back(weight.back() == 0 ? -1 : int32_t(random() % 7));  // what has no weight is nowhere
+      }
+      std::vector<float> expected(size_t(rows * columns));
+      cpu_ops().mix_rows(from.data(), index.data(), weight.data(), rows, columns, expected.data());
+      for (int64_t i = 0; i < columns; ++i) {
+        double sum = 0;
+        for (size_t part = 0; part < 4; ++part)
+          if (weight[part] > 0) sum += double(weight[part]) * double(from[size_t(index[part] * columns + i)]);
+        EXPECT_NEAR(expected[size_t(i)], sum, 1e-5);
+      }
+      const OnDevice on_from(from, DType::F32, shift), on_weight(weight, DType::F32),
+          out(std::vector<float>(expected.size(), 9.0f), DType::F32, shift);
+      const OnDevice on_index(index);
+      mix_rows(on_from.as<float>(), on_index.as<int32_t>(), on_weight.as<float>(), rows, columns, out.as<float>());
+      EXPECT_TRUE(rounded_once(out.floats(), expected, DType::F32)) << rows << " x " << columns << " + " << shift;
+    }
+}
+
 TEST_P(CudaKernel, Rope) {
   struct Shape {
     int64_t rows, heads, head_dim, stride;
@@ -219,7 +262,7 @@ TEST_P(CudaKernel, Gated) {
 }
 
 TEST_P(CudaKernel, Activations) {
-  for (const Activation activation : {Activation::Silu, Activation::Gelu, Activation::QuickGelu})
+  for (const Activation activation : {Activation::Silu, Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh})
     for (const int64_t count : flat_counts)
       for (const size_t shift : {0, 1}) {
         auto x = draw(count, 3);
@@ -231,7 +274,8 @@ TEST_P(CudaKernel, Activations) {
 }
 
 TEST_P(CudaKernel, ActivationsFarOut) {
-  for (const Activation activation : {Activation::Silu, Activation::Gelu, Activation::QuickGelu}) {
+  for (const Activation activation :
+       {Activation::Silu, Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh}) {
     const auto x = typed({-INFINITY, -30000.0f, -300.0f, 300.0f, 30000.0f, INFINITY, NAN});
     activate(activation, x.data(), type(), 7);
     const auto got = x.floats();

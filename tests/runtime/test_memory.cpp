@@ -114,7 +114,8 @@ TEST(Memory, SessionsOutliveEvictions) {
 
 // The tower's layers go before the decoder's: they work once a prompt.
 TEST(Memory, AStreamedTowerGivesTheSameNumbers) {
-  for (const char* family : {"qwen2vl/cases/two_images", "internvl2_internlm2_6b/cases/single"}) {
+  for (const char* family : {"qwen2vl/cases/two_images", "qwen2_5_vl/cases/two_images", "qwen3_vl/cases/two_images",
+                             "internvl2_internlm2_6b/cases/single"}) {
     SCOPED_TRACE(family);
     const std::string model_name = std::string(family).substr(0, std::string(family).find('/')) + "/model";
     const OpenModel model = open_model(testing::fixture(model_name));

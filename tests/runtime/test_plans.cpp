@@ -55,6 +55,18 @@ TEST(Plans, RandomPlansWithGroupedQueries) {
   }
 }
 
+TEST(Plans, RandomPlansWithNormedHeads) {
+  std::mt19937 random(12);
+  ModelSpec spec = testing::small_spec();
+  spec.text.qk_norm = true;
+  const testing::ReferenceWeights weights = testing::drawn_weights(spec, 11);
+  for (int i = 0; i < 20; ++i) {
+    SCOPED_TRACE(i);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 11);
+    check_against_reference(engine, weights, testing::drawn_input(spec.text, random, i % 3), random);
+  }
+}
+
 TEST(Plans, RandomPlansOnTheFixtureModel) {
   std::mt19937 random(8);
   const OpenModel model = open_model(testing::fixture("llava_hf/model"));

@@ -123,8 +123,8 @@ TEST(SharedPrefix, ItsKeysStayAsLongAsAnyoneReadsThem) {
 
 // Ids and pixels instead of ready embeddings, positions along three axes, tiles: the tower sees each image once.
 TEST(SharedPrefix, FromPixelsOfEveryKind) {
-  for (const char* name :
-       {"llava_hf/cases/single", "qwen2vl/cases/two_images", "internvl2_internlm2/cases/tiles2_thumb"}) {
+  for (const char* name : {"llava_hf/cases/single", "qwen2vl/cases/two_images", "qwen2_5_vl/cases/windows",
+                           "qwen3_vl/cases/two_images", "internvl2_internlm2/cases/tiles2_thumb"}) {
     SCOPED_TRACE(name);
     const OpenModel model =
         open_model(testing::fixture(std::string(name).substr(0, std::string(name).find('/')) + "/model"));

@@ -8,6 +8,7 @@
 
 #include "core/json.h"
 #include "formats/safetensors.h"
+#include "models/anyres.h"
 #include "models/input.h"
 #include "models/spec.h"
 #include "tests/support/temporary.h"
@@ -26,16 +27,24 @@ struct CaseOf {
 inline std::vector<CaseOf> reference_cases() {
   std::vector<CaseOf> cases;
   for (const std::string family :
-       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3"})
+       {"llava_hf", "llava_orig", "qwen2vl", "internvl2_internlm2", "internvl2_internlm2_6b", "internvl2_phi3",
+        "internvl3_qwen2", "internvl3_qwen2_hf", "internvl3_qwen3", "internvl3_qwen3_hf", "anyres_llava_next",
+        "anyres_llava_onevision", "qwen2_5_vl", "qwen3_vl"})
     for (const std::string model : {"model", "model_newkeys"})
-      for (const std::string name :
-           {"single", "square", "nonsquare", "two_images", "tiles2_thumb", "ntk_active", "long_factor"})
+      for (const std::string name : {"single", "square", "nonsquare", "two_images", "tiles2_thumb", "ntk_active",
+                                     "long_factor", "text_only", "wide", "tall", "windows"})
         if (fs::exists(fixtures() / family / model) && fs::exists(fixtures() / family / "cases" / name))
           cases.push_back({family + "/" + model, family + "/cases/" + name});
   return cases;
 }
 
 inline Json case_json(const std::string& test) { return read_json(fixtures() / test / "case.json"); }
+
+/// What a run from pixels may differ by: measured, where the case says it.
+inline double pixel_tolerance(const Json& info) {
+  if (info["spans"].empty()) return info["tolerance"]["dense"]["values"].get<double>();
+  return has(info["tolerance"], "pixels") ? info["tolerance"]["pixels"]["values"].get<double>() : 2e-3;
+}
 
 /// The checkpoint of a case, its config changed as the case says (`config_overrides`).
 inline OpenModel open_case_model(const CaseOf& of) {
@@ -69,6 +78,7 @@ inline ModelInput embedded_input(const Json& info, const SafetensorsFile& inputs
   const TensorView& hidden = dense.at("hidden");
   const std::vector<float> values = hidden.floats();
   input.embeds.assign(values.begin(), values.begin() + hidden.shape[1] * hidden.shape[2]);
+  if (dense.contains("deepstack")) input.deepstack = dense.at("deepstack").floats();
   return input;
 }
 
@@ -76,8 +86,24 @@ inline ModelInput embedded_input(const Json& info, const SafetensorsFile& inputs
 inline ModelInput input_from_pixels(ModelSpec spec, const Json& info, const SafetensorsFile& inputs,
                                     const std::string& prefix = "") {
   if (has(info, "img_context_token_id")) spec.image_token_id = info["img_context_token_id"];
-  const TensorView& pixels = inputs.at(prefix + "pixel_values");
   std::vector<PatchGrid> grids;
+  if (!inputs.contains(prefix + "pixel_values"))
+    return make_input(spec, inputs.at(prefix + "input_ids").ints(), {}, grids, prefix);
+  const TensorView& pixels = inputs.at(prefix + "pixel_values");
+  if (is_anyres(spec)) {  // [images, most tiles, ...]: each image's own are the first
+    const std::vector<int64_t> given = inputs.at(prefix + "image_sizes").ints();
+    const std::vector<float> all = pixels.floats();
+    std::vector<std::array<int64_t, 2>> sizes;
+    for (size_t i = 0; i < given.size(); i += 2) sizes.push_back({given[i], given[i + 1]});
+    std::vector<float> own;
+    int64_t tiles = 0, image = 0;
+    for (const AnyResLayout& layout : anyres_layouts(spec, sizes)) {
+      const auto first = all.begin() + image++ * pixels.shape[1] * spec.vision.picture_values();
+      own.insert(own.end(), first, first + layout.tiles() * spec.vision.picture_values());
+      tiles += layout.tiles();
+    }
+    return make_input(spec, inputs.at(prefix + "input_ids").ints(), own, square_grids(spec, tiles), prefix, sizes);
+  }
   if (inputs.contains(prefix + "image_grid_thw")) {
     const std::vector<int64_t> thw = inputs.at(prefix + "image_grid_thw").ints();
     for (size_t i = 0; i < thw.size(); i += 3) grids.push_back({thw[i + 1], thw[i + 2]});

@@ -1,0 +1,135 @@
+"""What happens before the model's own call: which tokens are visual, and whose cache it is."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from ..plan import PlanError
+from .cache import PrunedCacheLayer, adopt
+from .families import Family, image_token, longest_context
+from .rows import make_rows
+
+
+@dataclass
+class Call:
+    """What the outer model was given."""
+
+    ids: torch.Tensor
+    inputs: dict[str, Any]
+
+
+class Watcher:
+    """The hooks of one model. Between the outer model and its decoder they hand on what was given; to the layers it goes as
+    an argument, so that a layer that is run again by gradient checkpointing gets the same."""
+
+    def __init__(self, outer: Any, decoder: Any, family: Family, layers: int, windows: bool) -> None:
+        self.outer, self.decoder, self.family = outer, decoder, family
+        self.layers, self.windows = layers, windows
+        self.limit = longest_context(decoder.config)
+        self.token = image_token(outer.config)
+        self.call: Call | None = None
+        self.cache_name = "cache" if "cache" in inspect.signature(_plain(type(decoder).forward)).parameters else "past_key_values"
+        self.handles = [
+            outer.register_forward_pre_hook(self.before_outer, with_kwargs=True),
+            outer.register_forward_hook(self.after_outer, always_call=True),
+            decoder.register_forward_pre_hook(self.before_decoder, with_kwargs=True),
+        ]
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    @torch.compiler.disable
+    def before_outer(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = list(inspect.signature(_plain(type(module).forward)).parameters)[1:]
+        given = {**dict(zip(names, args)), **kwargs}
+        ids = given.get("input_ids")
+        if ids is None:
+            raise PlanError("a pruned model reads from input_ids which tokens are visual: pass them, not inputs_embeds alone")
+        if any(given.get(name) is not None for name in ("pixel_values_videos", "video_grid_thw")):
+            raise PlanError("videos cannot be run pruned: plans are about pictures")
+        self.call = Call(ids, given)
+
+    def after_outer(self, *unused: Any) -> None:
+        self.call = None
+
+    @torch.compiler.disable
+    def before_decoder(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        names = list(inspect.signature(_plain(type(module).forward)).parameters)[1:]
+        given = {**dict(zip(names, args)), **kwargs}
+        call, self.call = self.call, None
+        if call is None:
+            if given.get("input_ids") is None:
+                raise PlanError("the decoder of a pruned model was called by itself with embeddings: call the model around it, with input_ids")
+            call = Call(given["input_ids"], {})
+        name = self.cache_name
+        found = given.get(name) if given.get(name) is not None else given.pop("past_key_values", None)
+        found = self._cache(module, given, found)
+        given[name] = found
+        first = None if found is None else adopt(found, self.layers)[0]
+        self._refuse(given)
+        visual = self._visual(call, given, first)
+        present = given.get("attention_mask")
+        grids = None
+        if self.windows and bool(visual.any()):
+            grids = self.family.grids(self.outer.config, int(visual.sum()), call.inputs)
+        rows = make_rows(visual, None if present is None else present.to(visual.device), first, grids)
+        if self.limit is not None and rows.past + rows.length > self.limit:
+            raise PlanError(f"{rows.past + rows.length} tokens are more than the decoder's sliding window of {self.limit}, which cannot be run pruned")
+        self._refuse_packed(given.get("position_ids"), rows.text.flat, visual.shape)
+        given["yopo_rows"] = rows
+        return (), given
+
+    def _visual(self, call: Call, given: dict[str, Any], cache: PrunedCacheLayer | None) -> torch.Tensor:
+        """[B, T]"""
+        embeds = given.get("inputs_embeds")
+        if embeds is not None and embeds.shape[:2] != call.ids.shape:
+            raise PlanError(f"input_ids has {tuple(call.ids.shape)} tokens, the decoder got {tuple(embeds.shape[:2])} rows")
+        visual = call.ids == self.token
+        # A token that was generated is text, even where it is the one that stands for pictures.
+        if cache is not None and cache.length and not any(call.inputs.get(name) is not None for name in ("pixel_values", "mm_encoder_outputs")):
+            visual = torch.zeros_like(visual)
+        return visual
+
+    def _cache(self, module: Any, given: dict[str, Any], found: Any) -> Any:
+        if found is not None:
+            if not hasattr(found, "layers"):
+                raise PlanError(f"a cache of class {type(found).__name__} cannot hold what a pruned model keeps: pass none, or an empty DynamicCache")
+            return found
+        use = given.get("use_cache")
+        use = module.config.use_cache if use is None else use
+        if getattr(module, "gradient_checkpointing", False) and module.training and torch.is_grad_enabled():
+            given["use_cache"] = use = False
+        return DynamicCache() if use else None
+
+    def _refuse(self, given: dict[str, Any]) -> None:
+        mask = given.get("attention_mask")
+        if mask is not None and (not isinstance(mask, torch.Tensor) or mask.dim() != 2):
+            raise PlanError("attention_mask: expected [batch, tokens] with 0 for padding; a pruned model makes its own masks from it")
+        wants = given.get("output_attentions")
+        if wants or (wants is None and getattr(self.decoder.config, "output_attentions", False)):
+            raise PlanError("output_attentions: a pruned model has no attention matrix to give")
+        if any(given.get(name) is not None for name in ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")):
+            raise PlanError("packed sequences cannot be run pruned: pass one sequence a row")
+
+    def _refuse_packed(self, positions: torch.Tensor | None, flat: torch.Tensor | None, shape: torch.Size) -> None:
+        """Positions that start again inside a row belong to several sequences."""
+        batch, length = shape
+        if positions is None or length == 1:
+            return
+        axis = positions[0] if positions.dim() == 3 else positions
+        axis = axis.expand(batch, length).reshape(-1)
+        sample = torch.arange(batch, device=axis.device).repeat_interleave(length)
+        if flat is not None:
+            axis, sample = axis.index_select(0, flat.to(axis.device)), sample.index_select(0, flat.to(axis.device))
+        if bool(((axis[1:] <= axis[:-1]) & (sample[1:] == sample[:-1])).any()):
+            raise PlanError("position_ids fall inside a row: packed sequences cannot be run pruned, pass one sequence a row")
+
+
+def _plain(function: Any) -> Any:
+    return inspect.unwrap(function)

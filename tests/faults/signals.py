@@ -1,0 +1,112 @@
+"""Sends SIGTERM, SIGINT or SIGKILL at a random moment of every command, on the files that faults.py makes.
+
+The command ends as it would have, or with exit code 130 and one message, or (SIGKILL) at once; under a final name stands what an
+undisturbed run writes or nothing; and the same command afterwards ends with the same bytes and leaves nothing else behind.
+
+    tests/faults/signals.py --moments 200 --jobs 2
+"""
+import argparse
+import collections
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from faults import JOURNALS, Harness, command, contents, parts
+
+SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
+
+
+class Signals(Harness):
+    def __init__(self, shim, folder):
+        super().__init__(shim, folder)
+        self.seconds = {}
+
+    def expectation(self, name):
+        began = time.monotonic()
+        if name not in self.expected:
+            super().expectation(name)
+            self.seconds[name] = time.monotonic() - began
+        return self.expected[name]
+
+    def check(self, name, kind, moment):
+        """`moment`: as a part of what the command takes undisturbed."""
+        expected, printed = self.expectation(name)
+        output = self.fresh(name)
+        given = contents(output)
+        arguments = self.commands.all(output)[name]
+        process = subprocess.Popen(command(*arguments, "--quiet"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   errors="replace")
+        time.sleep(moment * self.seconds[name])
+        process.send_signal(SIGNALS[kind])
+        out, error = process.communicate(timeout=300)
+        code = process.returncode
+        problems = []
+        if code == 130:
+            if not (error.startswith("yopo: interrupted") and error.count("\n") == 1):
+                problems.append("not one message")
+        # Before its first instruction a process ends by any signal, as it always did.
+        elif code == -SIGNALS[kind]:
+            if kind != "KILL" and error:
+                problems.append("ended by the signal after it said something")
+        elif code != 0:
+            problems.append(f"exit code {code}")
+        left = contents(output)
+        if code == 0 and (left, out) != (expected, printed) and name != "eval":
+            problems.append("exit code 0, other content or output")
+        for key, value in left.items():
+            unfinished = key.endswith(JOURNALS) or ".tmp-" in key or ".partial-" in key
+            if not unfinished and value not in (expected.get(key), given.get(key)):
+                problems.append(f"half-written: {key}")
+            if kind != "KILL" and (".tmp-" in key or ".partial-" in key):
+                problems.append(f"left behind: {key}")
+        if name == "random" and code in (0, 130):  # writes into an empty folder alone
+            shutil.rmtree(output / "random", ignore_errors=True)
+        again = self.run(arguments)
+        if again.returncode != 0 or contents(output) != expected:
+            problems.append(f"run again: exit code {again.returncode}, {again.stderr.strip()}, "
+                            f"{sorted(set(contents(output).items()) ^ set(expected.items()))}")
+        return code, [f"{name}, {kind} at {moment:.3f}: {problem}\n    {error.strip()[-2000:]}" for problem in problems]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moments", type=int, default=200, help="of every command")
+    parser.add_argument("--only", help="these commands, with commas between")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at once")
+    parser.add_argument("--seed", type=int, default=20241006)
+    options = parser.parse_args()
+    root = pathlib.Path(tempfile.mkdtemp(prefix="yopo-signals-"))
+    began = said = time.monotonic()
+    failures, codes, done = [], collections.Counter(), collections.Counter()
+    try:
+        (root / "names").mkdir()
+        names = options.only.split(",") if options.only else list(Harness(None, root / "names").commands.all(root))
+        chance = random.Random(options.seed)
+        moments = [(name, list(SIGNALS)[i % 3], chance.uniform(0, 1.05)) for name in names for i in range(options.moments)]
+        chance.shuffle(moments)
+        for moment, code, problems in parts(moments, options.jobs, root, None, Signals):
+            if moment is None:
+                raise SystemExit(f"a process ended: {problems[0]}")
+            codes[moment[1], code] += 1
+            done[moment[0]] += 1
+            failures += problems
+            for problem in problems:
+                print(problem, flush=True)
+            now, count = time.monotonic(), sum(done.values())
+            if now - said > 60:
+                print(f"  {count} of {len(moments)}, {(now - began) / count * (len(moments) - count) / 60:.0f} min left", flush=True)
+                said = now
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        print(f"{sum(done.values())} signals in {time.monotonic() - began:.0f} s ({', '.join(f'{n} {c}' for n, c in done.items())}), exit codes "
+              f"{dict(sorted(codes.items()))}, {len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
