@@ -13,8 +13,6 @@ namespace yopo {
 
 namespace {
 
-constexpr uint64_t most_table_bytes = uint64_t(1) << 24;
-
 /// Of everything that a search depends on.
 std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
                                const std::vector<Sample>& samples, const runtime::Options& run) {
@@ -27,7 +25,6 @@ std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, con
                           ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
                           : "no compensation",
                       short_name(runtime::computing_type(run, model.spec.dtype)), tool_version));
-  if (recipe.plan->budget->kind == Budget::Kind::Ms) key.add(read_text(recipe.search.table, most_table_bytes));
   if (!recipe.prompts.text().empty()) key.add(recipe.prompts.text());
   return key.hex();
 }
@@ -75,12 +72,6 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   if (!measured)
     if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
   run.budget = *recipe.plan->budget;
-  if (run.budget.kind == Budget::Kind::Ms) {
-    run.times = std::make_shared<TimeTable>(read_time_table(recipe.search.table));
-    check_time_table(*run.times, model.spec.text, engine.device,
-                     std::string(short_name(runtime::computing_type(engine, model.spec.dtype))),
-                     recipe.search.table.string());
-  }
   run.search = recipe.search;
   run.compensate = recipe.compensate;
   run.seed = recipe.seed;

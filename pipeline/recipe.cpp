@@ -117,7 +117,7 @@ void read_model(const YamlNode& node, Recipe& recipe) {
 }
 
 void read_search(const YamlNode& node, SearchOptions& search) {
-  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens", "table"});
+  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens"});
   if (const auto* found = node.find("evaluations")) search.evaluations = yaml_int(*found, "evaluations", 1, 1'000'000);
   if (const auto* found = node.find("minutes")) search.minutes = yaml_number(*found, "minutes", 0, 1e6);
   if (const auto* found = node.find("samples")) search.samples = yaml_int(*found, "samples", 0, kMostSamples);
@@ -125,7 +125,6 @@ void read_search(const YamlNode& node, SearchOptions& search) {
   if (const auto* found = node.find("held_out")) search.held_out = yaml_number(*found, "held_out", 0, 0.5);
   if (const auto* found = node.find("max_new_tokens"))
     search.max_new_tokens = yaml_int(*found, "max_new_tokens", 1, 100'000);
-  if (const auto* found = node.find("table")) search.table = yaml_string(*found, "table");
 }
 
 /// Several budgets of one checkpoint; plan.budget, one of them, is the default, without it the largest.
@@ -192,11 +191,6 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   if (const auto* calibration = root.find("calibration")) recipe.calibration = calibration_of(*calibration);
   if (const auto* plan = root.find("plan")) recipe.plan = read_plan_options(*plan);
   if (const auto* search = root.find("search")) read_search(*search, recipe.search);
-  if (recipe.plan && recipe.plan->budget && recipe.plan->budget->kind == Budget::Kind::Ms)
-    require(!recipe.search.table.empty(),
-            "{}: plan.budget: ms: times are predicted from a table of this machine; write one with `yopo bench --table "
-            "FILE` and give it as search.table",
-            where);
   if (const auto* compensate = root.find("compensate")) recipe.compensate = compensate_of(*compensate);
   if (const auto* exported = root.find("export")) {
     check_keys(*exported, "export", {"shard_size", "budgets"});

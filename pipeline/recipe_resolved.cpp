@@ -33,9 +33,8 @@ std::string Recipe::resolved() const {
   if (plan) out += plan_options_text(*plan);
   if (plan && plan->budget) {
     out += fmt::format(
-        "search: {{evaluations: {}, minutes: {}, samples: {}, questions: {}, held_out: {}, max_new_tokens: {}{}}}\n",
-        search.evaluations, search.minutes, search.samples, search.questions, search.held_out, search.max_new_tokens,
-        path_field("table", search.table));
+        "search: {{evaluations: {}, minutes: {}, samples: {}, questions: {}, held_out: {}, max_new_tokens: {}}}\n",
+        search.evaluations, search.minutes, search.samples, search.questions, search.held_out, search.max_new_tokens);
     out += compensate
                ? fmt::format("compensate: {{most_rank: {}, ridge: {}}}\n", compensate->most_rank, compensate->ridge)
                : "compensate: none\n";

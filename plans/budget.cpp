@@ -6,12 +6,10 @@
 namespace yopo {
 namespace {
 
-constexpr double most_ms = 1e9;
-constexpr const char* kUnits = "a share of the visual FLOPs, as 0.25, or {paper: 0.25}, {kv: 8MB} or {ms: 120}";
+constexpr const char* kUnits = "a share of the visual FLOPs, as 0.25, {paper: 0.25} or {kv: 8MB}";
 
 Budget in_unit(const std::string& unit, const YamlNode& node) {
   if (unit == "paper") return {Budget::Kind::Paper, yaml_number(node, unit, 0, 1)};
-  if (unit == "ms") return {Budget::Kind::Ms, yaml_number(node, unit, 0, most_ms)};
   return {Budget::Kind::Kv, double(parse_size(yaml_string(node, unit), fmt::format("{}: {}", node.place, unit)))};
 }
 
@@ -31,8 +29,6 @@ std::string_view what_is_spent(Budget::Kind kind) {
       return "FLOPs by the paper's formula";
     case Budget::Kind::Kv:
       return "bytes of KV cache";
-    case Budget::Kind::Ms:
-      return "milliseconds of a prefill";
   }
   throw InternalError("a budget of no kind");
 }
@@ -40,7 +36,7 @@ std::string_view what_is_spent(Budget::Kind kind) {
 Budget read_budget(const YamlNode& node, const std::string& name) {
   if (node.kind == YamlNode::Kind::Scalar) return {Budget::Kind::Flops, yaml_number(node, name, 0, 1)};
   require(node.kind == YamlNode::Kind::Map, "{}: {} should be {}; found {}", node.place, name, kUnits, yaml_kind(node));
-  check_keys(node, "plan." + name, {"paper", "kv", "ms"});
+  check_keys(node, "plan." + name, {"paper", "kv"});
   require(node.entries.size() == 1, "{}: {} should be {}; found {} of them", node.place, name, kUnits,
           node.entries.size());
   const Budget budget = in_unit(node.entries[0].key, node.entries[0].value);
@@ -57,8 +53,6 @@ std::string budget_text(const Budget& budget) {
       return fmt::format("{{paper: {}}}", number(budget.value));
     case Budget::Kind::Kv:
       return fmt::format("{{kv: {}}}", int64_t(budget.value));
-    case Budget::Kind::Ms:
-      return fmt::format("{{ms: {}}}", number(budget.value));
   }
   throw InternalError("a budget of no kind");
 }
@@ -71,8 +65,6 @@ Json budget_json(const Budget& budget) {
       return Json{{"paper", budget.value}};
     case Budget::Kind::Kv:
       return Json{{"kv", int64_t(budget.value)}};
-    case Budget::Kind::Ms:
-      return Json{{"ms", budget.value}};
   }
   throw InternalError("a budget of no kind");
 }

@@ -17,13 +17,8 @@ double layer_price(const CostModel& model, const LayerPlan& layer, const Decoder
       return paper_flops(alone(), spec, prompt);
     case Budget::Kind::Kv:
       return double(kv_bytes(alone(), spec, prompt, 0, model.kv_element));
-    case Budget::Kind::Ms:
-      ensure(model.times != nullptr, "a price in time has a table");
-      return layer_ms(*model.times, layer, prompt);
   }
   throw InternalError("a budget of no kind");
 }
-
-double fixed_price(const CostModel& model) { return model.kind == Budget::Kind::Ms ? model.times->fixed_ms : 0; }
 
 }  // namespace yopo

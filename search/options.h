@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <optional>
 
-#include "core/file.h"
-
 namespace yopo {
 
 struct SearchOptions {
@@ -14,7 +12,6 @@ struct SearchOptions {
   int64_t samples = 200;        // calibration samples at most
   int64_t questions = 8;        // asked of each picture: its own, then those of others
   double held_out = 0.2;        // share of the pictures that the search never sees: they decide at the end
-  fs::path table;               // of measured times, for a budget in milliseconds
   int64_t max_new_tokens = 16;  // of the dense model's answers
 };
 

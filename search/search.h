@@ -16,7 +16,6 @@ namespace yopo {
 
 struct SearchRun {
   Budget budget{Budget::Kind::Flops, 0.25};
-  std::shared_ptr<const TimeTable> times = {};  // for a budget in milliseconds
   SearchOptions search;
   std::optional<CompensateOptions> compensate;  // absent: none
   uint64_t seed = 0;

@@ -152,24 +152,21 @@ TEST(Recipe, ABudgetWithItsSearch) {
 TEST(Recipe, ABudgetOfAnotherKind) {
   const std::vector<std::pair<std::string, Budget>> known{{"{paper: 0.25}", {Budget::Kind::Paper, 0.25}},
                                                           {"{kv: 8MB}", {Budget::Kind::Kv, 8e6}},
-                                                          {"{kv: 2KiB}", {Budget::Kind::Kv, 2048}},
-                                                          {"{ms: 12.5}", {Budget::Kind::Ms, 12.5}}};
+                                                          {"{kv: 2KiB}", {Budget::Kind::Kv, 2048}}};
   for (const auto& [text, budget] : known) {
-    const Recipe r = small("plan: {budget: " + text + "}\nsearch: {table: \"t.json\"}\n");
+    const Recipe r = small("plan: {budget: " + text + "}\n");
     EXPECT_EQ(r.plan->budget, budget) << text;
     EXPECT_EQ(parse_recipe(r.resolved(), "g").plan->budget, budget) << r.resolved();
-    EXPECT_EQ(parse_recipe(r.resolved(), "g").search.table, "t.json");
   }
   const std::string kv = "plan: {budget: {kv: 8MB}}\n", share = "plan: {budget: 0.25}\n";
   EXPECT_EQ(small(share, {"plan.budget.kv=9MB"}).plan->budget, (Budget{Budget::Kind::Kv, 9e6}));
   EXPECT_EQ(small(kv, {"plan.budget.paper=0.5"}).plan->budget, (Budget{Budget::Kind::Paper, 0.5}));
   EXPECT_EQ(small(kv, {"plan.budget=0.5"}).plan->budget, (Budget{Budget::Kind::Flops, 0.5}));
-  EXPECT_USER_ERROR(small("plan: {budget: {mss: 3}}\n"), "did you mean 'ms'?");
+  EXPECT_USER_ERROR(small("plan: {budget: {kvs: 3}}\n"), "did you mean 'kv'?");
   EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MX}}\n"), "expected a size such as 5GB");
   EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MB, paper: 0.5}}\n"), "found 2 of them");
   EXPECT_USER_ERROR(small("plan: {budget: {paper: 1.5}}\n"), "paper");
-  EXPECT_USER_ERROR(small("plan: {budget: {ms: 0}}\n"), "nothing can be met");
-  EXPECT_USER_ERROR(small("plan: {budget: {ms: 3}}\n"), "yopo bench --table");
+  EXPECT_USER_ERROR(small("plan: {budget: {paper: 0}}\n"), "nothing can be met");
   EXPECT_USER_ERROR(small(kv + "export: {budgets: [0.5, 0.25]}\n"), "export.budgets are shares");
   EXPECT_USER_ERROR(small("search: {evaluation: 9}\n"), "did you mean 'evaluations'?");
   EXPECT_USER_ERROR(small("search: {held_out: 0.9}\n"), "held_out");
