@@ -47,7 +47,7 @@ class Comparing {
         spec_(model.spec.text),
         run_(engine_options(settings, recipe.dtype, recipe.device)),
         folder_(files.folder / "compare"),
-        budget_(*recipe.plan->budget) {
+        budget_(recipe.plan->budget->value) {
     fs::create_directories(folder_);
     statistics_ = calibrate_stage(recipe, model, settings, files.statistics);
     solver_ = plan_stage(recipe, model, statistics_, settings, files);
@@ -337,6 +337,9 @@ Json compare_recipe(const Recipe& recipe, const RunSettings& settings, const Com
           "{}: plan.budget: `yopo compare` spends a budget in several ways, and the plan has none (--set "
           "plan.budget=0.25, without the plan's other keys)",
           recipe.file.string());
+  require(recipe.plan->budget->kind == Budget::Kind::Flops,
+          "{}: plan.budget: `yopo compare` spends a share of the visual FLOPs, found {}", recipe.file.string(),
+          budget_text(*recipe.plan->budget));
   require(!recipe.evaluate.empty(), "{}: `yopo compare` needs questions: the section evaluate", recipe.file.string());
   resolve_device(recipe.device);
   const OpenModel model = open_recipe_model(recipe);

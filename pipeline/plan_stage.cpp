@@ -19,8 +19,8 @@ std::string search_fingerprint(const Recipe& recipe, const OpenModel& model, con
   Fingerprint key;
   key.add(model.checkpoint.fingerprint()).add(statistics.fingerprint).add(dataset_fingerprint(samples));
   key.add(fmt::format("budget {} evaluations {} minutes {} held out {} tokens {} seed {} {} {} {}",
-                      *recipe.plan->budget, recipe.search.evaluations, recipe.search.minutes, recipe.search.questions,
-                      recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
+                      budget_text(*recipe.plan->budget), recipe.search.evaluations, recipe.search.minutes,
+                      recipe.search.questions, recipe.search.held_out, recipe.search.max_new_tokens, recipe.seed,
                       recipe.compensate
                           ? fmt::format("rank {} ridge {}", recipe.compensate->most_rank, recipe.compensate->ridge)
                           : "no compensation",
@@ -128,7 +128,7 @@ std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model
   Ranking ranking;
   const auto search = [&](size_t i) {
     Recipe own = recipe;
-    own.plan->budget = recipe.budgets[i];
+    own.plan->budget = Budget{Budget::Kind::Flops, recipe.budgets[i]};
     const OutputFiles into = files_of_budget(recipe, files, plans[i].budget);
     note(fmt::format("plan for budget {}: {}", plans[i].budget, into.plan.string()));
     plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking)

@@ -93,6 +93,14 @@ void expand_model(YamlNode& root) {
   }
 }
 
+/// `--set plan.budget.kv=8MB` is a budget of its own, whatever the recipe's unit was.
+void forget_budget(YamlNode& root, const std::string& assignment) {
+  if (!assignment.starts_with("plan.budget.")) return;
+  for (YamlEntry& entry : root.entries)
+    if (entry.key == "plan" && entry.value.kind == YamlNode::Kind::Map)
+      std::erase_if(entry.value.entries, [](const YamlEntry& e) { return e.key == "budget"; });
+}
+
 void read_model(const YamlNode& node, Recipe& recipe) {
   check_keys(node, "model", {"path", "dtype", "template", "image_backend", "exif_transpose"});
   recipe.model = yaml_string(need(node, "path", "model"), "path");
@@ -137,9 +145,12 @@ void read_budgets(const YamlNode& node, Recipe& recipe) {
   require(plan.budget || !(plan.window || plan.heads || plan.updates || plan.ffn || plan.visual_layers),
           "{}: export.budgets: a search chooses everything for each budget, so plan can have no other key than budget",
           node.place);
-  if (!plan.budget) plan.budget = budgets.front();
-  require(std::find(budgets.begin(), budgets.end(), *plan.budget) != budgets.end(),
-          "{}: export.budgets: plan.budget, {}, is not among them ({})", node.place, *plan.budget,
+  if (!plan.budget) plan.budget = Budget{Budget::Kind::Flops, budgets.front()};
+  require(plan.budget->kind == Budget::Kind::Flops,
+          "{}: export.budgets are shares of the visual FLOPs, and plan.budget is {}; give one of the two", node.place,
+          budget_text(*plan.budget));
+  require(std::find(budgets.begin(), budgets.end(), plan.budget->value) != budgets.end(),
+          "{}: export.budgets: plan.budget, {}, is not among them ({})", node.place, plan.budget->value,
           fmt::join(budgets, ", "));
   if (budgets.size() == 1) budgets.clear();
 }
@@ -162,6 +173,7 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
           yaml_kind(root));
   expand_model(root);
   for (const std::string& assignment : overrides) {
+    forget_budget(root, assignment);
     override_yaml(root, assignment);
     expand_model(root);
   }

@@ -36,7 +36,7 @@ Json sweep(const Recipe& recipe, const OpenModel& model, const Statistics& stati
   for (const std::string& budget : budgets) {
     Recipe own = recipe;
     own.plan = PlanOptions();
-    own.plan->budget = std::stod(budget);
+    own.plan->budget = Budget{Budget::Kind::Flops, std::stod(budget)};
     OutputFiles into = files;
     into.plan = folder / fmt::format("plan-{}.json", budget);
     into.head_mask = folder / fmt::format("headmask-{}.npy", budget);

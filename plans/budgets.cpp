@@ -51,6 +51,10 @@ void check_nested(const std::vector<std::pair<std::string, std::vector<uint8_t>>
 
 std::string budget_name(double budget) { return fmt::format("{}", budget); }
 
+std::string budget_name(const Budget& budget) {
+  return budget.kind == Budget::Kind::Flops ? budget_name(budget.value) : "";
+}
+
 std::string parse_budget(std::string_view text, const std::string& where) {
   double value = 0;
   require(parse_decimal(text, value) && value > 0 && value <= 1,

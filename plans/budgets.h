@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "plans/budget.h"
 #include "plans/order.h"
 #include "plans/plan.h"
 
@@ -14,6 +15,8 @@ inline constexpr size_t most_budgets = 64;
 
 /// How files and flags call a budget: "0.25", the shortest text that reads back as the number.
 std::string budget_name(double budget);
+/// The same; "" of a budget that is no share of the exact visual FLOPs.
+std::string budget_name(const Budget& budget);
 /// The name of a number above 0 and at most 1, however it is written ("0.250"). UserError naming `where`.
 std::string parse_budget(std::string_view text, const std::string& where);
 /// The same where it must be written as its name is.

@@ -171,13 +171,13 @@ std::vector<PlanOption> make_schema() {
   std::vector<PlanOption> schema;
   schema.push_back({.key = "budget",
                     .flag = "--budget",
-                    .kind = OptionKind::Number,
+                    .kind = OptionKind::Budget,
                     .fallback = "none",
                     .help = "instead of all that follows: visual FLOPs (exact) to spend, as a share of the dense "
-                            "model's; a search chooses the plan (sections `search` and `compensate`)",
-                    .low = 0,
-                    .high = 1});
-  schema.back().set = [](PlanOptions& o, const OptionValue& value) { o.budget = std::get<double>(value); };
+                            "model's (`0.25`); or `{paper: 0.25}`, the same by the paper's formula, or `{kv: 8MB}`, "
+                            "the KV cache of a mean prompt, text included; a search chooses the plan (sections "
+                            "`search` and `compensate`)"});
+  schema.back().set = [](PlanOptions& o, const OptionValue& value) { o.budget = std::get<Budget>(value); };
   schema.back().get = [](const PlanOptions& o) { return o.budget ? Value(*o.budget) : Value(); };
   add_window(schema);
   add_heads(schema, &PlanOptions::heads, "heads",

@@ -13,12 +13,12 @@
 
 namespace yopo {
 
-using OptionValue = std::variant<bool, int64_t, double, Keep, std::string>;
+using OptionValue = std::variant<bool, int64_t, double, Keep, std::string, Budget>;
 
 struct PlanOption {
   std::string key;   // in the recipe's section plan: "heads.keep", "visual_layers"
   std::string flag;  // of `yopo plan`
-  enum class Kind { Keep, Integer, OddInteger, Number, Flag, Word, Path } kind = Kind::Keep;
+  enum class Kind { Keep, Integer, OddInteger, Number, Flag, Word, Path, Budget } kind = Kind::Keep;
   std::string fallback;            // the default, as the documentation says it
   std::string help;                // what it means: one line
   std::vector<std::string> words;  // of a Word

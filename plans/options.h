@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/file.h"
+#include "plans/budget.h"
 
 namespace yopo {
 
@@ -40,8 +41,7 @@ struct WindowOptions {
   bool causal = false;
 };
 struct PlanOptions {
-  /// A share of the exact visual FLOPs: the search chooses everything else.
-  std::optional<double> budget;
+  std::optional<Budget> budget;         // what may be spent: the search chooses everything else
   std::optional<WindowOptions> window;  // absent or "none": no window
   std::optional<HeadOptions> heads;     // absent: all
   std::optional<HeadOptions> updates;   // absent: as heads

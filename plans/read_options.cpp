@@ -13,6 +13,8 @@ using OptionKind = PlanOption::Kind;
 OptionValue value_of(const PlanOption& option, const YamlNode& node, const std::string& name) {
   const std::string where = fmt::format("{}: {}", node.place, name);
   switch (option.kind) {
+    case OptionKind::Budget:
+      return read_budget(node, name);
     case OptionKind::Keep:
       require(!node.quoted, "{}: {} should be a number, found text", node.place, name);
       return parse_keep(yaml_string(node, name), where);

@@ -38,6 +38,8 @@ std::string text_of(const PlanOption& option, const OptionValue& value) {
       return yaml_quoted(std::get<std::string>(value));
     case OptionKind::Word:
       return std::get<std::string>(value);
+    case OptionKind::Budget:
+      return budget_text(std::get<Budget>(value));
   }
   throw InternalError("an option of no kind");
 }
@@ -59,6 +61,8 @@ Json json_of(const PlanOption& option, const OptionValue& value) {
       return fs::path(std::get<std::string>(value)).filename().string();
     case OptionKind::Word:
       return std::get<std::string>(value);
+    case OptionKind::Budget:
+      return budget_json(std::get<Budget>(value));
   }
   throw InternalError("an option of no kind");
 }

@@ -214,7 +214,8 @@ ReportData read_report(const fs::path& folder) {
     recipe = read_recipe(files.recipe);
     data.recipe = recipe->resolved();
     data.model = recipe->model.string();
-    if (recipe->plan) data.budget = recipe->plan->budget;
+    if (recipe->plan && recipe->plan->budget && recipe->plan->budget->kind == Budget::Kind::Flops)
+      data.budget = recipe->plan->budget->value;
   }
   if (fs::exists(files.statistics)) read_ratio(files.statistics, data);
   const std::optional<ModelSpec> spec = find_spec(recipe, files, data);

@@ -51,10 +51,20 @@ std::vector<int64_t> window_ladder(const std::vector<PromptShape>& shapes) {
   return values;
 }
 
+/// A layer in which visual tokens do not exist.
+LayerPlan text_layer(const DecoderSpec& spec) {
+  LayerPlan layer = dense_plan(spec).layers.front();
+  layer.alive = false;
+  return layer;
+}
+
+std::string amount(double value) { return value < 1e4 ? fmt::format("{:.4g}", value) : fmt::format("{:.0f}", value); }
+
 }  // namespace
 
-Menu::Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptShape>& shapes, std::vector<int64_t> ranks)
-    : spec_(spec), ranking_(std::move(ranking)) {
+Menu::Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptShape>& shapes, std::vector<int64_t> ranks,
+           CostModel prices)
+    : spec_(spec), ranking_(std::move(ranking)), prices_(std::move(prices)) {
   ensure(int64_t(ranking_.size()) == spec.num_hidden_layers && !shapes.empty(),
          "a ranking of every layer, some prompts");
   std::map<std::vector<int64_t>, std::pair<PromptShape, int64_t>> grouped;
@@ -70,12 +80,10 @@ Menu::Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptSha
   values_[size_t(Ladder::Neurons)] = neuron_ladder(spec.intermediate_size);
   values_[size_t(Ladder::Window)] = window_ladder(shapes);
   values_[size_t(Ladder::Rank)] = std::move(ranks);
-  LayerPlan nothing = layer_plan(0, {});
-  nothing.alive = false;
-  text_macs_ = macs(nothing);
+  text_price_ = price(text_layer(spec), prices_);
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l)
-    dense_macs_ += macs(layer_plan(l, dense()[size_t(l)])) - text_macs_;
-  require(dense_macs_ > 0, "search: visual tokens cost nothing: the prompts have no images");
+    dense_price_ += price(layer_plan(l, dense()[size_t(l)]), prices_) - text_price_;
+  require(dense_price_ > 0, "search: visual tokens cost nothing: the prompts have no images");
 }
 
 Choice Menu::dense() const {
@@ -138,16 +146,16 @@ Plan Menu::plan(const Choice& choice) const {
   return plan;
 }
 
-double Menu::macs(const LayerPlan& layer) const {
+double Menu::price(const LayerPlan& layer, const CostModel& prices) const {
   double sum = 0, count = 0;
   for (const auto& [shape, times] : shapes_) {
-    sum += layer_prefill_cost(layer, spec_, shape).macs() * double(times);
+    sum += layer_price(prices, layer, spec_, shape) * double(times);
     count += double(times);
   }
   return sum / count;
 }
 
-double Menu::cost(const LayerPlan& layer) const { return (macs(layer) - text_macs_) / dense_macs_; }
+double Menu::cost(const LayerPlan& layer) const { return (price(layer, prices_) - text_price_) / dense_price_; }
 double Menu::cost(int64_t layer, const LayerChoice& choice) const { return cost(layer_plan(layer, choice)); }
 double Menu::cost(const Choice& choice) const {
   double sum = 0;
@@ -158,6 +166,31 @@ double Menu::cost(const Plan& plan) const {
   double sum = 0;
   for (const LayerPlan& layer : plan.layers) sum += cost(layer);
   return sum;
+}
+
+double Menu::share(const Budget& budget) const {
+  ensure(budget.kind == prices_.kind, "a budget in what is counted");
+  if (budget.kind == Budget::Kind::Flops || budget.kind == Budget::Kind::Paper) return budget.value;
+  const double left = budget.value - spent(0);
+  require(left > 0, "plan.budget: {} cannot be met: text alone takes {} {} of a mean prompt, and no plan changes that",
+          budget_text(budget), amount(spent(0)), what_is_spent(budget.kind));
+  return std::min(1.0, left / dense_price_);
+}
+
+double Menu::spent(double share) const {
+  if (prices_.kind == Budget::Kind::Flops || prices_.kind == Budget::Kind::Paper) return share;
+  return double(spec_.num_hidden_layers) * text_price_ + share * dense_price_;
+}
+
+double Menu::visual_flops(const Plan& plan) const {
+  const CostModel exact;
+  const double text = price(text_layer(spec_), exact);
+  double sum = 0;
+  for (const LayerPlan& layer : plan.layers) sum += price(layer, exact) - text;
+  const Choice whole = dense();
+  double all = 0;
+  for (size_t l = 0; l < whole.size(); ++l) all += price(layer_plan(int64_t(l), whole[l]), exact) - text;
+  return sum / all;
 }
 
 std::string choice_text(const Menu& menu, const Choice& choice) {

@@ -7,6 +7,7 @@
 
 #include "plans/cost.h"
 #include "plans/plan.h"
+#include "plans/price.h"
 
 namespace yopo {
 
@@ -31,12 +32,13 @@ struct LayerRanking {
 };
 using Ranking = std::vector<LayerRanking>;  // [L]
 
-/// What text costs is not counted: only what visual tokens cause.
+/// Costs are those of visual tokens alone; what text costs is no choice.
 class Menu {
  public:
   /// `shapes`: of the prompts whose mean cost counts. `ranks`: the ladder of compensation's ranks, ascending from -1,
   /// none.
-  Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptShape>& shapes, std::vector<int64_t> ranks);
+  Menu(const DecoderSpec& spec, Ranking ranking, const std::vector<PromptShape>& shapes, std::vector<int64_t> ranks,
+       CostModel prices = {});
 
   const DecoderSpec& spec() const { return spec_; }
   const Ranking& ranking() const { return ranking_; }
@@ -52,19 +54,27 @@ class Menu {
   LayerPlan layer_plan(int64_t layer, const LayerChoice& choice, int64_t extra_neurons = 0) const;
   /// Compensation has its ranks and no vectors' values (zeros).
   Plan plan(const Choice& choice) const;
-  /// Mean over the prompts of the multiply-adds that visual tokens cause, as a share of the dense model's.
+  /// Mean over the prompts of what visual tokens cost, as a share of the dense model's, in what is to be spent.
   double cost(const LayerPlan& layer) const;
   double cost(int64_t layer, const LayerChoice& choice) const;
   double cost(const Choice& choice) const;
   double cost(const Plan& plan) const;
+  /// The share that a budget leaves for visual tokens, at most 1. UserError where text alone takes more.
+  double share(const Budget& budget) const;
+  /// What such a share comes to, text included: a share, bytes or milliseconds.
+  double spent(double share) const;
+  /// The share of the exact visual FLOPs.
+  double visual_flops(const Plan& plan) const;
+  Budget::Kind kind() const { return prices_.kind; }
 
  private:
-  double macs(const LayerPlan& layer) const;
+  double price(const LayerPlan& layer, const CostModel& prices) const;
 
   DecoderSpec spec_;
   Ranking ranking_;
   std::vector<std::pair<PromptShape, int64_t>> shapes_;  // and how often each comes
-  double dense_macs_ = 0, text_macs_ = 0;                // of the whole model; of one layer's text
+  CostModel prices_;
+  double dense_price_ = 0, text_price_ = 0;  // of the whole model's visual tokens; of one layer's text
   std::vector<int64_t> values_[ladder_count];
 };
 

@@ -47,6 +47,11 @@ runtime::Options options_of(const OpenModel& model, const SearchRun& run) {
   return options;
 }
 
+CostModel prices_of(const OpenModel& model, const SearchRun& run) {
+  const DType type = runtime::computing_type(options_of(model, run), model.spec.dtype);
+  return {run.budget.kind, int64_t(size_of(type))};
+}
+
 /// The last bits may depend on the machine's threads; what is decided by a loss must not.
 Verdict rounded(Verdict verdict) {
   verdict.loss = std::round(verdict.loss * 1e6) / 1e6;
@@ -84,7 +89,8 @@ void PlanMeter::set_ranking(Ranking ranking, const std::string& name) {
   for (int64_t i = 0; i < workers_for(model_, run_); ++i)
     engines_.emplace_back(model_, dense_plan(spec_), orders, options_of(model_, run_));
   if (!shapes_.empty())
-    menu_ = std::make_unique<Menu>(spec_, std::move(ranking), shapes_, rank_ladder(spec_, run_.compensate));
+    menu_ = std::make_unique<Menu>(spec_, std::move(ranking), shapes_, rank_ladder(spec_, run_.compensate),
+                                   prices_of(model_, run_));
 }
 
 void PlanMeter::set_samples(const std::vector<Sample>& samples) {

@@ -15,10 +15,13 @@ namespace {
 
 bool better(const Found& a, const Found& b) { return a.verdict.loss < b.verdict.loss; }
 
-void tell(const std::string& what, const Found& found) {
-  note(
-      fmt::format("search: {}: loss {:.4f}, KL {:.4f}, {:.1f} % of the answers as before, {:.1f} % of the visual FLOPs",
-                  what, found.verdict.loss, found.verdict.kl, 100 * found.verdict.same, 100 * found.cost));
+void tell(const Menu& menu, const std::string& what, const Found& found) {
+  const bool share = menu.kind() == Budget::Kind::Flops || menu.kind() == Budget::Kind::Paper;
+  note(fmt::format(
+      "search: {}: loss {:.4f}, KL {:.4f}, {:.1f} % of the answers as before, {} {}", what, found.verdict.loss,
+      found.verdict.kl, 100 * found.verdict.same,
+      share ? fmt::format("{:.1f} % of the", 100 * found.cost) : fmt::format("{:.5g}", menu.spent(found.cost)),
+      what_is_spent(menu.kind())));
 }
 
 class Search {
@@ -29,7 +32,8 @@ class Search {
         run_(run),
         spec_(spec),
         reads_(ratio_scores(statistics)),
-        updates_(reads_) {}
+        updates_(reads_),
+        budget_(meter.menu().share(run.budget)) {}
   SearchResult search();
 
  private:
@@ -48,6 +52,7 @@ class Search {
   const SearchRun& run_;
   const DecoderSpec& spec_;
   HeadScores reads_, updates_;
+  double budget_;  // what may be spent on visual tokens, as a share of what the dense model's cost
   int rankings_ = 0;
 };
 
@@ -60,9 +65,9 @@ void Search::check_budget() const {
       one.level[ladder] = level;
       if (const double cost = menu().cost(0, one); cost > 0) least = std::min(least, cost);
     }
-  require(run_.budget >= least,
-          "plan.budget: {} of the visual FLOPs cannot be met: the least that a layer can do costs {:.2g}", run_.budget,
-          least);
+  require(budget_ >= least,
+          "plan.budget: {} cannot be met: the least that a layer can do for visual tokens costs {:.4g} {}",
+          budget_text(run_.budget), menu().spent(least), what_is_spent(menu().kind()));
 }
 
 /// The same for every layer up to some depth, as far as the budget goes.
@@ -92,9 +97,9 @@ std::vector<Choice> Search::uniform_choices() const {
             layer.at(Ladder::Neurons) = neurons;
             Choice choice(size_t(layers), LayerChoice{});
             std::fill_n(choice.begin(), depth, layer);
-            if (menu().cost(choice) <= run_.budget) fits = std::move(choice);
+            if (menu().cost(choice) <= budget_) fits = std::move(choice);
           }
-          if (fits && menu().cost(*fits) > run_.budget / 3) choices.push_back(*std::move(fits));
+          if (fits && menu().cost(*fits) > budget_ / 3) choices.push_back(*std::move(fits));
         }
   // Not more than half of what may be measured.
   const size_t most = size_t(std::max<int64_t>(1, meter_.remaining(meter_.quick()) / 2));
@@ -184,14 +189,14 @@ bool Search::improve_by_prices(Found& best, size_t stride) {
     std::vector<std::vector<KnapsackOption>> tolled = groups;
     for (auto& options : tolled)
       for (size_t o = 1; o < options.size(); ++o) options[o].loss += toll;
-    const auto picks = solve_knapsack(tolled, run_.budget - best.cost);
+    const auto picks = solve_knapsack(tolled, budget_ - best.cost);
     ensure(picks.has_value(), "to stay is always within the budget");
     Choice next = best.choice;
     for (size_t g = 0; g < picks->size(); ++g) next[g / ladder_count].level[g % ladder_count] += moves[g][(*picks)[g]];
     for (LayerChoice& layer : next) layer = menu().normal(layer);
     if (next == best.choice) break;
     toll = toll == 0 ? std::max(best.verdict.loss, 1e-4) * 2e-3 : toll * 2;
-    if (menu().cost(next) <= run_.budget && (together.empty() || !(together.back() == next))) together.push_back(next);
+    if (menu().cost(next) <= budget_ && (together.empty() || !(together.back() == next))) together.push_back(next);
   }
   if (together.empty()) return false;
   const std::vector<Found> tried = meter_.measure(together);
@@ -218,14 +223,14 @@ std::optional<Choice> Search::exchanged(const Choice& from, uint64_t number) con
              menu().value(Ladder::Updates, layer.at(Ladder::Updates)))
         ++layer.at(Ladder::Heads);
   }
-  for (int tries = 0; tries < 200 && menu().cost(next) > run_.budget; ++tries) {
+  for (int tries = 0; tries < 200 && menu().cost(next) > budget_; ++tries) {
     LayerChoice& layer = next[size_t(below(layers))];
     const int ladder = int(below(ladder_count));
     if (layer.level[ladder] > 0) --layer.level[ladder];
     layer = menu().normal(layer);
   }
   for (LayerChoice& layer : next) layer = menu().normal(layer);
-  if (next == from || menu().cost(next) > run_.budget) return std::nullopt;
+  if (next == from || menu().cost(next) > budget_) return std::nullopt;
   return next;
 }
 
@@ -251,7 +256,7 @@ bool Search::improve_by_exchange(Found& best, uint64_t round) {
 Plan Search::filled(const Choice& choice) const {
   Plan plan = menu().plan(choice);
   for (int64_t l = 0; l < visual_layers(plan); ++l) {
-    const double left = run_.budget - menu().cost(plan);
+    const double left = budget_ - menu().cost(plan);
     LayerPlan one = menu().layer_plan(l, choice[size_t(l)], 1);
     const double each = menu().cost(one) - menu().cost(plan.layers[size_t(l)]);
     if (each <= 0 || left < each) continue;
@@ -264,23 +269,23 @@ SearchResult Search::search() {
   check_budget();
   if (run_.ranking) meter_.set_ranking(*run_.ranking, "given");
   Found best = best_uniform();
-  tell("the best uniform plan", best);
+  tell(menu(), "the best uniform plan", best);
   if (!run_.ranking && rank_heads(best.choice)) {
     best = best_uniform();
-    tell("with heads in measured order", best);
+    tell(menu(), "with heads in measured order", best);
   }
   std::vector<Found> stages{best};
   int round = 0;
   for (const size_t stride : {meter_.coarse(), size_t(1)})
     while (improve_by_prices(best, stride)) {
-      tell(fmt::format("after round {} of prices", ++round), best);
+      tell(menu(), fmt::format("after round {} of prices", ++round), best);
       stages.push_back(best);
     }
   constexpr int64_t least = 18;  // of a round of exchanges
   for (uint64_t round = 0; meter_.remaining() >= least; ++round)
     if (improve_by_exchange(best, round)) stages.push_back(best);
   meter_.finish();
-  tell("the end", best);
+  tell(menu(), "the end", best);
 
   // Of the last stages the one that the samples held out like best.
   constexpr size_t most = 12;
@@ -304,8 +309,9 @@ SearchResult Search::search() {
   provenance["samples"] = statistics_.samples();
   provenance["queries"] = name_of(statistics_.queries);
   Json& summary = provenance["search"] = Json::object();
-  summary["budget"] = run_.budget;
-  summary["visual_flops"] = result.cost;
+  summary["budget"] = budget_json(run_.budget);
+  summary["visual_flops"] = menu().visual_flops(result.plan);
+  if (menu().kind() != Budget::Kind::Flops) summary["spent"] = menu().spent(result.cost);
   summary["evaluations"] = std::round(result.evaluations);
   summary["loss"] = result.found.loss;
   summary["kl"] = result.found.kl;

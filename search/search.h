@@ -15,7 +15,7 @@
 namespace yopo {
 
 struct SearchRun {
-  double budget = 0.25;  // of the dense model's exact visual FLOPs
+  Budget budget{Budget::Kind::Flops, 0.25};
   SearchOptions search;
   std::optional<CompensateOptions> compensate;  // absent: none
   uint64_t seed = 0;
@@ -31,7 +31,7 @@ struct SearchRun {
 
 struct SearchResult {
   Plan plan;
-  double cost = 0;          // share of the dense visual FLOPs
+  double cost = 0;          // share of the dense model's visual cost, in what the budget counts
   Verdict found, held_out;  // of the plan, on the samples searched on and on the others
   double evaluations = 0;
   Ranking ranking;  // every layer's sets are prefixes of it

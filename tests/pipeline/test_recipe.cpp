@@ -131,7 +131,7 @@ TEST(Recipe, ABudgetWithItsSearch) {
   const Recipe r = small(
       "plan: {budget: 0.25}\nsearch: {evaluations: 9, minutes: 1.5, samples: 7, questions: 3, held_out: 0.5, "
       "max_new_tokens: 4}\ncompensate: {most_rank: 0.5, ridge: 0.25}\n");
-  EXPECT_EQ(r.plan->budget, 0.25);
+  EXPECT_EQ(r.plan->budget, (Budget{Budget::Kind::Flops, 0.25}));
   EXPECT_EQ(r.search.evaluations, 9);
   EXPECT_EQ(r.search.minutes, 1.5);
   EXPECT_EQ(r.search.samples, 7);
@@ -147,6 +147,27 @@ TEST(Recipe, ABudgetWithItsSearch) {
   EXPECT_EQ(small("plan: {window: {size: 3}}\n").resolved().find("search"), std::string::npos) << "as before budgets";
   EXPECT_USER_ERROR(small("plan: {budget: 0.25, heads: {keep: 4}}\n"), "plan.budget chooses everything");
   EXPECT_USER_ERROR(small("plan: {budget: 1.25}\n"), "budget");
+}
+
+TEST(Recipe, ABudgetOfAnotherKind) {
+  const std::vector<std::pair<std::string, Budget>> known{{"{paper: 0.25}", {Budget::Kind::Paper, 0.25}},
+                                                          {"{kv: 8MB}", {Budget::Kind::Kv, 8e6}},
+                                                          {"{kv: 2KiB}", {Budget::Kind::Kv, 2048}}};
+  for (const auto& [text, budget] : known) {
+    const Recipe r = small("plan: {budget: " + text + "}\n");
+    EXPECT_EQ(r.plan->budget, budget) << text;
+    EXPECT_EQ(parse_recipe(r.resolved(), "g").plan->budget, budget) << r.resolved();
+  }
+  const std::string kv = "plan: {budget: {kv: 8MB}}\n", share = "plan: {budget: 0.25}\n";
+  EXPECT_EQ(small(share, {"plan.budget.kv=9MB"}).plan->budget, (Budget{Budget::Kind::Kv, 9e6}));
+  EXPECT_EQ(small(kv, {"plan.budget.paper=0.5"}).plan->budget, (Budget{Budget::Kind::Paper, 0.5}));
+  EXPECT_EQ(small(kv, {"plan.budget=0.5"}).plan->budget, (Budget{Budget::Kind::Flops, 0.5}));
+  EXPECT_USER_ERROR(small("plan: {budget: {kvs: 3}}\n"), "did you mean 'kv'?");
+  EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MX}}\n"), "expected a size such as 5GB");
+  EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MB, paper: 0.5}}\n"), "found 2 of them");
+  EXPECT_USER_ERROR(small("plan: {budget: {paper: 1.5}}\n"), "paper");
+  EXPECT_USER_ERROR(small("plan: {budget: {paper: 0}}\n"), "nothing can be met");
+  EXPECT_USER_ERROR(small(kv + "export: {budgets: [0.5, 0.25]}\n"), "export.budgets are shares");
   EXPECT_USER_ERROR(small("search: {evaluation: 9}\n"), "did you mean 'evaluations'?");
   EXPECT_USER_ERROR(small("search: {held_out: 0.9}\n"), "held_out");
   EXPECT_USER_ERROR(small("compensate: {most_rank: 2}\n"), "most_rank");

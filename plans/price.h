@@ -1,0 +1,16 @@
+// What a plan's layers cost in the unit that a budget is given in.
+#pragma once
+
+#include "plans/budget.h"
+#include "plans/cost.h"
+
+namespace yopo {
+
+struct CostModel {
+  Budget::Kind kind = Budget::Kind::Flops;
+  int64_t kv_element = 2;  // bytes of an element of the KV cache
+};
+
+/// One layer's prefill of a prompt, text included (of the paper's formula, which does not know of text, without).
+double layer_price(const CostModel& model, const LayerPlan& layer, const DecoderSpec& spec, const PromptShape& prompt);
+}  // namespace yopo
