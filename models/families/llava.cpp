@@ -109,15 +109,7 @@ ModelSpec hf_spec(const Json& config, const std::string& where) {
           where, vision_type);
   spec.vision = clip_spec(vision, where + ": vision_config", feature_layer);
 
-  spec.projector.hidden_act =
-      activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
-  spec.projector.inner_size = spec.text.hidden_size;
-  spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
-  const bool older = has(config, "image_token_index");
-  require(!older || !has(config, "image_token_id") || config["image_token_index"] == config["image_token_id"],
-          "{}: image_token_index and image_token_id say different things; remove one of them", where);
-  spec.image_token_id =
-      read_image_token(config, older ? "image_token_index" : "image_token_id", where, spec.text.vocab_size, 32000);
+  read_llava_projector(config, where, 32000, spec);
   if (has(config, "image_seq_length")) {
     const int64_t declared = get_int(config, "image_seq_length", where, 1, kMaxSize);
     if (declared != spec.image_tokens())

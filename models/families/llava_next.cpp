@@ -189,16 +189,7 @@ ModelSpec read_kind(const Kind& kind, const Json& config, const std::string& whe
           printable(type));
   spec.vision = kind.vision(vision, where + ": vision_config",
                             get_int_or(config, "vision_feature_layer", where, -4096, 4096, kind.feature_layer));
-  spec.projector.hidden_act =
-      activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
-  spec.projector.inner_size = spec.text.hidden_size;
-  spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
-  const bool older = has(config, "image_token_index");
-  require(!older || !has(config, "image_token_id") || config["image_token_index"] == config["image_token_id"],
-          "{}: image_token_index and image_token_id say different things; remove one of them", where);
-  spec.image_token_id =
-      read_image_token(config, older || !has(config, "image_token_id") ? "image_token_index" : "image_token_id", where,
-                       spec.text.vocab_size, kind.image_token);
+  read_llava_projector(config, where, kind.image_token, spec);
   spec.image.fit = ImageSpec::Fit::AnyRes;
   spec.image.tile_size = spec.vision.image_size;
   spec.image.resolutions = read_canvases(config, where, spec.vision.image_size, kind.canvases());

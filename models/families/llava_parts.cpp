@@ -90,4 +90,16 @@ std::vector<TensorName> clip_names() {
           {Role::Fc2Bias, "encoder.layers.{}.mlp.fc2.bias"}};
 }
 
+void read_llava_projector(const Json& config, const std::string& where, int64_t image_token, ModelSpec& spec) {
+  spec.projector.hidden_act =
+      activation_of(get_string_or(config, "projector_hidden_act", where, "gelu"), where + ": projector_hidden_act");
+  spec.projector.inner_size = spec.text.hidden_size;
+  spec.projector.bias = get_bool_or(config, "multimodal_projector_bias", where, true);
+  const bool older = has(config, "image_token_index");
+  require(!older || !has(config, "image_token_id") || config["image_token_index"] == config["image_token_id"],
+          "{}: image_token_index and image_token_id say different things; remove one of them", where);
+  spec.image_token_id = read_image_token(config, older ? "image_token_index" : "image_token_id", where,
+                                         spec.text.vocab_size, image_token);
+}
+
 }  // namespace yopo

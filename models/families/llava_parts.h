@@ -18,4 +18,8 @@ const KeyReader& clip_reader();
 /// The names of CLIP's tower, which SigLIP's shares.
 std::vector<TensorName> clip_names();
 
+/// Two layers behind the tower, and the placeholder, which older files call image_token_index; `image_token` where
+/// neither name is there.
+void read_llava_projector(const Json& config, const std::string& where, int64_t image_token, ModelSpec& spec);
+
 }  // namespace yopo

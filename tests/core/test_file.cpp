@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/lfs.h"
+#include "core/system_error.h"
 #include "tests/support/temporary.h"
 
 namespace yopo {
@@ -72,6 +73,27 @@ TEST(MappedFile, CopyIsAligned) {
   file->drop(0, 8);
   EXPECT_EQ(char(file->bytes()[0]), 'a') << "memory of our own is not dropped";
   EXPECT_EQ(file->path(), "name");
+}
+
+// A file that is there and cannot be opened is the system's fault: nobody may go on without it.
+TEST(MappedFile, TellsWhatTheSystemRefusesFromWhatIsNotThere) {
+  const TemporaryFolder folder;
+  write_file(folder / "a", "hello");
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{0, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &none);
+  const auto open = [&] { MappedFile::open(folder / "a"); };
+  EXPECT_THROW(open(), SystemError);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_NO_THROW(open());
+  try {
+    MappedFile::open(folder / "b");
+    FAIL() << "there is no such file";
+  } catch (const SystemError&) {
+    FAIL() << "a file that is not there is the user's to give";
+  } catch (const UserError&) {
+  }
 }
 
 TEST(FileReader, ReadsWhatIsMapped) {

@@ -272,6 +272,30 @@ def parts(faults, jobs, root, shim, kind=Harness):
         yield found.get()
 
 
+def check_all(faults, jobs, root, shim, kind=Harness):
+    """Checks each, shows what is wrong and how far it is, and at the end what came of them. Gives how many failed."""
+    began = said = time.monotonic()
+    failed, codes, done = 0, collections.Counter(), collections.Counter()
+    try:
+        for fault, code, problems in parts(faults, jobs, root, shim, kind):
+            if fault is None:
+                raise SystemExit(f"a process ended: {problems[0]}")
+            codes[code] += 1
+            done[fault[0]] += 1
+            failed += len(problems)
+            for problem in problems:
+                print(problem, flush=True)
+            now, count = time.monotonic(), sum(done.values())
+            if now - said > 60:
+                rate = count / (now - began)
+                print(f"  {count} of {len(faults)}, {rate:.1f}/s, {(len(faults) - count) / rate / 60:.0f} min left", flush=True)
+                said = now
+    finally:
+        print(f"{sum(done.values())} of {len(faults)} in {time.monotonic() - began:.0f} s ({', '.join(f'{n} {c}' for n, c in done.items())}), "
+              f"exit codes {dict(sorted(codes.items()))}, {failed} failures")
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shim", type=pathlib.Path, help="the library that makes calls fail")
@@ -282,8 +306,6 @@ def main():
     parser.add_argument("--seed", type=int, default=20241006)
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="yopo-faults-"))
-    began = time.monotonic()
-    failures, codes, done = [], collections.Counter(), collections.Counter()
     try:
         (root / "counts").mkdir()
         harness = Harness(options.shim.resolve(), root / "counts")
@@ -299,27 +321,13 @@ def main():
         firsts = {}
         for fault in faults:
             firsts.setdefault(fault[:2], fault)
-        faults = list(firsts.values()) + [fault for fault in faults if fault not in firsts.values()]
+        chosen = set(firsts.values())
+        faults = list(firsts.values()) + [fault for fault in faults if fault not in chosen]
         if not options.all:
             faults = faults[:max(options.faults, len(firsts))]
-        started = said = time.monotonic()
-        for fault, code, problems in parts(faults, options.jobs, root, options.shim.resolve()):
-            if fault is None:
-                raise SystemExit(f"a process ended: {problems[0]}")
-            codes[code] += 1
-            done[fault[0]] += 1
-            failures += problems
-            for problem in problems:
-                print(problem, flush=True)
-            now, count = time.monotonic(), sum(done.values())
-            if now - said > 60:
-                rate = count / (now - started)
-                print(f"  {count} of {len(faults)}, {rate:.1f}/s, {(len(faults) - count) / rate / 60:.0f} min left", flush=True)
-                said = now
+        failures = check_all(faults, options.jobs, root, options.shim.resolve())
     finally:
         shutil.rmtree(root, ignore_errors=True)
-        print(f"{sum(done.values())} faults in {time.monotonic() - began:.0f} s ({', '.join(f'{n} {c}' for n, c in done.items())}), exit codes "
-              f"{dict(sorted(codes.items()))}, {len(failures)} failures")
     return 1 if failures else 0
 
 

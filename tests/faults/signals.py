@@ -6,7 +6,6 @@ undisturbed run writes or nothing; and the same command afterwards ends with the
     tests/faults/signals.py --moments 200 --jobs 2
 """
 import argparse
-import collections
 import pathlib
 import random
 import shutil
@@ -16,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from faults import JOURNALS, Harness, command, contents, parts
+from faults import JOURNALS, Harness, check_all, command, contents
 
 SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
 
@@ -81,30 +80,15 @@ def main():
     parser.add_argument("--seed", type=int, default=20241006)
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="yopo-signals-"))
-    began = said = time.monotonic()
-    failures, codes, done = [], collections.Counter(), collections.Counter()
     try:
         (root / "names").mkdir()
         names = options.only.split(",") if options.only else list(Harness(None, root / "names").commands.all(root))
         chance = random.Random(options.seed)
         moments = [(name, list(SIGNALS)[i % 3], chance.uniform(0, 1.05)) for name in names for i in range(options.moments)]
         chance.shuffle(moments)
-        for moment, code, problems in parts(moments, options.jobs, root, None, Signals):
-            if moment is None:
-                raise SystemExit(f"a process ended: {problems[0]}")
-            codes[moment[1], code] += 1
-            done[moment[0]] += 1
-            failures += problems
-            for problem in problems:
-                print(problem, flush=True)
-            now, count = time.monotonic(), sum(done.values())
-            if now - said > 60:
-                print(f"  {count} of {len(moments)}, {(now - began) / count * (len(moments) - count) / 60:.0f} min left", flush=True)
-                said = now
+        failures = check_all(moments, options.jobs, root, None, Signals)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-        print(f"{sum(done.values())} signals in {time.monotonic() - began:.0f} s ({', '.join(f'{n} {c}' for n, c in done.items())}), exit codes "
-              f"{dict(sorted(codes.items()))}, {len(failures)} failures")
     return 1 if failures else 0
 
 

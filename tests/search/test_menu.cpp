@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "plans/order.h"
 #include "search/ranking.h"
+#include "tests/support/temporary.h"
 
 namespace yopo {
 namespace {
@@ -89,6 +90,31 @@ TEST(Menu, EveryChoiceIsAPlanOfItsCost) {
       }
     }
   }
+}
+
+// Other budgets: what a plan of random levels spends is what plans/cost.h says of it, text included where that counts.
+TEST(Menu, PricesAreThoseOfTheBudget) {
+  const DecoderSpec spec = small_spec();
+  const PromptShape first = single_image_shape(3, 4, 5, 7), second = single_image_shape(3, 4, 5, 9);
+  const Menu kv(spec, some_ranking(spec), {first, second}, {-1}, {Budget::Kind::Kv, 2});
+  const Menu paper(spec, some_ranking(spec), {first, second}, {-1}, {Budget::Kind::Paper});
+  const auto bytes = [&](const Plan& plan) {
+    return double(kv_bytes(plan, spec, first, 0, 2) + kv_bytes(plan, spec, second, 0, 2)) / 2;
+  };
+  std::mt19937 random(5);
+  for (int round = 0; round < 100; ++round) {
+    Choice choice(4);
+    for (LayerChoice& layer : choice)
+      for (int ladder = 0; ladder < ladder_count; ++ladder)
+        layer.level[ladder] = int(random() % unsigned(kv.levels(Ladder(ladder))));
+    const Plan plan = kv.plan(choice);
+    EXPECT_NEAR(kv.spent(kv.cost(choice)), bytes(plan), 1e-6) << choice_text(kv, choice);
+    EXPECT_NEAR(kv.share({Budget::Kind::Kv, bytes(plan) + 1e-3}), kv.cost(choice), 1e-6);
+    const Plan dense = dense_plan(spec);
+    const double whole = paper_flops(dense, spec, first) + paper_flops(dense, spec, second);
+    EXPECT_NEAR(paper.cost(choice), (paper_flops(plan, spec, first) + paper_flops(plan, spec, second)) / whole, 1e-12);
+  }
+  EXPECT_USER_ERROR(kv.share({Budget::Kind::Kv, 100}), "text alone takes");
 }
 
 TEST(Menu, LaddersGoFromNothingToEverything) {
