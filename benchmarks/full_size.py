@@ -90,7 +90,8 @@ class Run:
             draw_samples(samples, options.samples, options.seed, tuple(options.image_size))
 
     def yopo(self, *arguments, fine=(0,)):
-        limits = ["--threads", self.options.threads] + (["--memory", self.options.memory] if self.options.memory else [])
+        limited = self.options.memory and arguments[0] in ("calibrate", "verify")
+        limits = ["--threads", self.options.threads] + (["--memory", self.options.memory] if limited else [])
         return measure(self.options.yopo, *arguments, *limits, "--json", fine=fine)
 
     def keep(self, name, result, **facts):

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "plans/provenance.h"
 #include "plans/pruned_config.h"
@@ -98,7 +99,8 @@ struct Side {
   }
 };
 
-Engine open_engine(const BenchOptions& options) {
+/// The engine under the plan asked for, or the dense one over weights of its own.
+Engine open_engine(const BenchOptions& options, bool dense) {
   const bool random = options.model.empty();
   require(random != options.config.empty(),
           "bench: give either a checkpoint folder (--model) or a config.json (--config)");
@@ -111,7 +113,8 @@ Engine open_engine(const BenchOptions& options) {
     require(!options.plan.empty(), "bench: --config needs --plan");
     ModelSpec spec = spec_from_config(read_json(options.config), options.config.string());
     cut(spec);
-    return Engine(spec, cut_plan(read_plan(options.plan), spec.text.num_hidden_layers), options.run, options.seed);
+    const Plan plan = cut_plan(read_plan(options.plan), spec.text.num_hidden_layers);
+    return Engine(spec, dense ? dense_plan(spec.text) : plan, options.run, options.seed);
   }
   OpenModel model = open_model(options.model);
   require(options.budget.empty() || options.plan.empty(), "bench: --budget and --plan exclude each other");
@@ -122,7 +125,16 @@ Engine open_engine(const BenchOptions& options) {
     check_made_for(plan.emplace(read_plan(options.plan)), model.checkpoint, model.spec.text, options.plan.string());
   require(plan.has_value(), "bench: {} is no pruned checkpoint; give --plan", options.model.string());
   cut(model.spec);
-  return Engine(model, cut_plan(*plan, model.spec.text.num_hidden_layers), options.run);
+  return Engine(model, dense ? dense_plan(model.spec.text) : cut_plan(*plan, model.spec.text.num_hidden_layers),
+                options.run);
+}
+
+/// Weights packed for the plan serve the dense model, too, but in more products than its own: where there is room the
+/// dense side gets weights of its own.
+Engine dense_beside(const Engine& pruned, const BenchOptions& options) {
+  const int64_t bytes = int64_t(weight_bytes(pruned.spec().text, int64_t(size_of(pruned.dtype()))));
+  const bool room = device_ops(options.run).host_memory && options.run.memory == 0 && memory_limit(0, 2 * bytes) == 0;
+  return options.run.pack && room ? open_engine(options, true) : pruned.dense();
 }
 
 }  // namespace
@@ -150,8 +162,8 @@ BenchResult bench(const BenchOptions& options) {
   require(options.batch >= 1 && options.batch <= 4096, "bench: batch: expected 1 to 4096, found {}", options.batch);
   require(options.rounds >= 1 && options.decode_tokens >= 0,
           "bench: at least one round, and no negative number of tokens");
-  const Engine pruned = open_engine(options);
-  const Engine dense = pruned.dense();
+  const Engine pruned = open_engine(options, false);
+  const Engine dense = dense_beside(pruned, options);
   const DecoderSpec& spec = pruned.spec().text;
   const PromptShape prompt = prompt_of(options);
   std::vector<ModelInput> inputs;

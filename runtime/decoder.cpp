@@ -161,14 +161,20 @@ void Decoder::multiply(const Part& part, int64_t row, int64_t rows, double& macs
   if (rows <= 0 || part.n <= 0 || part.k <= 0) return;
   Gemm gemm;
   gemm.type = type_;
-  gemm.m = rows, gemm.n = part.n, gemm.k = part.k;
-  gemm.a = offset(part.a, type_, row * part.lda), gemm.lda = part.lda;
-  gemm.w = offset(part.w.data, type_, part.w_row * part.w.columns + part.w_column), gemm.ldw = part.w.columns;
-  gemm.bias = part.bias;
+  gemm.m = rows;
+  gemm.lda = part.lda, gemm.ldo = part.ldo;
   gemm.out_type = part.out_type;
-  gemm.out = offset(part.out, part.out_type, row * part.ldo), gemm.ldo = part.ldo;
   gemm.accumulate = part.accumulate;
-  s_.ops->gemm(gemm);
+  for (const Piece& piece : pieces_of(part.w, type_, part.w_row, part.n, part.w_column, part.k)) {
+    const int64_t at = piece.row - part.w_row, in = piece.column - part.w_column;
+    ensure(in == 0 || part.accumulate, "pieces along the columns are added up");
+    gemm.n = piece.n, gemm.k = piece.k;
+    gemm.w = piece.data, gemm.ldw = piece.ld, gemm.packed = piece.packed;
+    gemm.a = offset(part.a, type_, row * part.lda + in);
+    gemm.bias = part.bias ? part.bias + at : nullptr;
+    gemm.out = offset(part.out, part.out_type, row * part.ldo + at);
+    s_.ops->gemm(gemm);
+  }
   macs += double(rows) * double(part.n) * double(part.k);
 }
 

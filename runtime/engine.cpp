@@ -51,17 +51,25 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
 }
 
 /// Without a limit every layer is loaded now, so that what is wrong with it is known now.
-void set_weights(EngineState& state, std::shared_ptr<Weights> weights) {
-  state.weights = std::move(weights);
+void set_weights(EngineState& state, const Packing& packing) {
+  state.weights = state.load(packing);
   const Weights& all = *state.weights;
   if (state.ops->host_memory)
     state.memory_budget =
         memory_limit(state.memory_budget, all.fixed_bytes + all.layers->count() * all.layers->layer_bytes() +
                                               all.vision_layers->count() * all.vision_layers->layer_bytes());
-  if (state.memory_budget == 0)
-    state.weights->layers->load_all(), state.weights->vision_layers->load_all();
-  else
+  // Within a budget layers may have to go again, and what passes through is not worth packing.
+  if (state.memory_budget == 0) {
+    state.weights->layers_packed = packing.wanted;
+    state.weights->layers->load_all(packing.wanted), state.weights->vision_layers->load_all(packing.wanted);
+  } else
     make_room(state, 0, "no request's");
+}
+
+std::function<std::shared_ptr<Weights>(const Packing&)> loader(const EngineState& state, const OpenModel& model,
+                                                               const Options& options) {
+  return [model, orders = state.orders, type = choose_type(options, model.spec.dtype, *state.ops),
+          ops = state.ops](const Packing& packing) { return load_weights(model, orders, type, *ops, packing); };
 }
 
 Buffer on_device(const EngineState& state, const std::vector<float>& values, DType type) {
@@ -82,9 +90,19 @@ LayerCompensation compensation_of(const EngineState& state, const LayerPlan& lay
   return device;
 }
 
+std::vector<LayerSlices> slices(const EngineState& state, bool holes) {
+  return slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text, holes);
+}
+
+/// Packed weights are cut for the state's own plan, and serve the dense one, too.
+Packing packing_for(const EngineState& state, const Options& options) {
+  if (!options.pack) return {};
+  return {true, cuts_of(slices(state, false), state.spec.text)};
+}
+
 /// The layers as the weights' order shows them, and their head flags and compensation on the device.
 void set_layers(EngineState& state, bool holes = false) {
-  state.layers = slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text, holes);
+  state.layers = slices(state, holes);
   for (const LayerSlices& layer : state.layers) {
     const HeadFlags &heads = layer.plan.heads, &updates = layer.plan.updates;
     Buffer kept(*state.ops, heads.size()), updated(*state.ops, updates.size());
@@ -115,8 +133,8 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
   state_->orders = prefix_orders(plan, model);
-  set_weights(*state_,
-              load_weights(model, state_->orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops));
+  state_->load = loader(*state_, model, options);
+  set_weights(*state_, packing_for(*state_, options));
   set_layers(*state_);
 }
 
@@ -125,8 +143,11 @@ Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, 
   const ThreadCount threads(options.threads);
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
-  set_weights(*state_,
-              random_weights(spec, state_->orders, choose_type(options, spec.dtype, *state_->ops), seed, *state_->ops));
+  state_->load = [spec, seed, orders = state_->orders, type = choose_type(options, spec.dtype, *state_->ops),
+                  ops = state_->ops](const Packing& packing) {
+    return random_weights(spec, orders, type, seed, *ops, packing);
+  };
+  set_weights(*state_, packing_for(*state_, options));
   set_layers(*state_);
 }
 
@@ -139,7 +160,8 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const std::vector<Layer
   const ThreadCount threads(options.threads);
   set_up(*state_, model.spec, plan, options);
   state_->orders = orders;
-  set_weights(*state_, load_weights(model, orders, choose_type(options, model.spec.dtype, *state_->ops), *state_->ops));
+  state_->load = loader(*state_, model, options);
+  set_weights(*state_, {});  // every plan's products end elsewhere
   set_layers(*state_);
 }
 
@@ -152,12 +174,15 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->plan = plan;
   twin->orders = state_->orders;
   twin->weights = state_->weights;
+  twin->load = state_->load;
   twin->ops = state_->ops;
   twin->threads = state_->threads;
   twin->share_prefixes = state_->share_prefixes;
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
   set_layers(*twin, holes);
+  if (twin->weights->layers_packed && !serves(twin->weights->cuts, cuts_of(twin->layers, twin->spec.text)))
+    set_weights(*twin, {});
   return Engine(std::move(twin));
 }
 

@@ -45,7 +45,8 @@ LayerStore<Layer>::LayerStore(int64_t layers, int64_t layer_bytes, Load load, An
       layers_(size_t(layers)) {}
 
 template <typename Layer>
-void LayerStore<Layer>::load_all() {
+void LayerStore<Layer>::load_all(bool packed) {
+  packed_ = packed;
   for (int64_t layer = 0; layer < held_; ++layer) at(layer);
 }
 
@@ -77,7 +78,7 @@ const Layer& LayerStore<Layer>::at(int64_t layer) {
     std::unique_ptr<Loaded<Layer>>& place = layers_[size_t(layer)];
     if (!place) {
       auto loaded = std::make_unique<Loaded<Layer>>();
-      load_(layer, *loaded);
+      load_(layer, packed_, *loaded);
       place = std::move(loaded);
     }
     return place->weights;
@@ -85,7 +86,7 @@ const Layer& LayerStore<Layer>::at(int64_t layer) {
   if (passing_layer_ != layer) {
     passing_layer_ = -1;  // until it is whole
     passing_.memory.restart();
-    load_(layer, passing_);
+    load_(layer, false, passing_);
     passing_layer_ = layer;
     announce_(layer + 1 < int64_t(layers_.size()) ? layer + 1 : held_);
   }

@@ -11,12 +11,6 @@
 
 namespace yopo::runtime {
 
-/// A weight on the device: row-major and contiguous.
-struct Matrix {
-  const void* data = nullptr;  // [rows, columns] of Weights::type
-  int64_t rows = 0, columns = 0;
-};
-
 /// Memory that weights lie in: buffers of our own, reused in order when other tensors of the same sizes are loaded in
 /// their place, and ranges of mapped files.
 class LoadedTensors {
@@ -52,13 +46,13 @@ struct Loaded {
 template <typename Layer>
 class LayerStore {
  public:
-  using Load = std::function<void(int64_t layer, Loaded<Layer>& into)>;
+  using Load = std::function<void(int64_t layer, bool packed, Loaded<Layer>& into)>;
   using Announce = std::function<void(int64_t layer)>;  // this layer is next: the disk may start reading
   /// layer_bytes: of the largest layer, wherever its tensors lie.
   LayerStore(int64_t layers, int64_t layer_bytes, Load load, Announce announce);
 
-  /// Loads whatever is to be held and is not yet.
-  void load_all();
+  /// Loads whatever is to be held and is not yet, packed or not.
+  void load_all(bool packed);
   /// Layers may take at most `bytes` from now on, mapped pages included. False, and nothing changes, if not even one
   /// fits.
   bool keep_within(int64_t bytes);
@@ -81,6 +75,7 @@ class LayerStore {
   Load load_;
   Announce announce_;
   int64_t held_;
+  bool packed_ = false;                                 // those held
   std::vector<std::unique_ptr<Loaded<Layer>>> layers_;  // of the first held_ those asked for so far
   Loaded<Layer> passing_;                               // the one that is not held
   int64_t passing_layer_ = -1;

@@ -38,6 +38,12 @@ double measure_flops(DType type, const Ops& ops) {
   gemm.type = type;
   gemm.m = gemm.n = gemm.k = gemm.lda = gemm.ldw = gemm.ldo = side;
   gemm.a = a.data(), gemm.w = w.data(), gemm.out = out.data();
+  Buffer packed;  // the rate of the form that weights are held in
+  if (const size_t bytes = ops.packed_bytes ? ops.packed_bytes(type, side, side) : 0) {
+    packed = Buffer(ops, bytes);
+    ops.pack(type, w.data(), side, side, side, packed.data());
+    gemm.w = packed.data(), gemm.packed = true;
+  }
   ops.gemm(gemm);  // what the first of a shape sets up is not its rate
   ops.synchronize();
   return 2.0 * double(side) * double(side) * double(side) / best_seconds(5, [&] {

@@ -22,6 +22,7 @@ struct Gemm {
   int64_t lda = 0;
   const void* w = nullptr;  // [n, k], rows ldw elements apart
   int64_t ldw = 0;
+  bool packed = false;          // w is what Ops::pack made of [n, k], or the first n rows of more; no ldw then
   const float* bias = nullptr;  // [n] or null
   DType out_type = DType::F32;  // F32 or `type`
   void* out = nullptr;          // [m, n], rows ldo elements apart
@@ -139,6 +140,11 @@ struct Ops {
   void (*forget)(Recording* recording);
 
   void (*gemm)(const Gemm& gemm);
+  /// Bytes of w [n, k] in a form that products read faster than rows, 64 rows (runtime/packed.h) at a time; 0 where
+  /// there is none of the type. Null, and `pack` too, where the device has no such form.
+  size_t (*packed_bytes)(DType type, int64_t n, int64_t k);
+  /// out = w [n, k], rows ldw apart, in that form. Host memory.
+  void (*pack)(DType type, const void* w, int64_t ldw, int64_t n, int64_t k, void* out);
   /// out [rows, columns] of `type` = x / sqrt(mean(x^2) + eps) * weight. Computed in fp32.
   void (*rms_norm)(const float* x, const float* weight, double eps, int64_t rows, int64_t columns, DType type,
                    void* out);

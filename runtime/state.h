@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct EngineState {
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
   std::vector<LayerCompensation> compensation;        // per layer
   std::shared_ptr<Weights> weights;
+  std::function<std::shared_ptr<Weights>(const Packing&)> load;  // once more
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
   const Ops* ops = nullptr;
   int threads = 0;

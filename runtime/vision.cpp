@@ -80,7 +80,9 @@ class Tower {
     gemm.type = type_;
     gemm.m = rows, gemm.n = w.rows, gemm.k = w.columns;
     gemm.a = a, gemm.lda = w.columns;
-    gemm.w = w.data, gemm.ldw = w.columns;
+    const std::vector<Piece> whole = pieces_of(w, type_, 0, w.rows, 0, w.columns);
+    ensure(whole.size() == 1, "the tower's weights are not cut");
+    gemm.w = whole[0].data, gemm.ldw = whole[0].ld, gemm.packed = whole[0].packed;
     gemm.bias = bias;
     gemm.out_type = out_type, gemm.out = out, gemm.ldo = w.rows;
     gemm.accumulate = accumulate;

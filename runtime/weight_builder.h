@@ -30,17 +30,20 @@ class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
  public:
   using Find = std::function<TensorSource(const TensorSlot& slot)>;
   /// `find` gives the tensor of a slot.
-  WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops, Find find);
+  WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops,
+                const Packing& packing, Find find);
   std::shared_ptr<Weights> build(bool with_vision);
 
  private:
-  Matrix matrix(LoadedTensors& memory, const TensorSlot& slot) const;
+  Matrix matrix(LoadedTensors& memory, const TensorSlot& slot, bool packed) const;
+  /// `rows` [result.rows, result.columns] in host memory become the tiles of `result`.
+  void pack(LoadedTensors& memory, const TensorSlot& slot, const void* rows, Matrix& result) const;
   const float* vector(LoadedTensors& memory, const TensorSlot& slot) const;
   /// The order in which an axis of a slot is read; empty: as it is stored.
   std::vector<int64_t> order_of(const TensorSlot& slot, Axis axis) const;
   /// Every member that the model has a tensor for.
   template <typename Tensors>
-  void fill(LoadedTensors& memory, int64_t layer, Tensors& into) const;
+  void fill(LoadedTensors& memory, int64_t layer, bool packed, Tensors& into) const;
   /// All layers of one kind, not yet loaded.
   template <typename Layer>
   std::unique_ptr<LayerStore<Layer>> layers(TensorPlace place, int64_t count);
@@ -51,6 +54,7 @@ class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
   std::vector<LayerOrder> orders_;
   DType type_;
   const Ops& ops_;
+  Packing packing_;
   Find find_;
 };
 

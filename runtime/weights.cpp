@@ -65,9 +65,16 @@ void read_rows(const TensorSource& source, const std::vector<int64_t>* row_order
 }  // namespace
 
 WeightBuilder::WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops,
-                             Find find)
-    : spec_(spec), table_(tensor_table(spec)), orders_(orders), type_(type), ops_(ops), find_(std::move(find)) {
+                             const Packing& packing, Find find)
+    : spec_(spec),
+      table_(tensor_table(spec)),
+      orders_(orders),
+      type_(type),
+      ops_(ops),
+      packing_(packing),
+      find_(std::move(find)) {
   ensure(int64_t(orders.size()) == spec.text.num_hidden_layers, "one order a layer");
+  packing_.wanted = packing.wanted && ops.packed_bytes && ops.packed_bytes(type, 1, 1) > 0;
 }
 
 std::vector<int64_t> WeightBuilder::order_of(const TensorSlot& slot, Axis axis) const {
@@ -89,7 +96,7 @@ std::vector<int64_t> WeightBuilder::order_of(const TensorSlot& slot, Axis axis) 
   return order;
 }
 
-Matrix WeightBuilder::matrix(LoadedTensors& memory, const TensorSlot& slot) const {
+Matrix WeightBuilder::matrix(LoadedTensors& memory, const TensorSlot& slot, bool packed) const {
   const TensorSource source = find_(slot);
   const std::vector<int64_t> rows = order_of(slot, slot.rows), columns = order_of(slot, slot.columns);
   const std::vector<int64_t>*row_order = rows.empty() ? nullptr : &rows,
@@ -97,25 +104,60 @@ Matrix WeightBuilder::matrix(LoadedTensors& memory, const TensorSlot& slot) cons
   Matrix result{nullptr, source.rows, source.columns};
   const bool as_it_lies = source.data && source.type == type_ && source.contiguous() && !row_order && !column_order;
   const size_t bytes = size_t(source.rows * source.columns) * size_of(type_);
-  if (as_it_lies && ops_.host_memory) {
-    memory.use(source.file, source.row_data(0), bytes);
-    result.data = source.row_data(0);
+  const void* in_file = as_it_lies ? source.row_data(0) : nullptr;
+  if (in_file && ops_.host_memory && !packed) {
+    memory.use(source.file, in_file, bytes);
+    result.data = in_file;
     return result;
   }
-  void* target = memory.own(ops_, bytes);
-  result.data = target;
-  if (ops_.host_memory) {
-    read_rows(source, row_order, column_order, type_, true, target);
-  } else if (as_it_lies) {
-    ops_.upload(target, source.row_data(0), bytes);
-  } else {
-    const Buffer staging(cpu_ops(), bytes);
-    read_rows(source, row_order, column_order, type_, true, staging.data());
-    ops_.upload(target, staging.data(), bytes);
+  const bool as_rows = ops_.host_memory && !packed;
+  Buffer staging;
+  void* target = packed ? nullptr : memory.own(ops_, bytes);
+  if (!in_file) {
+    if (!as_rows) staging = Buffer(cpu_ops(), bytes);
+    read_rows(source, row_order, column_order, type_, true, as_rows ? target : staging.data());
   }
+  const void* from = in_file ? in_file : staging.data();
+  result.data = target;
+  if (packed)
+    pack(memory, slot, from, result);
+  else if (!as_rows)
+    ops_.upload(target, from, bytes);
   // Read once: its pages need not stay beside the copy.
   if (source.data) source.file->drop(source.file_offset(), source.file_bytes());
   return result;
+}
+
+void WeightBuilder::pack(LoadedTensors& memory, const TensorSlot& slot, const void* rows, Matrix& result) const {
+  const auto ends = [&](Axis axis, int64_t size) {
+    std::vector<int64_t> cuts;
+    if (slot.layer >= 0 && !packing_.cuts.empty() && slot.place == TensorPlace::DecoderLayer)
+      cuts = packing_.cuts[size_t(slot.layer)].along(axis, spec_.text.head_dim);
+    cuts.push_back(size);
+    return cuts;
+  };
+  int64_t column = 0;
+  for (const int64_t column_end : ends(slot.columns, result.columns)) {
+    const size_t first = result.tiles.size();
+    size_t bytes = 0;
+    int64_t row = 0;
+    for (const int64_t end : ends(slot.rows, result.rows)) {
+      const size_t here = ops_.packed_bytes(type_, end - row, column_end - column);
+      result.tiles.push_back({row, end - row, column, column_end - column, nullptr, here});
+      bytes += here;
+      row = end;
+    }
+    // The rows' tiles lie one behind the other: where a product takes several, it may take them as one.
+    auto* out = static_cast<std::byte*>(memory.own(ops_, bytes));
+    for (size_t i = first; i < result.tiles.size(); ++i) {
+      PackedTile& tile = result.tiles[i];
+      tile.data = out;
+      ops_.pack(type_, offset(rows, type_, tile.row * result.columns + tile.column), result.columns, tile.rows,
+                tile.columns, out);
+      out += tile.bytes;
+    }
+    column = column_end;
+  }
 }
 
 const float* WeightBuilder::vector(LoadedTensors& memory, const TensorSlot& slot) const {
@@ -136,9 +178,9 @@ const float* WeightBuilder::vector(LoadedTensors& memory, const TensorSlot& slot
 }
 
 template <typename Tensors>
-void WeightBuilder::fill(LoadedTensors& memory, int64_t layer, Tensors& into) const {
+void WeightBuilder::fill(LoadedTensors& memory, int64_t layer, bool packed, Tensors& into) const {
   fill_tensors(
-      into, table_, layer, [&](const TensorSlot& slot) { return matrix(memory, slot); },
+      into, table_, layer, [&](const TensorSlot& slot) { return matrix(memory, slot, packed); },
       [&](const TensorSlot& slot) { return vector(memory, slot); });
 }
 
@@ -160,7 +202,9 @@ std::unique_ptr<LayerStore<Layer>> WeightBuilder::layers(TensorPlace place, int6
           element_count(slot.shape, slot.name) * int64_t(is_matrix<Layer>(slot.role) ? size_of(type_) : sizeof(float));
   return std::make_unique<LayerStore<Layer>>(
       count, bytes,
-      [self = shared_from_this()](int64_t layer, Loaded<Layer>& into) { self->fill(into.memory, layer, into.weights); },
+      [self = shared_from_this()](int64_t layer, bool packed, Loaded<Layer>& into) {
+        self->fill(into.memory, layer, packed && self->packing_.wanted, into.weights);
+      },
       [self = shared_from_this(), place](int64_t layer) { self->announce(place, layer); });
 }
 
@@ -178,12 +222,14 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
     weights->embed = rows;
     weights->embed_type = type_;
   }
-  fill(weights->fixed, -1, weights->decoder);
+  fill(weights->fixed, -1, packing_.wanted, weights->decoder);
+  weights->cuts = packing_.cuts;
   weights->has_vision = with_vision;
   if (with_vision) {
-    fill(weights->fixed, -1, weights->vision);
-    fill(weights->fixed, -1, weights->projector);
-    for (int64_t tap = 0; tap < spec_.deep_taps(); ++tap) fill(weights->fixed, tap, weights->taps.emplace_back());
+    fill(weights->fixed, -1, packing_.wanted, weights->vision);
+    fill(weights->fixed, -1, packing_.wanted, weights->projector);
+    for (int64_t tap = 0; tap < spec_.deep_taps(); ++tap)
+      fill(weights->fixed, tap, packing_.wanted, weights->taps.emplace_back());
   }
   weights->fixed_bytes =
       weights->fixed.bytes() - int64_t(size_t(embed.rows * embed.columns) * size_of(weights->embed_type));
@@ -208,7 +254,7 @@ std::vector<LayerOrder> prefix_orders(const Plan& plan, const OpenModel& model) 
 }
 
 std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,
-                                      const Ops& ops) {
+                                      const Ops& ops, const Packing& packing) {
   const auto find = [checkpoint = model.checkpoint](const TensorSlot& slot) {
     const TensorView& view = checkpoint.at(slot.name, slot.stored);
     require(view.dtype == DType::F32 || view.dtype == DType::F16 || view.dtype == DType::BF16,
@@ -230,7 +276,7 @@ std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<
     };
     return source;
   };
-  return std::make_shared<WeightBuilder>(model.spec, orders, type, ops, find)->build(true);
+  return std::make_shared<WeightBuilder>(model.spec, orders, type, ops, packing, find)->build(true);
 }
 
 }  // namespace yopo::runtime

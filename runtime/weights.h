@@ -10,6 +10,7 @@
 #include "plans/order.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
+#include "runtime/packed.h"
 
 namespace yopo::runtime {
 
@@ -39,6 +40,15 @@ struct Weights {
   int64_t fixed_bytes = 0;
 
   LoadedTensors fixed;  // what all of the above but the layers lies in
+
+  bool layers_packed = false;   // then whole tiles are all that is left of them ...
+  std::vector<LayerCuts> cuts;  // ... which end here
+};
+
+/// Whether weights are packed where the device has such a form, and where each decoder layer's are cut.
+struct Packing {
+  bool wanted = false;
+  std::vector<LayerCuts> cuts = {};
 };
 
 /// Orders in which the plan's sets are prefixes; layers that compute nothing visual keep the checkpoint's order.
@@ -49,12 +59,12 @@ std::vector<LayerOrder> prefix_orders(const Plan& plan, const OpenModel& model);
 
 /// Layers are loaded when they are first asked for. UserError for NaN or Inf in a tensor that is converted.
 std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,
-                                      const Ops& ops);
+                                      const Ops& ops, const Packing& packing);
 
 /// Weights of a spec from a seed, without a vision tower: normal(0, 0.02), norms 1, biases normal(0, 0.02). The value
 /// of an element depends on the seed, the tensor and its index in the unordered model alone.
 std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
-                                        uint64_t seed, const Ops& ops);
+                                        uint64_t seed, const Ops& ops, const Packing& packing);
 /// Row `row` of such a tensor before ordering and rounding: what random_weights is made of. out [columns].
 void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t columns, float* out);
 

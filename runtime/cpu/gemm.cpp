@@ -4,32 +4,24 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <list>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
-#include <dnnl.hpp>
-
 #include "core/error.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/onednn.h"
+#include "runtime/cpu/packed.h"
+#include "runtime/packed.h"
 
 namespace yopo::runtime::cpu {
 namespace {
 
-const dnnl::engine& engine() {
-  static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
-  return instance;
-}
-
-dnnl::memory::data_type type_of(DType type) {
-  return type == DType::BF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
-}
-
 /// A primitive with the descriptors its arguments need.
-struct Product {
+struct Product : MatmulDescs {
   dnnl::matmul primitive;
-  dnnl::memory::desc a, w, bias, out;
 };
 
 /// m, n, k, lda, ldw, ldo, flags, threads: oneDNN fixes its blocking for the threads it is made under.
@@ -42,23 +34,13 @@ struct KeyHash {
   }
 };
 
-/// The one place where oneDNN 2 and 3 differ for us.
-dnnl::matmul::primitive_desc describe(const Product& p, bool bias, const dnnl::primitive_attr& attributes) {
-#if DNNL_VERSION_MAJOR >= 3
-  if (bias) return {engine(), p.a, p.w, p.bias, p.out, attributes};
-  return {engine(), p.a, p.w, p.out, attributes};
-#else
-  if (bias) return {{p.a, p.w, p.bias, p.out}, attributes, engine()};
-  return {{p.a, p.w, p.out}, attributes, engine()};
-#endif
-}
-
 Product make_product(const Gemm& gemm) {
   using Desc = dnnl::memory::desc;
   const bool row = gemm.m == 1;  // a row's stride is never used; oneDNN wants it to be plausible
   Product product;
   product.a = Desc({gemm.m, gemm.k}, type_of(gemm.type), {row ? gemm.k : gemm.lda, 1});
-  product.w = Desc({gemm.k, gemm.n}, type_of(gemm.type), {1, gemm.n == 1 ? gemm.k : gemm.ldw});
+  product.w = gemm.packed ? packed_desc(gemm.type, gemm.n, gemm.k)
+                          : Desc({gemm.k, gemm.n}, type_of(gemm.type), {1, gemm.n == 1 ? gemm.k : gemm.ldw});
   product.out = Desc({gemm.m, gemm.n}, type_of(gemm.out_type), {row ? gemm.n : gemm.ldo, 1});
   dnnl::primitive_attr attributes;
   if (gemm.accumulate) {
@@ -67,7 +49,7 @@ Product make_product(const Gemm& gemm) {
     attributes.set_post_ops(sum);
   }
   if (gemm.bias) product.bias = Desc({1, gemm.n}, dnnl::memory::data_type::f32, {gemm.n, 1});
-  product.primitive = dnnl::matmul(describe(product, gemm.bias != nullptr, attributes));
+  product.primitive = dnnl::matmul(describe(product, attributes));
   return product;
 }
 
@@ -76,7 +58,8 @@ class ProductCache {
  public:
   Product get(const Gemm& gemm) {
     const int64_t flags = (gemm.type == DType::BF16) | (gemm.out_type == DType::BF16) << 1 |
-                          int64_t(gemm.accumulate) << 2 | int64_t(gemm.bias != nullptr) << 3;
+                          int64_t(gemm.accumulate) << 2 | int64_t(gemm.bias != nullptr) << 3 |
+                          int64_t(gemm.packed) << 4;
     const Key key{gemm.m, gemm.n, gemm.k, gemm.lda, gemm.ldw, gemm.ldo, flags, omp_get_max_threads()};
     if (const auto found = index_.find(key); found != index_.end()) {
       entries_.splice(entries_.begin(), entries_, found->second);
@@ -114,7 +97,7 @@ class OneThread {
 };
 
 void check(const Gemm& gemm) {
-  ensure(gemm.k > 0 && gemm.lda >= gemm.k && gemm.ldw >= gemm.k && gemm.ldo >= gemm.n,
+  ensure(gemm.k > 0 && gemm.lda >= gemm.k && (gemm.packed || gemm.ldw >= gemm.k) && gemm.ldo >= gemm.n,
          "gemm: row strides shorter than rows");
   ensure(!gemm.accumulate || (gemm.out_type == DType::F32 && !gemm.bias),
          "gemm: accumulation is in fp32 and without bias");
@@ -122,8 +105,42 @@ void check(const Gemm& gemm) {
 
 }  // namespace
 
+namespace {
+
+/// to [rows, columns] = from, rows `to_stride` and `from_stride` elements apart.
+void copy_rows(const void* from, int64_t from_stride, void* to, int64_t to_stride, int64_t rows, int64_t columns,
+               DType type) {
+#pragma omp parallel for schedule(static) if (rows * columns > 65536)
+  for (int64_t row = 0; row < rows; ++row)
+    std::memcpy(offset(to, type, row * to_stride), offset(from, type, row * from_stride),
+                size_t(columns) * size_of(type));
+}
+
+/// oneDNN 2 has kernels for packed weights only where the other rows lie one behind the other: copied, where they do
+/// not, which takes a hundredth of the product's time at a model's sizes.
+void gemm_dense(const Gemm& gemm) {
+  thread_local std::vector<std::byte> a, out;
+  Gemm dense = gemm;
+  if (gemm.lda != gemm.k && gemm.m > 1) {
+    a.resize(size_t(gemm.m * gemm.k) * size_of(gemm.type));
+    copy_rows(gemm.a, gemm.lda, a.data(), gemm.k, gemm.m, gemm.k, gemm.type);
+    dense.a = a.data(), dense.lda = gemm.k;
+  }
+  const bool apart = gemm.ldo != gemm.n && gemm.m > 1;
+  if (apart) {
+    out.resize(size_t(gemm.m * gemm.n) * size_of(gemm.out_type));
+    if (gemm.accumulate) copy_rows(gemm.out, gemm.ldo, out.data(), gemm.n, gemm.m, gemm.n, gemm.out_type);
+    dense.out = out.data(), dense.ldo = gemm.n;
+  }
+  gemm_onednn(dense);
+  if (apart) copy_rows(out.data(), gemm.n, gemm.out, gemm.ldo, gemm.m, gemm.n, gemm.out_type);
+}
+
+}  // namespace
+
 void gemm_onednn(const Gemm& gemm) {
   check(gemm);
+  if (gemm.packed && gemm.m > 1 && (gemm.lda != gemm.k || gemm.ldo != gemm.n)) return gemm_dense(gemm);
   // Of each thread: oneDNN's primitives share scratch memory, which is the thread's that made them.
   thread_local ProductCache cache;
   thread_local dnnl::stream stream(engine());
@@ -142,27 +159,32 @@ void gemv(const Gemm& gemm) {
   check(gemm);
   ensure(gemm.m <= 4, "gemv is for up to four rows");
   const bool bf16 = gemm.type == DType::BF16;
+  // For rows of bf16 the even and odd columns of a are split once, so that the inner loop needs no shuffles.
   const int64_t odd = (gemm.k + 1) / 2, stride = bf16 ? 2 * odd : gemm.k;
-  // The even and odd columns of bf16 rows are split once, so that the inner loop needs no shuffles.
   std::vector<float> a(size_t(gemm.m * stride), 0.0f);
   for (int64_t m = 0; m < gemm.m; ++m) {
     float* row = a.data() + m * stride;
     if (bf16) {
       const auto* in = static_cast<const uint16_t*>(gemm.a) + m * gemm.lda;
-      for (int64_t i = 0; i < gemm.k; ++i) row[(i % 2 ? odd : 0) + i / 2] = float_of_bf16(in[i]);
+      for (int64_t i = 0; i < gemm.k; ++i) row[gemm.packed ? i : (i % 2 ? odd : 0) + i / 2] = float_of_bf16(in[i]);
     } else {
       std::copy_n(static_cast<const float*>(gemm.a) + m * gemm.lda, gemm.k, row);
     }
   }
-  constexpr int64_t block = 64;
+  constexpr int64_t block = packed_rows;
   const int64_t blocks = (gemm.n + block - 1) / block;
+  const int64_t block_bytes = gemm.packed ? int64_t(packed_desc(gemm.type, block, gemm.k).get_size())
+                                          : block * gemm.ldw * int64_t(size_of(gemm.type));
   const Kernels& set = kernels();
 #pragma omp parallel for schedule(static) if (gemm.n * gemm.k > 65536)
   for (int64_t index = 0; index < blocks; ++index) {
     const int64_t first = index * block, count = std::min(block, gemm.n - first);
+    const void* w = static_cast<const std::byte*>(gemm.w) + index * block_bytes;
     float out[4 * block];
-    set.gemv(a.data(), gemm.m, stride, offset(gemm.w, gemm.type, first * gemm.ldw), bf16, count, gemm.k, gemm.ldw, out,
-             block);
+    if (gemm.packed)
+      set.gemv_packed(a.data(), gemm.m, stride, w, bf16, gemm.k, out);
+    else
+      set.gemv(a.data(), gemm.m, stride, w, bf16, count, gemm.k, gemm.ldw, out, block);
     for (int64_t m = 0; m < gemm.m; ++m) {
       const float* row = out + m * block;
       float* sum = static_cast<float*>(gemm.out) + m * gemm.ldo + first;
@@ -195,7 +217,7 @@ bool bf16_is_possible() {
       product.a = Desc({64, 64}, Type::bf16, {64, 1});
       product.w = Desc({64, 64}, Type::bf16, {1, 64});
       product.out = Desc({64, 64}, Type::f32, {64, 1});
-      return std::string(describe(product, false, {}).impl_info_str()).rfind("ref", 0) != 0;
+      return std::string(describe(product, {}).impl_info_str()).rfind("ref", 0) != 0;
     } catch (const dnnl::error&) {
       return false;
     }

@@ -42,6 +42,9 @@ struct Kernels {
   /// row i is [ceil(k / 2) even | ceil(k / 2) odd]. Rows of a `a_stride`, of w `w_stride`, of out `out_stride` apart.
   void (*gemv)(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t n, int64_t k,
                int64_t w_stride, float* out, int64_t out_stride);
+  /// out [m, 64] = a [m, k] x one block of packed weights [64, k]^T (cpu/packed.h) for m <= 4. a fp32, for bf16 weights
+  /// with a zero behind an odd k; rows of a `a_stride` apart.
+  void (*gemv_packed)(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t k, float* out);
 
   /// Sum of squares; sum of squared differences from `mean`; sum.
   float (*square_sum)(const float* x, int64_t count, float mean);

@@ -590,6 +590,58 @@ void gemv(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16,
     gemv_rows(a, m, a_stride, static_cast<const float*>(w), n, k, w_stride, out, out_stride);
 }
 
+/// One block of packed rows: a column's 64 weights lie together, for bf16 those of two columns in pairs.
+template <int M>
+inline void gemv_packed_block(const float* a, int64_t a_stride, const float* w, int64_t k, float* out) {
+  constexpr int N = 64 / W;
+  Vec sums[M][N] = {};
+  for (int64_t i = 0; i < k; ++i)
+#pragma GCC unroll 16
+    for (int n = 0; n < N; ++n) {
+      const Vec weight = load(w + i * 64 + n * W);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) sums[m][n] += weight * a[m * a_stride + i];
+    }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) store(out + m * 64 + n * W, sums[m][n]);
+}
+template <int M>
+inline void gemv_packed_block(const float* a, int64_t a_stride, const uint16_t* w, int64_t k, float* out) {
+  constexpr int N = 64 / W;
+  Vec sums[M][N] = {};
+  for (int64_t i = 0; i < k; i += 2)
+#pragma GCC unroll 16
+    for (int n = 0; n < N; ++n) {
+      const BitVec pair = BitVec(*reinterpret_cast<const LooseBitVec*>(w + i * 64 + 2 * n * W));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+      const Vec low = Vec(pair << 16), high = Vec(pair & 0xffff0000u);
+#else
+      const Vec high = Vec(pair << 16), low = Vec(pair & 0xffff0000u);
+#endif
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) sums[m][n] += low * a[m * a_stride + i] + high * a[m * a_stride + i + 1];
+    }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) store(out + m * 64 + n * W, sums[m][n]);
+}
+template <typename T>
+void gemv_packed_rows(const float* a, int64_t m, int64_t a_stride, const T* w, int64_t k, float* out) {
+  if (m == 1)
+    gemv_packed_block<1>(a, a_stride, w, k, out);
+  else if (m == 2)
+    gemv_packed_block<2>(a, a_stride, w, k, out);
+  else if (m == 3)
+    gemv_packed_block<3>(a, a_stride, w, k, out);
+  else if (m == 4)
+    gemv_packed_block<4>(a, a_stride, w, k, out);
+}
+void gemv_packed(const float* a, int64_t m, int64_t a_stride, const void* w, bool bf16, int64_t k, float* out) {
+  if (bf16)
+    gemv_packed_rows(a, m, a_stride, static_cast<const uint16_t*>(w), k, out);
+  else
+    gemv_packed_rows(a, m, a_stride, static_cast<const float*>(w), k, out);
+}
+
 float square_sum(const float* x, int64_t count, float mean) {
   Vec sums[2] = {};
   int64_t i = 0;
@@ -683,7 +735,8 @@ void rotate(const void* in, bool bf16, int64_t half, const float* cos, const flo
 }  // namespace
 
 extern const Kernels YOPO_KERNELS;
-const Kernels YOPO_KERNELS = {YOPO_NAME, W,     pack_keys, widen, scores,     weigh, softmax,   largest, exponentials,
-                              dots,      blend, narrow,    gemv,  square_sum, sum,   normalise, gated,   rotate};
+const Kernels YOPO_KERNELS = {YOPO_NAME,    W,     pack_keys, widen,  scores, weigh,       softmax,    largest,
+                              exponentials, dots,  blend,     narrow, gemv,   gemv_packed, square_sum, sum,
+                              normalise,    gated, rotate};
 
 }  // namespace yopo::runtime::cpu

@@ -14,6 +14,7 @@
 #include "runtime/cpu/attention.h"
 #include "runtime/cpu/elementwise.h"
 #include "runtime/cpu/gemm.h"
+#include "runtime/cpu/packed.h"
 
 namespace yopo::runtime {
 namespace {
@@ -58,6 +59,8 @@ const Ops& cpu_ops() {
       .replay = nullptr,
       .forget = nullptr,
       .gemm = cpu::gemm,
+      .packed_bytes = cpu::packed_bytes,
+      .pack = cpu::pack,
       .rms_norm = cpu::rms_norm,
       .layer_norm = cpu::layer_norm,
       .rope = cpu::rope,

@@ -146,6 +146,8 @@ const Ops& cuda_ops() {
       .replay = replay,
       .forget = forget,
       .gemm = gemm,
+      .packed_bytes = nullptr,
+      .pack = nullptr,
       .rms_norm = rms_norm,
       .layer_norm = layer_norm,
       .rope = rope,

@@ -54,7 +54,8 @@ TEST(Elastic, EachPlanGivesWhatItsOwnExportGives) {
     const OpenModel single = open_model(folder / one.budget);
     const Plan own = plan_of_checkpoint(single.checkpoint, spec).value();
     const Plan shared = plan_of_checkpoint(elastic.checkpoint, spec, one.budget).value();
-    const runtime::Engine expected(single, own, {.dtype = "fp32"}), actual(elastic, shared, {.dtype = "fp32"});
+    const runtime::Engine expected(single, own, {.dtype = "fp32"}),
+        actual(elastic, shared, {.dtype = "fp32", .pack = false});
     EXPECT_LT(actual.weight_bytes_owned(), 64 * 1024) << "the weights are used where they are";
     logits.push_back(actual.trace(input, {}).logits);
     EXPECT_TRUE(testing::close_relative(logits.back(), expected.trace(input, {}).logits, 1e-5)) << one.budget;

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/packed.h"
 #include "tests/support/close.h"
 
 namespace yopo::runtime::cpu {
@@ -271,19 +272,64 @@ TEST(MatrixProduct, BothWaysAgreeWithLoops) {
             expected[size_t(m * ldo + n)] = float(sum);
           }
         const auto a_bytes = stored(a, type), w_bytes = stored(w, type);
-        for (const bool own : {false, true}) {
-          if (own && s.m > 4) continue;
-          auto out = stored(before, out_type);
-          Gemm product;
-          product.type = type, product.m = s.m, product.n = s.n, product.k = s.k;
-          product.a = a_bytes.data(), product.lda = lda, product.w = w_bytes.data(), product.ldw = ldw;
-          product.bias = form == 1 ? bias.data() : nullptr;
-          product.out_type = out_type, product.out = out.data(), product.ldo = ldo, product.accumulate = form == 2;
-          own ? gemv(product) : gemm_onednn(product);
+        std::vector<std::byte> packed(packed_bytes(type, s.n, s.k));
+        if (!packed.empty()) pack(type, w_bytes.data(), ldw, s.n, s.k, packed.data());
+        for (const bool in_blocks : {false, true})
+          for (const bool own : {false, true}) {
+            if ((own && s.m > 4) || (in_blocks && packed.empty())) continue;
+            auto out = stored(before, out_type);
+            Gemm product;
+            product.type = type, product.m = s.m, product.n = s.n, product.k = s.k;
+            product.a = a_bytes.data(), product.lda = lda, product.w = w_bytes.data(), product.ldw = ldw;
+            if (in_blocks) product.w = packed.data(), product.ldw = 0, product.packed = true;
+            product.bias = form == 1 ? bias.data() : nullptr;
+            product.out_type = out_type, product.out = out.data(), product.ldo = ldo, product.accumulate = form == 2;
+            own ? gemv(product) : gemm_onednn(product);
+            std::vector<float> got(expected.size());
+            to_float(out.data(), out_type, got.size(), got.data());
+            EXPECT_TRUE(close_relative(got, expected, out_type == DType::BF16 ? 1.0 / 256 : 1e-6))
+                << s.m << " x " << s.n << " x " << s.k << ", form " << form << (own ? ", own" : ", oneDNN")
+                << (in_blocks ? ", packed" : "");
+            for (int64_t m = 0; m < s.m; ++m)  // between the rows nothing is touched
+              EXPECT_EQ(std::memcmp(out.data() + size_t(m * ldo + s.n) * size_of(out_type),
+                                    stored(before, out_type).data() + size_t(m * ldo + s.n) * size_of(out_type),
+                                    2 * size_of(out_type)),
+                        0);
+          }
+      }
+}
+
+// Every kernel set, on a block laid out by the words of cpu/packed.h.
+TEST(MatrixProduct, PackedBlocksOfEverySet) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  const KernelList list = all_kernels();
+  for (const int64_t k : {1, 2, 33, 64})
+    for (const bool bf16 : {false, true})
+      for (int64_t rows = 1; rows <= 4; ++rows) {
+        const int64_t stride = k + 1;
+        std::vector<float> a(size_t(rows * stride), 0.0f), w(size_t(64 * k)), expected(size_t(rows * 64));
+        for (int64_t m = 0; m < rows; ++m)
+          for (int64_t i = 0; i < k; ++i) a[size_t(m * stride + i)] = float_of_bf16(bf16_of_float(normal(random)));
+        for (float& value : w) value = float_of_bf16(bf16_of_float(normal(random)));
+        std::vector<float> plain(size_t(64 * k));
+        std::vector<uint16_t> half(size_t(64 * (k + 1)), 0);
+        for (int64_t n = 0; n < 64; ++n)
+          for (int64_t i = 0; i < k; ++i) {
+            plain[size_t(i * 64 + n)] = w[size_t(n * k + i)];
+            half[size_t(i / 2 * 128 + n * 2 + i % 2)] = bf16_of_float(w[size_t(n * k + i)]);
+          }
+        for (int64_t m = 0; m < rows; ++m)
+          for (int64_t n = 0; n < 64; ++n) {
+            double sum = 0;
+            for (int64_t i = 0; i < k; ++i) sum += double(a[size_t(m * stride + i)]) * w[size_t(n * k + i)];
+            expected[size_t(m * 64 + n)] = float(sum);
+          }
+        for (int set = 0; set < list.count; ++set) {
           std::vector<float> got(expected.size());
-          to_float(out.data(), out_type, got.size(), got.data());
-          EXPECT_TRUE(close_relative(got, expected, out_type == DType::BF16 ? 1.0 / 256 : 1e-6))
-              << s.m << " x " << s.n << " x " << s.k << ", form " << form << (own ? ", own" : ", oneDNN");
+          const void* block = bf16 ? static_cast<const void*>(half.data()) : plain.data();
+          list.sets[set]->gemv_packed(a.data(), rows, stride, block, bf16, k, got.data());
+          EXPECT_TRUE(close_relative(got, expected, 1e-6)) << list.sets[set]->name << ", k " << k << ", rows " << rows;
         }
       }
 }

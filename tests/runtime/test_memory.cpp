@@ -15,8 +15,15 @@ namespace {
 using runtime::Engine;
 using runtime::Options;
 
-Options within(int64_t bytes) {
+/// Weights as rows: bit for bit what streamed layers compute. Packed ones are added up in another order.
+Options as_rows() {
   Options options = testing::on_device();
+  options.pack = false;
+  return options;
+}
+
+Options within(int64_t bytes) {
+  Options options = as_rows();
   options.memory = bytes;
   return options;
 }
@@ -45,7 +52,7 @@ TEST(Memory, StreamedLayersGiveTheSameNumbers) {
   const ModelInput input = testing::drawn_input(spec.text, random, 2);
   TraceOptions options;
   options.decode = {3, 14, 15};
-  const Engine whole(spec, plan, testing::on_device(), 3);
+  const Engine whole(spec, plan, as_rows(), 3);
   EXPECT_EQ(whole.layers_held(), 6);
   const Trace expected = whole.trace(input, options);
   const int64_t least = least_budget(spec, plan, [&](const Engine& engine) { engine.trace(input, options); });
@@ -94,7 +101,7 @@ TEST(Memory, SessionsOutliveEvictions) {
   const Plan plan = testing::drawn_plan(spec.text, random);
   const ModelInput small = testing::drawn_input(spec.text, random, 0);
   ModelInput large = testing::drawn_input(spec.text, random, 3);
-  const Engine whole(spec, plan, testing::on_device(), 3);
+  const Engine whole(spec, plan, as_rows(), 3);
   const auto ask = [&](const Engine& engine) {
     std::vector<std::vector<float>> logits;
     const auto session = engine.prefill({small}, 8);
@@ -121,7 +128,7 @@ TEST(Memory, AStreamedTowerGivesTheSameNumbers) {
     const OpenModel model = open_model(testing::fixture(model_name));
     const Plan plan = read_plan(testing::fixture(family) / "skip_all.plan.json");
     const ModelInput input = read_input(model.spec, testing::fixture(family) / "inputs.safetensors");
-    const Trace expected = Engine(model, plan, testing::on_device()).trace(input, {});
+    const Trace expected = Engine(model, plan, as_rows()).trace(input, {});
     int streamed = 0, held = 0;
     for (int64_t budget = 300'000; budget < 3'000'000; budget += 20'000) {
       try {

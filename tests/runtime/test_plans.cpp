@@ -14,6 +14,13 @@ namespace {
 using runtime::Engine;
 using testing::close_relative;
 
+/// Packed weights and rows of them in turn.
+runtime::Options packed_or_not(int i) {
+  runtime::Options options = testing::on_device();
+  options.pack = i % 4 < 2;
+  return options;
+}
+
 void check_against_reference(const Engine& engine, const testing::ReferenceWeights& weights, ModelInput input,
                              std::mt19937& random) {
   const DecoderSpec& spec = engine.spec().text;
@@ -50,7 +57,7 @@ TEST(Plans, RandomPlansWithGroupedQueries) {
   const testing::ReferenceWeights weights = testing::drawn_weights(spec, 11);
   for (int i = 0; i < 40; ++i) {
     SCOPED_TRACE(i);
-    const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 11);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), packed_or_not(i), 11);
     check_against_reference(engine, weights, testing::drawn_input(spec.text, random, i % 3), random);
   }
 }
@@ -62,7 +69,7 @@ TEST(Plans, RandomPlansWithNormedHeads) {
   const testing::ReferenceWeights weights = testing::drawn_weights(spec, 11);
   for (int i = 0; i < 20; ++i) {
     SCOPED_TRACE(i);
-    const Engine engine(spec, testing::drawn_plan(spec.text, random), testing::on_device(), 11);
+    const Engine engine(spec, testing::drawn_plan(spec.text, random), packed_or_not(i), 11);
     check_against_reference(engine, weights, testing::drawn_input(spec.text, random, i % 3), random);
   }
 }
@@ -73,7 +80,7 @@ TEST(Plans, RandomPlansOnTheFixtureModel) {
   const testing::ReferenceWeights weights = testing::stored_weights(model);
   for (int i = 0; i < 12; ++i) {
     SCOPED_TRACE(i);
-    const Engine engine(model, testing::drawn_plan(model.spec.text, random), testing::on_device());
+    const Engine engine(model, testing::drawn_plan(model.spec.text, random), packed_or_not(i));
     check_against_reference(engine, weights, testing::drawn_input(model.spec.text, random, 1 + i % 2), random);
   }
 }
@@ -111,6 +118,24 @@ TEST(Plans, DenseTwinSharesReorderedWeights) {
   const Engine dense = engine.dense();
   EXPECT_TRUE(is_dense(dense.plan(), spec.text));
   check_against_reference(dense, testing::drawn_weights(spec, 5), testing::drawn_input(spec.text, random, 2), random);
+}
+
+// Packed weights are cut for their engine's plan; a plan that needs other cuts gets weights of its own.
+TEST(Plans, OtherPlansOverPackedWeights) {
+  std::mt19937 random(14);
+  const ModelSpec spec = testing::small_spec();
+  const testing::ReferenceWeights weights = testing::drawn_weights(spec, 5);
+  const Engine engine(spec, dense_plan(spec.text), testing::on_device(), 5);
+  for (int64_t neurons = 1; neurons < spec.text.intermediate_size; neurons += 7) {
+    SCOPED_TRACE(neurons);
+    Plan plan = dense_plan(spec.text);
+    for (LayerPlan& layer : plan.layers) {
+      layer.neurons.emplace();
+      for (int64_t n = 0; n < neurons; ++n) layer.neurons->push_back(n);
+    }
+    check_against_reference(engine.under(plan), weights, testing::drawn_input(spec.text, random, 1), random);
+  }
+  check_against_reference(engine, weights, testing::drawn_input(spec.text, random, 1), random);
 }
 
 // Other plans over the weights of one order, with and without holes among their heads, are what they are alone.

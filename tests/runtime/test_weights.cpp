@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "runtime/ops.h"
 #include "tests/runtime/fixtures.h"
 #include "tests/support/close.h"
 #include "tests/support/temporary.h"
@@ -45,15 +46,34 @@ Plan prefix_plan(const DecoderSpec& spec) {
 
 TEST_F(Stored, PrefixPlansUseTheMappedWeights) {
   const OpenModel model = open_model(testing::fixture("llava_hf/model"));
-  const Engine in_place(model, prefix_plan(model.spec.text), {.dtype = "fp32"});
+  const Engine in_place(model, prefix_plan(model.spec.text), {.dtype = "fp32", .pack = false});
   // Only vectors are copied: a few kilobytes.
   EXPECT_LT(in_place.weight_bytes_owned(), 64 * 1024);
   Plan other = prefix_plan(model.spec.text);
   other.layers[0].neurons = Neurons{7};
-  const Engine reordered(model, other, {.dtype = "fp32"});
+  const Engine reordered(model, other, {.dtype = "fp32", .pack = false});
   const int64_t copied = reordered.weight_bytes_owned() - in_place.weight_bytes_owned();
   EXPECT_EQ(copied, int64_t(3) * 4 * model.spec.text.hidden_size * model.spec.text.intermediate_size)
       << "one layer's FFN";
+}
+
+// Packed weights are all there is of a layer: a copy of the stored ones, but for padding.
+TEST_F(Stored, PackedWeightsAreHeldOnce) {
+  if (runtime::cpu_ops().packed_bytes(DType::F32, 64, 64) == 0) GTEST_SKIP() << "no packed form on this CPU";
+  const OpenModel model = open_model(testing::fixture("llava_hf/model"));
+  const Plan plan = prefix_plan(model.spec.text);
+  const Engine rows(model, plan, {.dtype = "fp32", .pack = false}), packed(model, plan, {.dtype = "fp32"});
+  int64_t padded = 0;
+  for (const TensorSlot& slot : tensor_table(model.spec)) {
+    if (slot.shape.size() < 2 || slot.role == Role::EmbedTokens) continue;
+    const int64_t n = slot.shape[0], k = element_count(slot.shape, slot.name) / n;
+    padded += int64_t(runtime::cpu_ops().packed_bytes(DType::F32, n, k));
+  }
+  const int64_t owned = packed.weight_bytes_owned() - rows.weight_bytes_owned();
+  EXPECT_GT(owned, 0);
+  EXPECT_LT(owned, padded + 4 * 3 * 64 * 4 * model.spec.text.hidden_size) << "a plan's cuts pad, too";
+  const ModelInput input = testing::read_case("llava_hf/cases/single").embedded();
+  EXPECT_TRUE(testing::close_relative(packed.trace(input, {}).hidden, rows.trace(input, {}).hidden, 1e-5));
 }
 
 TEST_F(Stored, HalfPrecisionIsConverted) {
