@@ -15,6 +15,14 @@ PIECES = 1500  # learnt pieces at most; the text below has no more to teach
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
+QWEN2_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
+                "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+                "<|image_pad|>", "<|video_pad|>"]
+CODE_TOKENS = ["<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>",
+               "<|file_sep|>"]
+THOUGHT_TOKENS = ["<tool_response>", "</tool_response>", "<think>", "</think>"]  # Qwen3's
+INTERNVL_TOKENS = ["<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>"]
+
 SUBJECTS = ["man", "woman", "child", "dog", "cat", "horse", "bird", "bus", "train", "bicycle", "table", "building", "sign", "boat"]
 PLACES = ["street", "kitchen", "park", "beach", "station", "garden", "bridge", "market", "field", "room", "river", "harbour"]
 COLORS = ["red", "green", "blue", "yellow", "white", "black", "brown", "grey", "orange", "purple"]
@@ -157,10 +165,28 @@ def llava(folder, config):
         "do_normalize": True, **CLIP})
 
 
+def qwen_tokenizer(folder, specials, **named):
+    """`named`: tokens that a processor of transformers asks the tokenizer for."""
+    write(folder, "tokenizer.json", qwen_json(specials[0][1], specials))
+    write(folder, "tokenizer_config.json", tokenizer_config(
+        "Qwen2Tokenizer", specials, add_bos_token=False, add_prefix_space=False, bos_token=None, eos_token="<|im_end|>",
+        pad_token="<|endoftext|>", unk_token=None, errors="replace", split_special_tokens=False,
+        **({"extra_special_tokens": named} if named else {})))
+
+
+def llava_onevision(folder, config):
+    specials = numbered(QWEN2_TOKENS[:3] + ["<image>", "<video>"], config["image_token_index"] - 3)
+    qwen_tokenizer(folder, specials)
+    side = config["vision_config"]["image_size"]
+    rules = {"image_processor_type": "LlavaOnevisionImageProcessor", "size": {"height": side, "width": side},
+             "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    if "image_grid_pinpoints" in config:
+        rules["image_grid_pinpoints"] = config["image_grid_pinpoints"]
+    write(folder, "preprocessor_config.json", rules)
+
+
 def qwen2_vl(folder, config):
-    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-             "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-             "<|image_pad|>", "<|video_pad|>"]
+    names = QWEN2_TOKENS
     specials = numbered(names, config["image_token_id"] - names.index("<|image_pad|>"))
     ids = dict(specials)
     for key, name in (("vision_start_token_id", "<|vision_start|>"), ("vision_end_token_id", "<|vision_end|>"),
@@ -168,10 +194,7 @@ def qwen2_vl(folder, config):
         if config.get(key, ids[name]) != ids[name]:
             sys.exit(f"make_tokenizer.py: config.json: {key}: expected {ids[name]} beside image_token_id "
                      f"{config['image_token_id']}, found {config[key]}")
-    write(folder, "tokenizer.json", qwen_json(specials[0][1], specials))
-    write(folder, "tokenizer_config.json", tokenizer_config(
-        "Qwen2Tokenizer", specials, add_bos_token=False, add_prefix_space=False, bos_token=None, eos_token="<|im_end|>",
-        pad_token="<|endoftext|>", unk_token=None, errors="replace", split_special_tokens=False))
+    qwen_tokenizer(folder, specials)
     vision = config["vision_config"]
     rules = {"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 3136, "max_pixels": 12845056, **CLIP}
     if config["architectures"] == ["Qwen3VLForConditionalGeneration"]:
@@ -182,9 +205,26 @@ def qwen2_vl(folder, config):
         "merge_size": vision["spatial_merge_size"]})
 
 
+def internvl3_tokens(language):
+    """Of InternVL with Qwen2 or Qwen3, "<|endoftext|>" first."""
+    return QWEN2_TOKENS + CODE_TOKENS + (THOUGHT_TOKENS if language == "qwen3" else []) + INTERNVL_TOKENS
+
+
+def internvl3_hf(folder, config):
+    names = internvl3_tokens(config["text_config"]["model_type"]) + ["<video>"]
+    specials = numbered(names, config["image_token_id"] - names.index("<IMG_CONTEXT>"))
+    qwen_tokenizer(folder, specials, start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>",
+                   video_token="<video>")
+    side = config["vision_config"].get("image_size", 448)
+    height, width = side if isinstance(side, list) else (side, side)
+    write(folder, "preprocessor_config.json", {
+        "image_processor_type": "GotOcr2ImageProcessorFast", "size": {"height": height, "width": width}, "min_patches": 1,
+        "max_patches": 12, **IMAGENET})
+
+
 def internvl(folder, config):
     llm = config["llm_config"]
-    image = ["<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>"]
+    image = INTERNVL_TOKENS
     basic = numbered(["<unk>", "<s>", "</s>"], 0)
     common = {"add_bos_token": True, "add_eos_token": False, "bos_token": "<s>", "unk_token": "<unk>", "pad_token": "</s>"}
     if llm["architectures"] == ["Phi3ForCausalLM"]:
@@ -194,6 +234,8 @@ def internvl(folder, config):
         write(folder, "tokenizer.json", llama_json(specials[0][1], specials))
         write(folder, "tokenizer_config.json", tokenizer_config(
             "LlamaTokenizer", basic + specials, legacy=False, eos_token="<|endoftext|>", **common))
+    elif llm["architectures"] != ["InternLM2ForCausalLM"]:
+        qwen_tokenizer(folder, numbered(internvl3_tokens(llm["model_type"]), llm["bos_token_id"]))
     else:
         own = ["<|plugin|>", "<|interpreter|>", "<|action_end|>", "<|action_start|>", "<|im_end|>", "<|im_start|>"]
         specials = numbered(own + image, llm["vocab_size"] - len(own + image))
@@ -212,9 +254,10 @@ def write(folder, name, value):
 
 
 FAMILIES = {"LlavaForConditionalGeneration": llava, "LlavaLlamaForCausalLM": llava,
-            "LlavaNextForConditionalGeneration": llava,
+            "LlavaNextForConditionalGeneration": llava, "LlavaOnevisionForConditionalGeneration": llava_onevision,
             "Qwen2VLForConditionalGeneration": qwen2_vl, "Qwen2_5_VLForConditionalGeneration": qwen2_vl,
-            "Qwen3VLForConditionalGeneration": qwen2_vl, "InternVLChatModel": internvl}
+            "Qwen3VLForConditionalGeneration": qwen2_vl, "InternVLChatModel": internvl,
+            "InternVLForConditionalGeneration": internvl3_hf}
 
 
 def make_tokenizer(folder):
