@@ -13,6 +13,9 @@ namespace {
 /// int(round(x, 7)) of the reference: what is a whole number but for the last digits counts as one.
 int64_t whole(double x) { return int64_t(std::nearbyint(x * 1e7) / 1e7); }
 
+/// Python's a // b: the floor of the exact quotient, which a / b may have rounded up to the next whole number.
+int64_t floor_division(double a, double b) { return int64_t(std::round((a - std::fmod(a, b)) / b)); }
+
 /// Takes from `length` what lies in front of and behind `shown`; returns how much lies in front.
 int64_t unpad(int64_t& length, int64_t shown) {
   const auto padding = int64_t(std::floor(double(length - shown) / 2));
@@ -38,8 +41,8 @@ AnyResLayout layout_of(const ModelSpec& spec, const std::array<int64_t, 2>& size
   const double times =
       std::sqrt(double(layout.rows * layout.columns) / double(spec.image.max_grids * layout.side * layout.side));
   if (times > 1.1) {
-    layout.shown_rows = int64_t(double(layout.rows) / times);
-    layout.shown_columns = int64_t(double(layout.columns) / times);
+    layout.shown_rows = floor_division(double(layout.rows), times);
+    layout.shown_columns = floor_division(double(layout.columns), times);
   }
   return layout;
 }

@@ -2,6 +2,7 @@
 
 #include "core/json.h"
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
 namespace yopo {
 
@@ -49,7 +50,7 @@ std::optional<ChatTemplate> find_chat_template(const fs::path& folder) {
 }
 
 ChatWriter::ChatWriter(const ChatTemplate& form, const fs::path& folder, std::string placeholder, std::string image)
-    : jinja_(form.text, form.where),
+    : jinja_(std::make_shared<const Jinja>(form.text, form.where)),
       where_(form.where),
       placeholder_(std::move(placeholder)),
       image_(std::move(image)),
@@ -93,14 +94,22 @@ std::string ChatWriter::rendered(const std::string& question, size_t images) con
   message["role"] = "user";
   message["content"] = std::move(content);
   variables["messages"] = Json::array({std::move(message)});
-  return jinja_.render(variables);
+  return jinja_->render(variables);
 }
 
 std::string ChatWriter::write(const std::string& question, size_t images) const {
   std::string text = rendered(question, images);
   require(count_of(text, placeholder_) == images, "{}: it writes {} {} for {} images", where_,
           count_of(text, placeholder_), placeholder_, images);
-  return text;
+  if (!parts_) return text;  // what stood for an image in the message is whole
+  return replace_all(text, placeholder_, start_ + placeholder_ + end_);
+}
+
+ChatWriter ChatWriter::framed(std::string start, std::string end) const {
+  ChatWriter writer = *this;
+  writer.start_ = std::move(start);
+  writer.end_ = std::move(end);
+  return writer;
 }
 
 }  // namespace yopo

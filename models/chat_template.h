@@ -1,6 +1,7 @@
 // Jinja chat templates of checkpoints.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,11 +32,14 @@ class ChatWriter {
   ChatWriter(const ChatTemplate& form, const fs::path& folder, std::string placeholder, std::string image);
   /// The prompt with one placeholder an image. UserError where the template refuses the question.
   std::string write(const std::string& question, size_t images) const;
+  /// The same template where transformers' processor writes `start` and `end` around what the template has for an
+  /// image.
+  ChatWriter framed(std::string start, std::string end) const;
 
  private:
   std::string rendered(const std::string& question, size_t images) const;
-  Jinja jinja_;
-  std::string where_, placeholder_, image_;
+  std::shared_ptr<const Jinja> jinja_;
+  std::string where_, placeholder_, image_, start_, end_;
   Json variables_;
   bool parts_ = true;  // a message is a list of parts; else a text
 };

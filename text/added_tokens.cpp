@@ -115,10 +115,12 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder, const std::string&
     }
   };
   if (const auto [value, place] = source("additional_special_tokens"); value != nullptr) add_list(*value, place);
-  // transformers 4 writes tokens by name here, and transformers 5 what used to be additional_special_tokens.
-  if (has(json, "extra_special_tokens")) {
-    const Json& extra = json["extra_special_tokens"];
-    const std::string place = where + ": extra_special_tokens";
+  // transformers 4 writes tokens by name under the first key, transformers 5 what used to be additional_special_tokens,
+  // and tokens by name under the second.
+  for (const char* key : {"extra_special_tokens", "model_specific_special_tokens"}) {
+    if (!has(json, key)) continue;
+    const Json& extra = json[key];
+    const std::string place = where + ": " + key;
     if (!extra.is_object()) {
       add_list(extra, place);
     } else {

@@ -15,9 +15,9 @@ const KeyReader& tokenizer_config_reader() {
       "tokenizer_config.json",
       joined(
           {read_keys({"tokenizer_class", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens",
-                      "bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token",
-                      "add_bos_token", "add_eos_token", "add_prefix_space", "legacy", "clean_up_tokenization_spaces",
-                      "chat_template"}),
+                      "model_specific_special_tokens", "bos_token", "eos_token", "unk_token", "pad_token", "sep_token",
+                      "cls_token", "mask_token", "add_bos_token", "add_eos_token", "add_prefix_space", "legacy",
+                      "clean_up_tokenization_spaces", "chat_template"}),
            idle_keys(kWriter, {"name_or_path", "processor_class", "auto_map", "backend", "is_local", "local_files_only",
                                "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "from_slow",
                                "use_fast", "trust_remote_code", "transformers_version", "device_map", "_commit_hash"}),

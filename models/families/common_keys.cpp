@@ -110,7 +110,7 @@ const KeyReader& processor_reader() {
               idle_keys("of audio", {"feature_extractor", "audio_processor"}),
               idle_keys("the tower and config.json say which token stands for an image, and how many there are",
                         {"image_token", "patch_size", "vision_feature_select_strategy", "num_additional_image_tokens",
-                         "image_seq_length", "image_seq_len"}),
+                         "image_seq_length", "image_seq_len", "num_image_tokens", "vision_aspect_ratio"}),
               idle_keys("the tokenizer's files say it", {"tokenizer"})})};
   return reader;
 }

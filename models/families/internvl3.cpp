@@ -2,6 +2,7 @@
 // shuffle in front of Qwen2 or Qwen3. Their original layout is InternVL2's with another language model: internvl2.cpp.
 #include "core/remarks.h"
 #include "images/image.h"
+#include "models/chat_template.h"
 #include "models/families/common_keys.h"
 #include "models/families/parts.h"
 #include "models/families/qwen_text.h"
@@ -223,7 +224,9 @@ void locate(const Checkpoint& checkpoint, ModelSpec& spec) {
 }
 
 PromptTemplate choose_template(const fs::path& folder, const ModelSpec&) {
-  return own_template(internvl3_family().templates, folder, "internvl3-hf");
+  PromptTemplate form = own_template(internvl3_family().templates, folder, "internvl3-hf");
+  if (form.own) form.own = std::make_shared<const ChatWriter>(form.own->framed(form.image_start, form.image_end));
+  return form;
 }
 
 }  // namespace

@@ -89,6 +89,27 @@ TEST(PromptTemplate, RunsTheTextOfQwen2Vl) {
   EXPECT_USER_ERROR(prompt_template(folder.path(), spec_of("qwen2_vl"), "llava-hf"), "'llava-hf' is not known");
 }
 
+// transformers' processor writes the marks around an image, not the template.
+TEST(PromptTemplate, FramesImagesOfInternVl3) {
+  const TemporaryFolder folder;
+  const PromptTemplate known = prompt_template(folder.path(), spec_of("internvl3"));
+  const std::vector<int64_t> images = {2, 1};
+  const std::string expected =
+      "<|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\n<img><IMG_CONTEXT></img>\nWhat?<|im_end|>\n"
+      "<|im_start|>assistant\n";
+  EXPECT_EQ(render(known, "What?", images), expected);
+  const std::string head = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n'}}";
+  const std::string tail =
+      "{{'<|im_end|>\\n'}}{% endfor %}{% if add_generation_prompt %}{{'<|im_start|>assistant\\n' }}{% endif %}";
+  const std::string parts =
+      "{% for content in message['content'] %}{% if content['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}{% elif "
+      "content['type'] == 'text' %}{{ content['text'] }}{% endif %}{% endfor %}";
+  write_file(folder / "chat_template.jinja", head + parts + tail);
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("internvl3")), "What?", images), expected);
+  write_file(folder / "chat_template.jinja", head + "{{ message['content'] + '' }}" + tail);  // one text
+  EXPECT_EQ(render(prompt_template(folder.path(), spec_of("internvl3")), "What?", images), expected);
+}
+
 TEST(PromptTemplate, WritesInternVl2) {
   const std::string text =
       "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。";

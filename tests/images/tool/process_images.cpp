@@ -40,6 +40,8 @@ std::vector<int64_t> shape_of(const ImageSpec& spec, const Pixels& pixels) {
   const auto [rows, columns] = pixels.grids.at(0);
   if (spec.fit == ImageSpec::Fit::SmartResize)
     return {rows * columns, int64_t(pixels.values.size()) / (rows * columns)};
+  // A tile may be larger than its whole patches.
+  if (spec.fit == ImageSpec::Fit::AnyRes) return {int64_t(pixels.grids.size()), 3, spec.tile_size, spec.tile_size};
   return {int64_t(pixels.grids.size()), 3, rows * spec.patch_size, columns * spec.patch_size};
 }
 

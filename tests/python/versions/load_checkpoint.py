@@ -1,6 +1,6 @@
 """load_checkpoint.py FOLDER EXPECTED ...: loads checkpoint folders as this version of transformers does and prints, as a JSON list,
 which tensors each misses or does not expect, and the largest difference of its logits from those in EXPECTED, relative to the
-largest."""
+largest. InternVL's original layout is loaded into transformers' own InternVL, its tensors renamed."""
 import json
 import pathlib
 import sys
@@ -9,15 +9,32 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 import torch_cpu  # noqa: E402, F401  (before torch)
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from kinds import KINDS  # noqa: E402
+from mend import mend  # noqa: E402
+from original_internvl import tensors_for  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+
+
+def load_original_internvl(folder, config):
+    make_config, model_class, config_class, _ = KINDS[f"internvl_{config['llm_config']['model_type']}"]
+    model = getattr(transformers, model_class)._from_config(getattr(transformers, config_class)(**make_config()),
+                                                            attn_implementation="eager")
+    stored = {name: tensor for file in pathlib.Path(folder).glob("*.safetensors") for name, tensor in load_file(file).items()}
+    state, unexpected = tensors_for(model, stored)
+    missing = model.load_state_dict(state, strict=False).missing_keys
+    return model, {"missing_keys": missing, "unexpected_keys": unexpected, "mismatched_keys": []}
 
 
 @torch.no_grad()
 def load(folder, expected):
-    architecture = json.loads((pathlib.Path(folder) / "config.json").read_text())["architectures"][0]
-    model, report = getattr(transformers, architecture).from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
-    model.eval()
+    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    (architecture,) = config["architectures"]
+    if architecture == "InternVLChatModel":
+        model, report = load_original_internvl(folder, config)
+    else:
+        model, report = getattr(transformers, architecture).from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    mend(model.eval())
     given = load_file(expected)
     worst = 0.0
     for k in range(sum(name.startswith("ids.") for name in given)):
