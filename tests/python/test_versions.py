@@ -78,6 +78,11 @@ def images():
     return paths
 
 
+def asked(name):
+    """Of the pictures, those that this model is asked about."""
+    return images() if name == "llava_onevision" else images()[:2]
+
+
 @functools.cache
 def written(version):
     """Name -> folder, and what that version makes of it; all of a version in one process."""
@@ -106,7 +111,7 @@ class VersionCase(Case):
         return load_file(output)["logits"]
 
     def check_logits(self, folder, expected):
-        for k in range(len(images())):
+        for k in range(len(asked(folder.parent.name))):
             for engine in ("runtime", "torch"):
                 self.near(self.trace(folder, expected, k, "--engine", engine), expected[f"logits.{k}"], f"{folder.parent.name} {engine}")
 
@@ -117,7 +122,7 @@ class SavedTest(VersionCase):
         output = self.folder / "pixels.safetensors"
         subprocess.run([str(IMAGES), "folder", str(folder), str(output), *map(str, images())], check=True, capture_output=True)
         pixels = load_file(output)
-        for k, image in enumerate(images()):
+        for k, image in enumerate(asked(folder.parent.name)):
             made = run("generate", "--model", folder, "--image", image, "--prompt", QUESTION, "--max-new-tokens", 1, "--json",
                        "--strict", *PLAIN)
             self.assertEqual(made.returncode, 0, made.stderr)
@@ -130,7 +135,7 @@ class SavedTest(VersionCase):
     def export(self, folder):
         questions = self.folder / "questions.jsonl"
         questions.write_text("".join(json.dumps({"question_id": k, "image": image.name, "text": QUESTION}) + "\n"
-                                     for k, image in enumerate(images())))
+                                     for k, image in enumerate(asked(folder.parent.name))))
         stats, plan, pruned = (self.folder / f"{folder.parent.name}.{kind}" for kind in ("h5", "plan.json", "pruned"))
         self.yopo("calibrate", "--model", folder, "--questions", questions, "--images", SHARED, "--output", stats, *PLAIN)
         self.yopo("plan", "--stats", stats, "--model", folder, "--heads-keep", "0.5", "--ffn-keep", "0.25", "--output", plan)
