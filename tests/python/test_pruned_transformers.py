@@ -30,15 +30,15 @@ class FixtureCase:
     def __init__(self, path):
         self.folder, self.facts = path.parent, json.loads(path.read_text())
         stored = load_file(self.folder / "inputs.safetensors")
-        self.inputs = {"input_ids": stored["input_ids"][None], "pixel_values": stored["pixel_values"]}
-        if "image_grid_thw" in stored:
-            self.inputs["image_grid_thw"] = stored["image_grid_thw"]
-            if yopo_package.CACHE == "cache":  # transformers 5 wants to be told what it can see in the ids
-                token = json.loads((path.parents[2] / "model/config.json").read_text())["image_token_id"]
-                self.inputs["mm_token_type_ids"] = (self.inputs["input_ids"] == token).long()
+        self.inputs = {name: value for name, value in stored.items() if name != "position_ids"}
+        self.inputs["input_ids"] = stored["input_ids"][None]
+        if "image_grid_thw" in stored and yopo_package.CACHE == "cache":  # transformers 5 wants to be told what it can see in the ids
+            token = json.loads((path.parents[2] / "model/config.json").read_text())["image_token_id"]
+            self.inputs["mm_token_type_ids"] = (self.inputs["input_ids"] == token).long()
         self.next_position = int(stored["position_ids"].max()) + 1
         self.axes = stored["position_ids"].dim()
-        self.entered = load_file(self.folder / "dense.safetensors")["hidden"][0]
+        dense_case = load_file(self.folder / "dense.safetensors")
+        self.entered, self.deepstack = dense_case["hidden"][0], dense_case.get("deepstack")
 
     def decode_inputs(self, step):
         position = torch.tensor([[self.next_position + step]])
@@ -57,17 +57,21 @@ def trace(model, case):
     """hidden [L + 1, T, C], the last row's logits and those of forced tokens, and the cache."""
     hidden, hooks = [case.entered], []
     decoder = outer_of(model).language_model
-    for layer in decoder.layers:
-        hooks.append(layer.register_forward_hook(lambda m, i, out: hidden.append((out[0] if isinstance(out, tuple) else out)[0])))
+    for module in [*decoder.layers[1:], decoder.norm]:  # what leaves a layer is not all: the decoder may add to it
+        hooks.append(module.register_forward_pre_hook(lambda m, args: hidden.append(args[0][0])))
 
     def enter(module, args, kwargs):  # the cases' tolerances hold from the stored input of the decoder on
         kwargs["inputs_embeds"] = case.entered[None]
+        if case.deepstack is not None:
+            kwargs["deepstack_visual_embeds"] = list(case.deepstack)
         return args, kwargs
 
-    hooks.append(decoder.register_forward_pre_hook(enter, with_kwargs=True))
-    first = model(**case.inputs, use_cache=True)
-    for hook in hooks:
-        hook.remove()
+    hooks.append(decoder.register_forward_pre_hook(enter, with_kwargs=True, prepend=True))
+    try:
+        first = model(**case.inputs, use_cache=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
     cache, decoded = first[CACHE], []
     for step in range(len(case.facts["decode_tokens"])):
         decoded.append(model(**case.decode_inputs(step), use_cache=True, **{CACHE: cache}).logits[0, -1])
@@ -111,9 +115,26 @@ class ReferenceCases(Case):
     def test_qwen2_vl_sdpa(self):
         self.check("qwen2vl", "sdpa")
 
-
     def test_qwen2_5_vl(self):
         self.check("qwen2_5_vl", "sdpa")
+
+    def test_qwen3_vl_eager(self):
+        self.check("qwen3_vl", "eager")
+
+    def test_qwen3_vl_sdpa(self):
+        self.check("qwen3_vl", "sdpa")
+
+    def test_llava_next_eager(self):
+        self.check("anyres_llava_next", "eager")
+
+    def test_llava_next_sdpa(self):
+        self.check("anyres_llava_next", "sdpa")
+
+    def test_llava_onevision_eager(self):
+        self.check("anyres_llava_onevision", "eager")
+
+    def test_llava_onevision_sdpa(self):
+        self.check("anyres_llava_onevision", "sdpa")
 
     def test_internvl3_with_qwen2(self):
         self.check("internvl3_qwen2_hf", "sdpa")

@@ -99,7 +99,8 @@ def apply(model: nn.Module, plan: Plan | str | pathlib.Path, *, budget: float | 
             layer.yopo_compensation = compensation.to(device=layer.input_layernorm.weight.device, dtype=layer.input_layernorm.weight.dtype)
         change_class(layer, PrunedLayer)
     windows = any(layer.alive and layer.window is not None for layer in layers)
-    outer.yopo_applied = _Applied(plan, Watcher(outer, decoder, family, len(layers), windows), orders)
+    alive = sum(layer.alive for layer in layers)
+    outer.yopo_applied = _Applied(plan, Watcher(outer, decoder, family, len(layers), alive, windows), orders)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -39,6 +40,30 @@ def _qwen_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
     return [(rows // merge, columns // merge) for times, rows, columns in found.tolist() for _ in range(times)]
 
 
+def _anyres_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
+    """A base tile, then the joined tiles with image_newline as their last column."""
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
+
+    sizes = inputs.get("image_sizes")
+    if sizes is None:
+        raise PlanError("image_sizes is missing: the plan's windows need the pictures' sizes")
+    vision, most = config.vision_config, getattr(config, "vision_aspect_ratio", "")
+    side = vision.image_size // vision.patch_size
+    counts = inputs.get("batch_num_images")  # of each sample: pictures among others are one tile and one newline each
+    alone = [True] * len(sizes) if counts is None else [int(n) == 1 for n in counts for _ in range(int(n))]
+    grids = []
+    for size, whole in zip(sizes, alone):
+        rows, columns = 1, 0
+        if whole:
+            tall, wide = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, vision.image_size)
+            rows, columns = unpad_image(torch.empty(1, tall * side, wide * side, device="meta"), size).shape[1:]
+            if most:
+                times = math.sqrt(rows * columns / (int(most.removeprefix("anyres_max_")) * side**2))
+                rows, columns = (int(rows // times), int(columns // times)) if times > 1.1 else (rows, columns)
+        grids += [(side, side), (rows, columns + 1)]
+    return grids
+
+
 @dataclass(frozen=True)
 class Family:
     """`grids(config, tokens, inputs)`: the pictures of a call with so many visual tokens."""
@@ -51,16 +76,21 @@ FAMILIES: dict[str, Family] = {
     "LlavaModel": Family(_llava_grids),
     "Qwen2VLModel": Family(_qwen_grids),
     "Qwen2_5_VLModel": Family(_qwen_grids),
+    "Qwen3VLModel": Family(_qwen_grids),
+    "LlavaNextModel": Family(_anyres_grids),
+    "LlavaOnevisionModel": Family(_anyres_grids),
     "InternVLModel": Family(_internvl_grids),
 }
 
 # Decoder layers, by class: whether q, k, v and gate, up are one matrix each.
 LAYERS: dict[str, bool] = {
     "LlamaDecoderLayer": False,
+    "MistralDecoderLayer": False,
     "Qwen2DecoderLayer": False,
     "Qwen2VLDecoderLayer": False,
     "Qwen2_5_VLDecoderLayer": False,
     "Qwen3DecoderLayer": False,
+    "Qwen3VLTextDecoderLayer": False,
     "Phi3DecoderLayer": True,
 }
 

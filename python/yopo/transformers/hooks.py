@@ -27,9 +27,9 @@ class Watcher:
     """The hooks of one model. Between the outer model and its decoder they hand on what was given; to the layers it goes as
     an argument, so that a layer that is run again by gradient checkpointing gets the same."""
 
-    def __init__(self, outer: Any, decoder: Any, family: Family, layers: int, windows: bool) -> None:
+    def __init__(self, outer: Any, decoder: Any, family: Family, layers: int, alive: int, windows: bool) -> None:
         self.outer, self.decoder, self.family = outer, decoder, family
-        self.layers, self.windows = layers, windows
+        self.layers, self.alive, self.windows = layers, alive, windows
         self.limit = longest_context(decoder.config)
         self.token = image_token(outer.config)
         self.call: Call | None = None
@@ -82,6 +82,9 @@ class Watcher:
         if self.limit is not None and rows.past + rows.length > self.limit:
             raise PlanError(f"{rows.past + rows.length} tokens are more than the decoder's sliding window of {self.limit}, which cannot be run pruned")
         self._refuse_packed(given.get("position_ids"), rows.text.flat, visual.shape)
+        if given.get("deepstack_visual_embeds") is not None:
+            # The decoder adds these behind its first layers, and so behind layers without visual rows, too.
+            given["deepstack_visual_embeds"] = given["deepstack_visual_embeds"][: self.alive]
         given["yopo_rows"] = rows
         return (), given
 
