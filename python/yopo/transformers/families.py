@@ -32,11 +32,15 @@ def _internvl_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
     return [_square(config.image_seq_length, "image_seq_length")] * (tokens // config.image_seq_length)
 
 
+def _no_sizes(name: str) -> PlanError:
+    return PlanError(f"{name} is missing: the plan's windows need the pictures' sizes (which prefill_chunk_size takes away)")
+
+
 def _qwen_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
     merge = config.vision_config.spatial_merge_size
     found = inputs.get("image_grid_thw")
     if found is None:
-        raise PlanError("image_grid_thw is missing: the plan's windows need the pictures' sizes")
+        raise _no_sizes("image_grid_thw")
     return [(rows // merge, columns // merge) for times, rows, columns in found.tolist() for _ in range(times)]
 
 
@@ -46,7 +50,7 @@ def _anyres_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
 
     sizes = inputs.get("image_sizes")
     if sizes is None:
-        raise PlanError("image_sizes is missing: the plan's windows need the pictures' sizes")
+        raise _no_sizes("image_sizes")
     vision, most = config.vision_config, getattr(config, "vision_aspect_ratio", "")
     side = vision.image_size // vision.patch_size
     counts = inputs.get("batch_num_images")  # of each sample: pictures among others are one tile and one newline each
