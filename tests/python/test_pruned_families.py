@@ -17,7 +17,7 @@ import yopo.transformers
 from yopo import LayerPlan, Plan, Window
 
 SIDE, TOKEN, WIDTH, INNER, HEADS, KV, LAYERS = 5, 3, 64, 96, 8, 4, 3
-KINDS = {"llama": {}, "qwen2": {}, "qwen3": {"head_dim": 8}, "phi3": {"pad_token_id": 0, "resid_pdrop": 0.0, "sliding_window": None}}
+KINDS = {"llama": {}, "mistral": {"sliding_window": None}, "qwen2": {}, "qwen3": {"head_dim": 8}, "phi3": {"pad_token_id": 0, "resid_pdrop": 0.0, "sliding_window": None}}
 
 
 def make_model(kind, attention="sdpa"):
@@ -62,7 +62,7 @@ class Families(unittest.TestCase):
         model, inputs = make_model(kind), make_inputs()
         tensors = {name: value.clone() for name, value in model.model.language_model.state_dict().items()}
         decoder = model.model.language_model
-        spec = Spec("llama" if kind == "llama" else kind, LAYERS, HEADS, KV, 8, 1e-5, 10000.0)
+        spec = Spec("llama" if kind in ("llama", "mistral") else kind, LAYERS, HEADS, KV, 8, 1e-5, 10000.0)
         entered = []
         decoder.register_forward_pre_hook(lambda m, args, kwargs: entered.append(kwargs["inputs_embeds"][0]), with_kwargs=True)
         yopo.transformers.apply(model, as_plan(make_plan()))
@@ -88,6 +88,9 @@ class Families(unittest.TestCase):
 
     def test_llama(self):
         self.check("llama")
+
+    def test_mistral(self):
+        self.check("mistral")
 
     def test_qwen2(self):
         self.check("qwen2")

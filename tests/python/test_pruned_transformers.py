@@ -3,76 +3,15 @@ import json
 import shutil
 import unittest
 
-import yopo_package
-from support import MODEL, ROOT, TEST, Case
+import yopo_package  # noqa: F401  (before torch)
+from pruned_cases import CACHE, FIXTURES, cases, dense, trace
+from support import MODEL, TEST, Case
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
+from transformers import AutoProcessor, DynamicCache
 
 import yopo.transformers
 from yopo import PlanError
-
-FIXTURES = ROOT / "tests/data/fixtures"
-CACHE = yopo_package.CACHE
-
-
-def dense(folder, attention="sdpa", dtype=torch.float32):
-    return AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
-
-
-def outer_of(model):
-    return model.model
-
-
-class FixtureCase:
-    """One case of tests/data/fixtures: inputs as the model takes them, and what is expected."""
-
-    def __init__(self, path):
-        self.folder, self.facts = path.parent, json.loads(path.read_text())
-        stored = load_file(self.folder / "inputs.safetensors")
-        self.inputs = {"input_ids": stored["input_ids"][None], "pixel_values": stored["pixel_values"]}
-        if "image_grid_thw" in stored:
-            self.inputs["image_grid_thw"] = stored["image_grid_thw"]
-            if yopo_package.CACHE == "cache":  # transformers 5 wants to be told what it can see in the ids
-                token = json.loads((path.parents[2] / "model/config.json").read_text())["image_token_id"]
-                self.inputs["mm_token_type_ids"] = (self.inputs["input_ids"] == token).long()
-        self.next_position = int(stored["position_ids"].max()) + 1
-        self.axes = stored["position_ids"].dim()
-        self.entered = load_file(self.folder / "dense.safetensors")["hidden"][0]
-
-    def decode_inputs(self, step):
-        position = torch.tensor([[self.next_position + step]])
-        return {"input_ids": torch.tensor([[self.facts["decode_tokens"][step]]]),
-                "position_ids": position.expand(3, 1, 1) if self.axes == 2 else position}
-
-
-def cases(family):
-    found = [FixtureCase(path) for path in sorted((FIXTURES / family / "cases").glob("*/case.json")) if "skip" in json.loads(path.read_text())]
-    assert found
-    return found
-
-
-@torch.no_grad()
-def trace(model, case):
-    """hidden [L + 1, T, C], the last row's logits and those of forced tokens, and the cache."""
-    hidden, hooks = [case.entered], []
-    decoder = outer_of(model).language_model
-    for layer in decoder.layers:
-        hooks.append(layer.register_forward_hook(lambda m, i, out: hidden.append((out[0] if isinstance(out, tuple) else out)[0])))
-
-    def enter(module, args, kwargs):  # the cases' tolerances hold from the stored input of the decoder on
-        kwargs["inputs_embeds"] = case.entered[None]
-        return args, kwargs
-
-    hooks.append(decoder.register_forward_pre_hook(enter, with_kwargs=True))
-    first = model(**case.inputs, use_cache=True)
-    for hook in hooks:
-        hook.remove()
-    cache, decoded = first[CACHE], []
-    for step in range(len(case.facts["decode_tokens"])):
-        decoded.append(model(**case.decode_inputs(step), use_cache=True, **{CACHE: cache}).logits[0, -1])
-    return torch.stack(hidden), first.logits[0, -1], torch.stack(decoded), cache
-
 
 class ReferenceCases(Case):
     def check(self, family, attention):
@@ -111,9 +50,26 @@ class ReferenceCases(Case):
     def test_qwen2_vl_sdpa(self):
         self.check("qwen2vl", "sdpa")
 
-
     def test_qwen2_5_vl(self):
         self.check("qwen2_5_vl", "sdpa")
+
+    def test_qwen3_vl_eager(self):
+        self.check("qwen3_vl", "eager")
+
+    def test_qwen3_vl_sdpa(self):
+        self.check("qwen3_vl", "sdpa")
+
+    def test_llava_next_eager(self):
+        self.check("anyres_llava_next", "eager")
+
+    def test_llava_next_sdpa(self):
+        self.check("anyres_llava_next", "sdpa")
+
+    def test_llava_onevision_eager(self):
+        self.check("anyres_llava_onevision", "eager")
+
+    def test_llava_onevision_sdpa(self):
+        self.check("anyres_llava_onevision", "sdpa")
 
     def test_internvl3_with_qwen2(self):
         self.check("internvl3_qwen2_hf", "sdpa")

@@ -26,7 +26,7 @@ from .families import LAYERS, decoder_sizes, find_model, rotary_sections
 from .hooks import Watcher
 from .layer import PrunedLayer, make_shares
 from .linear import accept_slices, refuse_slices
-from .reorder import Order, inverse, order_of, reorder_layer, reordered
+from .reorder import Order, check_orderable, inverse, order_of, reorder_layer, reordered
 
 __all__ = ["PlanError", "apply", "cache_bytes", "is_applied", "load", "plan_in_use", "remove", "save", "write_plan"]
 
@@ -85,6 +85,8 @@ def apply(model: nn.Module, plan: Plan | str | pathlib.Path, *, budget: float | 
         for index, layer in enumerate(decoder.layers):
             for name in names:
                 accept_slices(layer.get_submodule(name), f"layers.{index}.{name}")
+                if not plan.ordered:
+                    check_orderable(layer.get_submodule(name))
     except PlanError:
         _plain_again(decoder, names)
         raise
@@ -99,7 +101,8 @@ def apply(model: nn.Module, plan: Plan | str | pathlib.Path, *, budget: float | 
             layer.yopo_compensation = compensation.to(device=layer.input_layernorm.weight.device, dtype=layer.input_layernorm.weight.dtype)
         change_class(layer, PrunedLayer)
     windows = any(layer.alive and layer.window is not None for layer in layers)
-    outer.yopo_applied = _Applied(plan, Watcher(outer, decoder, family, len(layers), windows), orders)
+    alive = sum(layer.alive for layer in layers)
+    outer.yopo_applied = _Applied(plan, Watcher(outer, decoder, family, len(layers), alive, windows), orders)
     return model
 
 

@@ -7,14 +7,17 @@ index, since samples of a batch have different numbers of each kind.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from ..plan import PlanError
 
 NEVER = 1 << 40  # the index of a slot that nobody reads
+# Since some release of transformers 5, crop(0) takes away nothing; before, it left nothing.
+_CROP_TAKES_AWAY = "tokens_to_remove" in inspect.signature(DynamicLayer.crop).parameters
 
 
 class PrunedCacheLayer(CacheLayerMixin):
@@ -27,6 +30,7 @@ class PrunedCacheLayer(CacheLayerMixin):
         super().__init__()
         self.joint: tuple[torch.Tensor, torch.Tensor] | None = None  # [B, KV heads, visual + text slots, D]
         self.alone: tuple[torch.Tensor, torch.Tensor] | None = None  # [B, KV heads, text slots, D]
+        self.groups: list[int] | None = None  # KV heads in `joint`
         self.visual_slots = 0  # in `joint`
         self.visual_index: torch.Tensor | None = None  # [B, visual slots of the prompt], also where none are stored
         self.text_index: torch.Tensor | None = None  # [B, text slots]
@@ -107,7 +111,7 @@ class PrunedCacheLayer(CacheLayerMixin):
 
     def crop(self, length: int) -> None:
         """To `length` tokens, or by `-length` of them; only text at the end can go."""
-        length = self.length + length if length < 0 else length
+        length = self.length + length if length < 0 or _CROP_TAKES_AWAY and length == 0 else length
         if length >= self.length or self.joint is None or self.alone is None or self.text_index is None:
             return
         if self.visual_index is not None and bool(((self.visual_index >= length) & (self.visual_index < NEVER)).any()):

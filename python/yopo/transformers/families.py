@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -31,12 +32,40 @@ def _internvl_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
     return [_square(config.image_seq_length, "image_seq_length")] * (tokens // config.image_seq_length)
 
 
+def _no_sizes(name: str) -> PlanError:
+    return PlanError(f"{name} is missing: the plan's windows need the pictures' sizes (which prefill_chunk_size takes away)")
+
+
 def _qwen_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
     merge = config.vision_config.spatial_merge_size
     found = inputs.get("image_grid_thw")
     if found is None:
-        raise PlanError("image_grid_thw is missing: the plan's windows need the pictures' sizes")
+        raise _no_sizes("image_grid_thw")
     return [(rows // merge, columns // merge) for times, rows, columns in found.tolist() for _ in range(times)]
+
+
+def _anyres_grids(config: Any, tokens: int, inputs: dict[str, Any]) -> Grids:
+    """A base tile, then the joined tiles with image_newline as their last column."""
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
+
+    sizes = inputs.get("image_sizes")
+    if sizes is None:
+        raise _no_sizes("image_sizes")
+    vision, most = config.vision_config, getattr(config, "vision_aspect_ratio", "")
+    side = vision.image_size // vision.patch_size
+    counts = inputs.get("batch_num_images")  # of each sample: pictures among others are one tile and one newline each
+    alone = [True] * len(sizes) if counts is None else [int(n) == 1 for n in counts for _ in range(int(n))]
+    grids = []
+    for size, whole in zip(sizes, alone):
+        rows, columns = 1, 0
+        if whole:
+            tall, wide = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, vision.image_size)
+            rows, columns = unpad_image(torch.empty(1, tall * side, wide * side, device="meta"), size).shape[1:]
+            if most:
+                times = math.sqrt(rows * columns / (int(most.removeprefix("anyres_max_")) * side**2))
+                rows, columns = (int(rows // times), int(columns // times)) if times > 1.1 else (rows, columns)
+        grids += [(side, side), (rows, columns + 1)]
+    return grids
 
 
 @dataclass(frozen=True)
@@ -51,16 +80,21 @@ FAMILIES: dict[str, Family] = {
     "LlavaModel": Family(_llava_grids),
     "Qwen2VLModel": Family(_qwen_grids),
     "Qwen2_5_VLModel": Family(_qwen_grids),
+    "Qwen3VLModel": Family(_qwen_grids),
+    "LlavaNextModel": Family(_anyres_grids),
+    "LlavaOnevisionModel": Family(_anyres_grids),
     "InternVLModel": Family(_internvl_grids),
 }
 
 # Decoder layers, by class: whether q, k, v and gate, up are one matrix each.
 LAYERS: dict[str, bool] = {
     "LlamaDecoderLayer": False,
+    "MistralDecoderLayer": False,
     "Qwen2DecoderLayer": False,
     "Qwen2VLDecoderLayer": False,
     "Qwen2_5_VLDecoderLayer": False,
     "Qwen3DecoderLayer": False,
+    "Qwen3VLTextDecoderLayer": False,
     "Phi3DecoderLayer": True,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,15 @@ from transformers.cache_utils import DynamicCache
 
 from ..plan import PlanError
 from .cache import PrunedCacheLayer, adopt
-from .families import Family, image_token, longest_context
+from .families import Family, Grids, image_token, longest_context
 from .rows import make_rows
+
+
+_ENCODED = "mm_encoder_outputs"  # features instead of pixels, by "image" and "video"
+
+
+def _encoded(inputs: dict[str, Any], what: str) -> Any:
+    return (inputs.get(_ENCODED) or {}).get(what)
 
 
 @dataclass
@@ -23,13 +31,42 @@ class Call:
     inputs: dict[str, Any]
 
 
+class Features:
+    """The outer model's get_image_features, which also notes of what shape each picture is that it gives features of.
+    `generate` of transformers 5 calls it before the forward, which then gets these features and no sizes."""
+
+    def __init__(self, outer: Any, family: Family) -> None:
+        self.outer, self.family = outer, family
+        self.plain = outer.get_image_features
+        self.__signature__ = inspect.signature(self.plain)  # `generate` reads from it what to pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found = self.plain(*args, **kwargs)
+        self._note(found, {**dict(zip(self.__signature__.parameters, args)), **kwargs})
+        return found
+
+    @torch.compiler.disable
+    def _note(self, found: Any, given: dict[str, Any]) -> None:
+        pictures = getattr(found, "pooler_output", None)
+        if not isinstance(pictures, (list, tuple)):
+            return
+        tokens = [picture.shape[0] for picture in pictures]
+        grids = iter(self.family.grids(self.outer.config, sum(tokens), given))
+        for picture, left in zip(pictures, tokens):
+            # On the tensor itself: what copies pictures for beams keeps the tensors.
+            picture.yopo_grids = []
+            while left > 0:
+                picture.yopo_grids.append(next(grids))
+                left -= math.prod(picture.yopo_grids[-1])
+
+
 class Watcher:
     """The hooks of one model. Between the outer model and its decoder they hand on what was given; to the layers it goes as
     an argument, so that a layer that is run again by gradient checkpointing gets the same."""
 
-    def __init__(self, outer: Any, decoder: Any, family: Family, layers: int, windows: bool) -> None:
+    def __init__(self, outer: Any, decoder: Any, family: Family, layers: int, alive: int, windows: bool) -> None:
         self.outer, self.decoder, self.family = outer, decoder, family
-        self.layers, self.windows = layers, windows
+        self.layers, self.alive, self.windows = layers, alive, windows
         self.limit = longest_context(decoder.config)
         self.token = image_token(outer.config)
         self.call: Call | None = None
@@ -39,8 +76,11 @@ class Watcher:
             outer.register_forward_hook(self.after_outer, always_call=True),
             decoder.register_forward_pre_hook(self.before_decoder, with_kwargs=True),
         ]
+        if windows and _ENCODED in inspect.signature(_plain(type(outer).forward)).parameters:
+            outer.get_image_features = Features(outer, family)
 
     def remove(self) -> None:
+        self.outer.__dict__.pop("get_image_features", None)
         for handle in self.handles:
             handle.remove()
 
@@ -51,7 +91,8 @@ class Watcher:
         ids = given.get("input_ids")
         if ids is None:
             raise PlanError("a pruned model reads from input_ids which tokens are visual: pass them, not inputs_embeds alone")
-        if any(given.get(name) is not None for name in ("pixel_values_videos", "video_grid_thw")):
+        videos = [given.get("pixel_values_videos"), given.get("video_grid_thw"), _encoded(given, "video")]
+        if any(found is not None for found in videos):
             raise PlanError("videos cannot be run pruned: plans are about pictures")
         self.call = Call(ids, given)
 
@@ -77,13 +118,25 @@ class Watcher:
         present = given.get("attention_mask")
         grids = None
         if self.windows and bool(visual.any()):
-            grids = self.family.grids(self.outer.config, int(visual.sum()), call.inputs)
+            grids = self._grids(call.inputs, int(visual.sum()))
         rows = make_rows(visual, None if present is None else present.to(visual.device), first, grids)
         if self.limit is not None and rows.past + rows.length > self.limit:
             raise PlanError(f"{rows.past + rows.length} tokens are more than the decoder's sliding window of {self.limit}, which cannot be run pruned")
         self._refuse_packed(given.get("position_ids"), rows.text.flat, visual.shape)
+        if given.get("deepstack_visual_embeds") is not None:
+            # The decoder adds these behind its first layers, and so behind layers without visual rows, too.
+            given["deepstack_visual_embeds"] = given["deepstack_visual_embeds"][: self.alive]
+            rows.added = len(given["deepstack_visual_embeds"])
         given["yopo_rows"] = rows
         return (), given
+
+    def _grids(self, inputs: dict[str, Any], tokens: int) -> Grids:
+        encoded = _encoded(inputs, "image")
+        pictures = [] if encoded is None else encoded.pooler_output
+        noted = [getattr(picture, "yopo_grids", None) for picture in pictures]
+        if noted and all(noted):
+            return [grid for grids in noted for grid in grids]
+        return self.family.grids(self.outer.config, tokens, inputs)
 
     def _visual(self, call: Call, given: dict[str, Any], cache: PrunedCacheLayer | None) -> torch.Tensor:
         """[B, T]"""
@@ -92,7 +145,7 @@ class Watcher:
             raise PlanError(f"input_ids has {tuple(call.ids.shape)} tokens, the decoder got {tuple(embeds.shape[:2])} rows")
         visual = call.ids == self.token
         # A token that was generated is text, even where it is the one that stands for pictures.
-        if cache is not None and cache.length and not any(call.inputs.get(name) is not None for name in ("pixel_values", "mm_encoder_outputs")):
+        if cache is not None and cache.length and call.inputs.get("pixel_values") is None and _encoded(call.inputs, "image") is None:
             visual = torch.zeros_like(visual)
         return visual
 

@@ -128,7 +128,10 @@ class PrunedLayer(nn.Module):
         else:
             both = _add(both, count, _drop(self, "resid_attn_dropout", project(attention.o_proj, read)))
         both = _mlp(self, shares, both, count)
-        return _give(self, _put(rows, flat, both, count).view_as(hidden_states))
+        hidden = _put(rows, flat, both, count).view_as(hidden_states)
+        if self.training and attention.layer_idx < rows.added:
+            hidden = hidden.clone()  # the decoder adds to it in place, which autograd refuses of a view that a checkpoint made
+        return _give(self, hidden)
 
 
 def _add(both: torch.Tensor, count: int, more: torch.Tensor) -> torch.Tensor:
@@ -192,6 +195,9 @@ def segments_of(runs: Segments) -> list[tuple[int, int]]:
 def _store(shares: Shares, kept: PrunedCacheLayer | None, rows: Rows, visual: list[Any] | None, text: Heads) -> tuple[Heads, Heads, int]:
     """Joint and lone keys and values, cached ones included, and how many slots of the joint ones are visual."""
     layer = PrunedCacheLayer() if kept is None else kept
+    if layer.groups is not None and layer.groups != shares.groups:
+        raise PlanError("the cache was filled under another plan, which keeps visual tokens of other KV heads: give each plan its own")
+    layer.groups = shares.groups
     joint = (pick(text[0], shares.groups), pick(text[1], shares.groups))
     alone = (pick(text[0], shares.others), pick(text[1], shares.others))
     layer.append(None if visual is None else (visual[1], visual[2]), joint, alone)

@@ -83,11 +83,16 @@ def _parts(layer: Any, order: Order, sizes: Sizes, head_dim: int, fused: bool) -
     yield mlp.down_proj, 1, order.neurons
 
 
+def check_orderable(module: nn.Module) -> None:
+    if base_of(module) is not module:
+        raise PlanError("a plan.json orders the weights: apply it before adapters are added")
+    if module.weight.is_meta:
+        raise PlanError("a plan.json orders the weights, and some are offloaded: apply it before, or export a checkpoint")
+
+
 @torch.no_grad()
 def reorder_layer(layer: Any, order: Order, sizes: Sizes, head_dim: int, fused: bool) -> None:
     for module, dim, indices in _parts(layer, order, sizes, head_dim, fused):
-        if base_of(module) is not module:
-            raise PlanError("a plan.json orders the weights: apply it before adapters are added")
         if indices == list(range(len(indices))):
             continue
         where = torch.tensor(indices, device=module.weight.device)

@@ -86,6 +86,7 @@ class Rows:
     text_keys: torch.Tensor
     keys_full: bool
     picture: torch.Tensor | None  # [B, M, 3] of visual slots: picture (-1: none), row, column
+    added: int = 0  # layers behind which the decoder adds to the visual rows
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Rows":
@@ -95,7 +96,7 @@ class Rows:
         key = ("device", device)
         if key not in self.memo:
             moved = {name: _moved(getattr(self, name), device) for name in ("visual", "text", "visual_keys", "text_keys", "picture")}
-            self.memo[key] = Rows(self.batch, self.length, self.past, keys_full=self.keys_full, **moved)
+            self.memo[key] = Rows(self.batch, self.length, self.past, keys_full=self.keys_full, added=self.added, **moved)
         return self.memo[key]
 
     @property
@@ -126,7 +127,7 @@ class Rows:
     def text_reads_all(self, dtype: torch.dtype) -> tuple[torch.Tensor | None, bool]:
         if self.visual_keys is None:
             return self.text_reads_text(dtype)
-        if self.keys_full and self.text.index.shape[1] == 1:
+        if self.keys_full and self.visual is None and self.text.index.shape[1] == 1:  # visual rows of this call may come later
             return None, False
         keys = self.visual_keys
         return self._mask("all", dtype, lambda: _earlier(self.text.index, torch.cat([keys, self.text_keys], 1))), False
