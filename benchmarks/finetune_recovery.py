@@ -41,12 +41,11 @@ def make_data(folder, images):
             cut = round(0.85 * len(scans) / VARIANTS) * VARIANTS
             bank.append(scans[:cut] if name == "train" else scans[cut:])
         make_data.write_split(str(folder / name), "train", count, 4, seed, bank)
-    records = {}  # one a picture, its questions as turns
+    records = []  # one question each: the demo's models never saw a second turn
     for question, answer in zip(*(map(json.loads, open(folder / "train" / file)) for file in ("questions.jsonl", "answers.jsonl"))):
-        record = records.setdefault(question["image"], {"id": question["image"], "image": question["image"], "conversations": []})
-        mark = "" if record["conversations"] else "<image>\n"
-        record["conversations"] += [{"from": "human", "value": mark + question["text"]}, {"from": "gpt", "value": answer["text"]}]
-    (folder / "train/conversations.json").write_text(json.dumps(list(records.values())))
+        turns = [{"from": "human", "value": "<image>\n" + question["text"]}, {"from": "gpt", "value": answer["text"]}]
+        records.append({"id": str(question["question_id"]), "image": question["image"], "conversations": turns})
+    (folder / "train/conversations.json").write_text(json.dumps(records))
     (folder / "done").touch()
 
 
