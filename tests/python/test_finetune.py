@@ -165,12 +165,14 @@ class Run(Case):
         return self.losses(output)
 
     def start(self, output, *more, **environment):
-        """finetune.py as a process of its own."""
+        """finetune.py as a process of its own; what it says is in a file, process.log."""
         run = "import sys, yopo_package, torch, finetune; torch.set_num_threads(1); finetune.main(sys.argv[1:])"
         paths = os.pathsep.join([str(pathlib.Path(__file__).parent), str(ROOT / "examples/finetune"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-        process = subprocess.Popen([sys.executable, "-B", "-c", run, *self.flags(output, *more)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                   env={**os.environ, "PYTHONPATH": paths, **environment})
-        self.addCleanup(process.stderr.close)
+        log = self.folder / f"log{environment.get('RANK', '')}"
+        with log.open("w") as said:
+            process = subprocess.Popen([sys.executable, "-B", "-c", run, *self.flags(output, *more)], stdout=subprocess.DEVNULL, stderr=said,
+                                       env={**os.environ, "PYTHONPATH": paths, **environment})
+        process.log = log
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -218,9 +220,12 @@ class Run(Case):
             port = str(free.getsockname()[1])
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         both = [self.start(self.folder / "two", "--max_steps", "6", "--save_steps", "6", RANK=rank, LOCAL_RANK=rank, **group) for rank in "01"]
-        for process in both:
-            said = process.communicate(timeout=600)[1]
-            self.assertEqual(process.returncode, 0, said)
+        until = time.monotonic() + 400
+        while any(process.poll() is None for process in both) and not any(process.poll() for process in both) and time.monotonic() < until:
+            time.sleep(0.1)
+        for process in both:  # where one has failed, the other waits for it for good
+            process.kill()
+            self.assertEqual(process.wait(), 0, process.log.read_text()[-3000:])
         one, two = self.losses(self.folder / "one"), self.losses(self.folder / "two")
         self.assertEqual(sorted(two), list(range(1, 7)))
         for step, loss in one.items():
@@ -238,7 +243,7 @@ class Run(Case):
         while not (out / "checkpoint-10/trainer_state.json").is_file() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        self.assertEqual(process.wait(), -signal.SIGKILL, process.stderr.read())
+        self.assertEqual(process.wait(), -signal.SIGKILL, process.log.read_text()[-3000:])
         shutil.rmtree(out / "checkpoint-20", ignore_errors=True)  # where the kill was late
         (out / "checkpoint-20").mkdir()
         for name in ("config.json", "model.safetensors"):
