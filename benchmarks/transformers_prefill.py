@@ -29,7 +29,7 @@ SIDE, TOKEN = 24, 5
 
 
 def make_model(config, layers, dtype):
-    text = json.loads(config.read_text())["text_config"] | {"num_hidden_layers": layers, "vocab_size": 1000}
+    text = json.loads(config.read_text())["text_config"] | {"num_hidden_layers": layers, "vocab_size": 1000, "torch_dtype": str(dtype).removeprefix("torch.")}
     vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 14 * SIDE,
               "patch_size": 14, "projection_dim": 32, "model_type": "clip_vision_model"}
     settings = transformers.LlavaConfig(text_config=text, vision_config=vision, image_token_index=TOKEN, attn_implementation="sdpa")

@@ -110,6 +110,18 @@ class Trainer(transformers.Trainer):
         return GroupedSampler(self.train_dataset, self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps, self.args.world_size, self.args.seed)
 
 
+def last_checkpoint(folder):
+    """The newest checkpoint to go on from. A run that was killed while it wrote one leaves a part: the state comes last."""
+    numbers = {}
+    for path in pathlib.Path(folder).glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+            numbers[int(path.name.split("-")[1])] = str(path)
+        except (OSError, ValueError):
+            continue
+    return numbers[max(numbers)] if numbers else None
+
+
 def finish(trainer, settings):
     """The result as a pruned checkpoint, for `yopo verify`, `yopo eval` and yopo.transformers.load."""
     output = pathlib.Path(trainer.args.output_dir)
@@ -138,10 +150,11 @@ def main(arguments):
     dataset = Conversations(settings.data, settings.images, processor, settings.longest, settings.pad_to_square)
     tokenizer = processor.tokenizer
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if training.ddp_find_unused_parameters is None and not all(map(dataset.has_image, range(len(dataset)))):
+        training.ddp_find_unused_parameters = True  # batches without pictures give the projector no gradient
     Trainer.grouped = settings.group
     trainer = Trainer(model=model, args=training, train_dataset=dataset, data_collator=Collator(padding))
-    last = transformers.trainer_utils.get_last_checkpoint(training.output_dir) if pathlib.Path(training.output_dir).is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir))
     trainer.save_state()
     finish(trainer, settings)
 

@@ -1,8 +1,13 @@
 """examples/finetune: labels, grouping, a loss that falls, a run that resumes, and a result that yopo runs."""
 import json
+import os
 import pathlib
 import shutil
+import signal
+import socket
+import subprocess
 import sys
+import time
 import unittest
 
 import yopo_package  # noqa: F401  (before torch)
@@ -14,6 +19,7 @@ sys.path.insert(0, str(ROOT / "examples/finetune"))
 import conversations
 import finetune
 import yopo.transformers
+from yopo.transformers import linear
 
 torch.set_num_threads(1)
 
@@ -83,6 +89,61 @@ class Data(Case):
         self.assertEqual(batch["pixel_values"].shape[0], 1)
 
 
+class SplitGradients(unittest.TestCase):
+    """Products with parts of a weight and their gradients, against autograd's own through slices; rows 0 to 4 are visual."""
+
+    RUNS = ([(0, 3)], [(4, 6), (1, 3)], [(7, 9)])
+
+    def both(self, name, runs, bias, low):
+        width, count = 9, 5
+        found = []
+        for split in (True, False):
+            torch.manual_seed(1)
+            module = torch.nn.Linear(6, width, bias=bias) if name == "rows" else torch.nn.Linear(width, 6, bias=bias)
+            linear.accept_slices(module, "it")
+            x = torch.randn(8, module.in_features, requires_grad=True)
+            picked = [i for a, b in runs for i in range(a, b)]
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                if name == "rows":
+                    visual, text = linear.project_rows(module, x, count, runs) if split else (
+                        torch.nn.functional.linear(x, module.weight, module.bias)[:count, picked], torch.nn.functional.linear(x[count:], module.weight, module.bias))
+                    result = torch.cat([visual.flatten(), text.flatten()])
+                else:
+                    seen = torch.zeros(width, count).index_put((torch.tensor(picked),), x[:count, picked].T).T
+                    result = linear.project_columns(module, x[:count, picked], x[count:], runs) if split else (
+                        torch.nn.functional.linear(torch.cat([seen, x[count:]]), module.weight, module.bias))
+            (result.float().flatten() * torch.linspace(-1, 1, result.numel())).sum().backward()
+            found.append([result.float(), x.grad, module.weight.grad, *([module.bias.grad] if bias else [])])
+        return found
+
+    def test_equal(self):
+        for name in ("rows", "columns"):
+            for runs in self.RUNS:
+                for bias in (True, False):
+                    for low in (False, True):
+                        for mine, wanted in zip(*self.both(name, runs, bias, low)):
+                            self.assertEqual(mine.dtype, wanted.dtype)
+                            limit = (3e-2 if low else 1e-5) * wanted.abs().max().item()
+                            self.assertLess((mine - wanted).abs().max().item(), limit, (name, runs, bias, low))
+
+    def test_one_gradient(self):
+        """No slice has a gradient of the weight's size: in the graph the weight is used once."""
+        for name in ("rows", "columns"):
+            module = torch.nn.Linear(9, 9, bias=False)
+            linear.accept_slices(module, "it")
+            x = torch.randn(8, 9)
+            result = torch.cat(linear.project_rows(module, x, 5, [(0, 3)])[1:]) if name == "rows" else linear.project_columns(module, x[:5, :3], x[5:], [(0, 3)])
+            names, open_nodes, uses = set(), [result.grad_fn], 0
+            while open_nodes:
+                node = open_nodes.pop()
+                for after, _ in node.next_functions:
+                    uses += after is not None and type(after).__name__ == "AccumulateGrad"
+                    if after is not None and after not in names:
+                        names.add(after)
+                        open_nodes.append(after)
+            self.assertEqual(uses, 1, name)
+
+
 class Run(Case):
     STEPS, COUNT = 24, 8  # few enough records to learn by heart
 
@@ -93,11 +154,30 @@ class Run(Case):
         self.pruned = self.folder / "pruned"
         self.yopo("export", "--model", MODEL, "--plan", self.folder / "plan.json", "--output", self.pruned)
 
+    def flags(self, output, *more):
+        return [str(ROOT / "examples/finetune/settings/llava-1.5-7b-25.json"), "--model", str(self.pruned), "--data", str(self.folder / "data.json"),
+                "--images", str(TEST.images), "--output_dir", str(output), "--max_steps", str(self.STEPS), "--per_device_train_batch_size", "2",
+                "--learning_rate", "2e-4", "--bf16", "False", "--save_steps", "10", "--save_total_limit", "3", "--dataloader_num_workers", "0",
+                "--use_cpu", "True", "--disable_tqdm", "True", "--pad_to_square", "False", *more]
+
     def train(self, output, *more):
-        finetune.main([str(ROOT / "examples/finetune/settings/llava-1.5-7b-25.json"), "--model", str(self.pruned), "--data", str(self.folder / "data.json"),
-                       "--images", str(TEST.images), "--output_dir", str(output), "--max_steps", str(self.STEPS), "--per_device_train_batch_size", "2",
-                       "--learning_rate", "2e-4", "--bf16", "False", "--save_steps", "10", "--save_total_limit", "3", "--dataloader_num_workers", "0",
-                       "--use_cpu", "True", "--disable_tqdm", "True", "--pad_to_square", "False", *more])
+        finetune.main(self.flags(output, *more))
+        return self.losses(output)
+
+    def start(self, output, *more, **environment):
+        """finetune.py as a process of its own; what it says is in a file, process.log."""
+        run = "import sys, yopo_package, torch, finetune; torch.set_num_threads(1); finetune.main(sys.argv[1:])"
+        paths = os.pathsep.join([str(pathlib.Path(__file__).parent), str(ROOT / "examples/finetune"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        log = self.folder / f"log{environment.get('RANK', '')}"
+        with log.open("w") as said:
+            process = subprocess.Popen([sys.executable, "-B", "-c", run, *self.flags(output, *more)], stdout=subprocess.DEVNULL, stderr=said,
+                                       env={**os.environ, "PYTHONPATH": paths, **environment})
+        process.log = log
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def losses(self, output):
         last = max(pathlib.Path(output).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
         history = json.loads((last / "trainer_state.json").read_text())["log_history"]
         return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
@@ -131,6 +211,44 @@ class Run(Case):
         for file in out.glob("*.*"):
             file.unlink()
         self.assertEqual(self.train(out), losses)
+
+    def test_two_processes(self):
+        """As one with the same global batch. A quarter of the records has no picture: the projector then has no gradient."""
+        self.train(self.folder / "one", "--per_device_train_batch_size", "4", "--max_steps", "6", "--save_steps", "6")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        both = [self.start(self.folder / "two", "--max_steps", "6", "--save_steps", "6", RANK=rank, LOCAL_RANK=rank, **group) for rank in "01"]
+        until = time.monotonic() + 400
+        while any(process.poll() is None for process in both) and not any(process.poll() for process in both) and time.monotonic() < until:
+            time.sleep(0.1)
+        for process in both:  # where one has failed, the other waits for it for good
+            process.kill()
+            self.assertEqual(process.wait(), 0, process.log.read_text()[-3000:])
+        one, two = self.losses(self.folder / "one"), self.losses(self.folder / "two")
+        self.assertEqual(sorted(two), list(range(1, 7)))
+        for step, loss in one.items():
+            self.assertLess(abs(two[step] / loss - 1), 1e-4, (one, two))
+        weights = [yopo.transformers.load(self.folder / name, dtype=torch.float32) for name in ("one", "two")]
+        for name, value in weights[0].named_parameters():
+            self.assertLess((value - weights[1].get_parameter(name)).abs().max(), 2e-5, name)
+
+    def test_killed(self):
+        """By SIGKILL, with a checkpoint that was being written: the rerun goes on from the whole one before, with the same losses."""
+        undisturbed = self.train(self.folder / "undisturbed")
+        out = self.folder / "killed"
+        process = self.start(out)
+        until = time.monotonic() + 300
+        while not (out / "checkpoint-10/trainer_state.json").is_file() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        self.assertEqual(process.wait(), -signal.SIGKILL, process.log.read_text()[-3000:])
+        shutil.rmtree(out / "checkpoint-20", ignore_errors=True)  # where the kill was late
+        (out / "checkpoint-20").mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (out / "checkpoint-20" / name).write_bytes((out / "checkpoint-10" / name).read_bytes()[:1000])
+        self.assertEqual(self.train(out), undisturbed)
 
     def test_lora(self):
         out = self.folder / "tuned"

@@ -6,7 +6,8 @@ offloading) works as it does for the whole matrix.
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from ..plan import PlanError
 from .classes import change_class, restore_class
+from .split import SplitColumns, SplitRows
 
 Segments = Sequence[tuple[int, int]]  # [start, stop) each
 
@@ -50,9 +52,28 @@ def sliced(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, row
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
+@dataclass
+class Split:
+    """What rows behind the first `count` need besides: the `rest` of the weight, of its columns with inputs `x` of their own."""
+
+    count: int
+    rest: Segments
+    x: torch.Tensor | None = None
+
+
 class _SlicedLinear(nn.Linear):
-    def forward(self, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None, biased: bool = True) -> torch.Tensor:
-        return sliced(x, self.weight, self.bias if biased else None, rows, columns)
+    def forward(
+        self, x: torch.Tensor, rows: Segments | None = None, columns: Segments | None = None, biased: bool = True, more: Split | None = None
+    ) -> Any:
+        if more is None:
+            return sliced(x, self.weight, self.bias if biased else None, rows, columns)
+        if rows is not None:
+            return SplitRows.apply(x, self.weight, self.bias, more.count, list(rows), list(more.rest))
+        return SplitColumns.apply(x, more.x, self.weight, self.bias, more.count, list(columns or ()), list(more.rest))
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return torch.is_grad_enabled() and not hasattr(module, "lora_A") and module.weight.requires_grad
 
 
 def base_of(module: nn.Module) -> nn.Module:
@@ -109,7 +130,14 @@ def project_rows(module: nn.Module, both: torch.Tensor, count: int, rows: Segmen
     one product, so that no weight is read twice."""
     if not rows:
         return both.new_zeros(count, 0), project(module, both[count:])
-    shared, rest = project(module, both, rows), complement(rows, base_of(module).out_features)
+    rest = complement(rows, base_of(module).out_features)
+    if not rest and len(rows) == 1:
+        whole = project(module, both)
+        return whole[:count], whole[count:]
+    if rest and _is_trained(module):
+        shared, alone = module(both, rows, more=Split(count, rest))
+        return shared[:count], _in_order(torch.cat([shared[count:], alone], -1), [*rows, *rest])
+    shared = project(module, both, rows)
     if not rest:
         return shared[:count], _in_order(shared[count:], rows)
     alone = project(module, both[count:], rest)
@@ -132,7 +160,12 @@ def project_columns(module: nn.Module, visual: torch.Tensor, text: torch.Tensor,
         found = [text[:, start:stop] for start, stop in runs]
         return found[0] if len(found) == 1 else torch.cat(found, -1)
 
-    result = project(module, torch.cat([visual, parts(columns)]), columns=columns)
+    both = torch.cat([visual, parts(columns)])
+    if not rest and len(columns) == 1:
+        return project(module, both)
+    if rest and _is_trained(module):
+        return module(both, columns=columns, more=Split(count, rest, parts(rest)))
+    result = project(module, both, columns=columns)
     if rest:
         result[count:] += project(module, parts(rest), columns=rest, biased=False)
     return result
