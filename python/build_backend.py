@@ -15,6 +15,7 @@ import glob
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -64,7 +65,7 @@ def libtorch() -> pathlib.Path:
         places += sorted(glob.glob(f"{ROOT}/.venv/lib/python3*/site-packages/torch"))
     for place in map(pathlib.Path, places):
         if (place / "include/torch/csrc/api/include/torch/torch.h").is_file() and (place / "lib/libtorch_cpu.so").is_file():
-            return place.resolve()
+            return place.absolute()
     if given:
         raise _fail(f"YOPO_TORCH_DIR: there is no LibTorch in {given}")
     raise _fail(
@@ -117,15 +118,19 @@ def _explain() -> None:
     print(_fail("the command could not be built. " + "\n".join(lines)), file=sys.stderr)
 
 
-def _limit_jobs() -> None:
-    """A file that includes Torch takes up to 2 GB to compile."""
+def _prepare_environment() -> None:
+    """A file that includes Torch takes up to 2 GB to compile; and a compiler of the name that CMake finds by itself, not of
+    the name that Python was compiled with, lets ccache know what `make build` has compiled."""
     jobs = min(os.cpu_count() or 1, max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 31))
     os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(jobs))
+    for name, compiler in (("CC", "cc"), ("CXX", "c++")):
+        if shutil.which(compiler):
+            os.environ.setdefault(name, compiler)
 
 
 def _build(builder: Callable[..., str], folder: str, settings: Settings | None, metadata: str | None) -> str:
     made = _settings(settings)
-    _limit_jobs()
+    _prepare_environment()
     try:
         return builder(folder, made, metadata)
     except (Exception, SystemExit):

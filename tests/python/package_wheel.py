@@ -11,7 +11,7 @@ def pip(*arguments, **environment):
     """The finished process of a pip that asks nobody but this machine."""
     return subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--isolated", *map(str, arguments)],
-        capture_output=True, text=True, errors="replace", timeout=900,
+        capture_output=True, text=True, errors="replace", timeout=7200 if os.environ.get("YOPO_COMPILE_WHEEL") else 900,
         env={**os.environ, "PIP_CONFIG_FILE": os.devnull, **environment})
 
 

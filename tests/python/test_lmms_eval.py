@@ -93,7 +93,7 @@ class LmmsEval(Case):
                 self.assertTrue(abs(found - expected[f"{metric},none"]) <= 1e-12, f"{task} {metric}: {found} is not {expected[f'{metric},none']}")
             self.assertEqual(len([key for key in answers if key[0] == task]), len(rows))
             if benchmark is VQAV2:  # whose task has the questions in the order of the file
-                self.assertEqual([" ".join(answers[task, k]).strip() for k in range(len(rows))], [row["text"] for row in rows])
+                self.assertEqual([answers[task, k].strip() for k in range(len(rows))], [row["text"] for row in rows])
         # The other budget, the checkpoint's default, is another plan.
         other, _ = self.own(POPE, "0.5")
         self.assertGreater(other["pope_accuracy,none"], results["digitgrid_pope"]["pope_accuracy,none"] + 0.05)
