@@ -95,7 +95,7 @@ def _settings(given: Settings | None) -> dict[str, Any]:
         return {"wheel.cmake": "false", **(given or {})}
     built = _built()
     if built is not None:
-        return {"cmake.source-dir": "built", "build.targets": "", "cmake.define.YOPO_BUILT": str(built), **(given or {})}
+        return {"cmake.source-dir": "built", "build.targets": "all", "cmake.define.YOPO_BUILT": str(built), **(given or {})}
     torch = libtorch()
     beside = os.path.relpath(os.path.join(sysconfig.get_path("platlib"), "torch/lib"), sysconfig.get_path("scripts"))
     return {
