@@ -4,14 +4,19 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(YOPO_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/yopo")
 
-# The installed command finds LibTorch where the build found it. (INSTALL_RPATH_USE_LINK_PATH leaves out folders inside the
-# source tree, as .venv is.)
+# The installed command takes LibTorch out of the Python environment around it, if that has one (a wheel: python/build_backend.py
+# sets YOPO_TORCH_RPATH), else from where the build found it. (INSTALL_RPATH_USE_LINK_PATH leaves out folders inside the source
+# tree, as .venv is.)
 get_filename_component(YOPO_TORCH_LIBRARY_DIR "${LibTorch_CPU_LIBRARY}" DIRECTORY)
-set_target_properties(yopo_command PROPERTIES INSTALL_RPATH "${YOPO_TORCH_LIBRARY_DIR}" INSTALL_RPATH_USE_LINK_PATH ON)
-install(TARGETS yopo_command RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-if(SKBUILD)  # a wheel of python/ holds the command alone
-  install(TARGETS yopo_command RUNTIME DESTINATION "${SKBUILD_SCRIPTS_DIR}" COMPONENT command)
+if(NOT YOPO_TORCH_RPATH AND YOPO_TORCH_LIBRARY_DIR MATCHES "/(lib/python3[^/]*/site-packages/torch/lib)$")
+  set(YOPO_TORCH_RPATH "$ORIGIN/../${CMAKE_MATCH_1}")
 endif()
+set_target_properties(yopo_command PROPERTIES INSTALL_RPATH "${YOPO_TORCH_RPATH};${YOPO_TORCH_LIBRARY_DIR}" INSTALL_RPATH_USE_LINK_PATH ON)
+set(command_folder "${CMAKE_INSTALL_BINDIR}")
+if(SKBUILD)  # a wheel of python/ holds the command alone
+  set(command_folder "${SKBUILD_SCRIPTS_DIR}")
+endif()
+install(TARGETS yopo_command RUNTIME DESTINATION "${command_folder}" COMPONENT command)
 
 foreach(name core runtime toolkit)
   set_target_properties(yopo_${name} PROPERTIES EXPORT_NAME ${name})

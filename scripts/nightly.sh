@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: the tests under AddressSanitizer and UndefinedBehaviorSanitizer, each fuzz
-# target for SECONDS, clang-tidy over everything: nightly.sh SECONDS. All three run, whatever the first ones found; the
+# target for SECONDS, clang-tidy over everything, and a wheel that compiles the command: nightly.sh SECONDS. All run, whatever the first ones found; the
 # end tells which failed. out/nightly/ keeps a log of each and summary.txt with the times.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -20,5 +20,10 @@ part() {
 part asan make --no-print-directory asan
 part fuzz make --no-print-directory fuzz FUZZ_SECONDS="$1"
 part tidy make --no-print-directory tidy
+compiled_wheel() {
+  make --no-print-directory build &&
+    YOPO_COMPILE_WHEEL=1 .venv/bin/python -B tests/python/test_wheel.py -v WheelTest.test_the_command_runs_with_the_environments_torch
+}
+part wheel compiled_wheel
 cat out/nightly/summary.txt
 exit "$failed"

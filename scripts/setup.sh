@@ -6,6 +6,7 @@
 #   setup.sh bench     what the command and the operator benchmarks are built from
 #   setup.sh fuzz      what the command is built from, and clang with its sanitizers and fuzzer
 #   setup.sh nightly   `test`, `bench` and `fuzz`, and clang-tidy
+#   setup.sh check     says which system packages `pip install ./python` lacks, and fetches nothing
 #
 # Exit codes: 0 everything is there; 1 something failed; 3 system packages are missing and cannot be installed from
 # here: the line for an administrator is printed before anything is downloaded. Safe to run again and at the same time
@@ -19,7 +20,11 @@ cuda_packages=("nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*")
 # prefix of the user's own).
 demo_packages=(
   # ccache is not needed, but one that came later would change every command line, and so compile everything again.
-  g++:c++ cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
+  cmake:cmake ninja-build:ninja ccache:ccache python3-venv:ensurepip
+)
+# What pip does not bring by itself.
+build_packages=(
+  g++:c++
   libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
   libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libeigen3-dev:eigen3/Eigen/Core libdnnl-dev:dnnl.hpp
   libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h
@@ -36,7 +41,8 @@ die() { say "$*" >&2; exit 1; }
 
 # The packages of the stage, one "package:sign" a line.
 packages_of() {
-  printf '%s\n' "${demo_packages[@]}"
+  printf '%s\n' "${build_packages[@]}"
+  [[ $1 == check ]] || printf '%s\n' "${demo_packages[@]}"
   case $1 in
     test) printf '%s\n' "${test_packages[@]}" ;;
     bench) printf '%s\n' "${bench_packages[@]}" ;;
@@ -61,8 +67,10 @@ is_there() {
   esac
 }
 
-install_system_packages() {
-  local entry package installed missing=() wanted=()
+# Fills `missing`.
+find_missing_packages() {
+  local entry package installed wanted=()
+  missing=()
   mapfile -t wanted < <(packages_of "$1")
   # One question for all of them; dpkg-query fails when it does not know one, which is an answer, too.
   installed=
@@ -73,6 +81,11 @@ install_system_packages() {
     package=${entry%%:*}
     [[ $'\n'$installed$'\n' == *$'\n'ii\ "|$package"$'\n'* ]] || is_there "${entry#*:}" || missing+=("$package")
   done
+}
+
+install_system_packages() {
+  local missing
+  find_missing_packages "$1"
   ((${#missing[@]})) || return 0
   local ask="apt-get install -y --no-install-recommends ${missing[*]}"
   local as_root=() reason=
@@ -165,22 +178,23 @@ install_torch() {
   touch "$stamp"
 }
 
+# install_list LIST WHAT [FOLDER]: the packages of scripts/LIST.txt, into .venv, or over it into .venv/FOLDER.
+install_list() {
+  local list=scripts/$1.txt stamp=.venv/.${1//_/-} folder=${3:+.venv/$3}
+  ! cmp -s "$list" "$stamp" || return 0
+  say "fetching $2"
+  [[ -z $folder ]] || rm -rf "$folder"
+  pip install -q --no-deps ${folder:+--target "$folder"} -r "$list"
+  cp "$list" "$stamp"
+  touch .venv/.python-tests  # whose time tells build.sh to look for the tests' modules again
+}
+
 # What the tests in tests/python import besides torch, and what torch needs to be imported without its CUDA
 # dependencies.
 install_python_tests() {
-  local list=scripts/python_tests.txt stamp=.venv/.python-tests
-  if ! cmp -s "$list" "$stamp"; then
-    say "fetching transformers and the packages it needs into .venv (about 60 MB)"
-    pip install -q --no-deps -r "$list"
-    cp "$list" "$stamp"
-  fi
-  list=scripts/python_tests_5.txt stamp=.venv/.python-tests-5
-  if ! cmp -s "$list" "$stamp"; then
-    say "fetching transformers 5 and torchvision into .venv/transformers5 (about 30 MB)"
-    rm -rf .venv/transformers5
-    pip install -q --no-deps --target .venv/transformers5 -r "$list"
-    cp "$list" "$stamp"
-  fi
+  install_list python_tests "transformers and the packages it needs into .venv (about 60 MB)"
+  install_list python_tests_5 "transformers 5 and torchvision into .venv/transformers5 (about 30 MB)" transformers5
+  install_list python_tests_lmms "lmms-eval and the packages it imports into .venv/lmms_eval (about 80 MB)" lmms_eval
   local library missing
   library=$(torch_library libtorch_cuda.so)
   [[ -n $library && ! -e .venv/stand_ins/.done ]] || return 0
@@ -210,7 +224,17 @@ main() {
 }
 
 stage=${1:-demo}
-case $stage in demo | test | bench | fuzz | nightly) ;; *) die "there is no stage '$stage': demo, test, bench, fuzz or nightly" ;; esac
+case $stage in
+  demo | test | bench | fuzz | nightly) ;;
+  check)
+    find_missing_packages check
+    ((${#missing[@]})) || exit 0
+    say "system packages are missing:" >&2
+    echo "  apt-get install -y --no-install-recommends ${missing[*]}" >&2
+    exit 3
+    ;;
+  *) die "there is no stage '$stage': demo, test, bench, fuzz, nightly or check" ;;
+esac
 mkdir -p build/.setup
 if command -v flock > /dev/null; then
   exec 9> build/.setup/lock
