@@ -20,6 +20,7 @@
 #include "core/progress.h"
 #include "core/remarks.h"
 #include "core/version.h"
+#include "runtime/busy_machine.h"
 
 namespace {
 
@@ -121,6 +122,7 @@ int main(int argc, char** argv) {
   cli::Context context;
   try {
     catch_interrupts();
+    const runtime::BusyMachine busy;
     const int code = run(argc, argv, context);
     cli::finish_output();
     if (!interrupted()) return code;
