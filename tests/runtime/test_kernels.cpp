@@ -304,7 +304,7 @@ TEST(MatrixProduct, PackedBlocksOfEverySet) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
   const KernelList list = all_kernels();
-  for (const int64_t k : {1, 2, 33, 64})
+  for (const int64_t k : {1, 2, 33, 64, 256, 257, 4100})
     for (const bool bf16 : {false, true})
       for (int64_t rows = 1; rows <= 4; ++rows) {
         const int64_t stride = k + 1;
