@@ -79,6 +79,29 @@ class Search(Case):
         self.assertGreaterEqual(kills, 3)
         self.assertEqual(self.files(killed), expected)
 
+    def test_a_sweep_shows_what_budgets_buy(self):
+        recipe, folder = self.recipe("sweep", RECIPE.replace("evaluations: 40", "evaluations: 15"))
+        self.assertEqual(run("plan", recipe, "--sweep", "0.4").returncode, 2, "statistics first")
+        self.yopo("calibrate", recipe, "--quiet")
+        points = self.yopo_json("plan", recipe, "--sweep", "0.4,0.15")["points"]
+        self.assertEqual([point["budget"] for point in points], [0.4, 0.15])
+        for point in points:
+            self.assertLessEqual(point["visual_flops"], point["budget"])
+            self.assertGreater(point["visual_flops"], 0.98 * point["budget"])
+            plan = json.loads((folder / "sweep" / f"plan-{point['budget']}.json").read_text())
+            self.assertEqual(plan["provenance"]["search"]["visual_flops"], point["visual_flops"])
+        self.assertLess(points[0]["loss"], points[1]["loss"])
+        self.assertEqual(json.loads((folder / "sweep" / "sweep.json").read_text())["points"], points)
+        # A budget more: what is there is neither searched for again nor timed anew. As a table: a line a budget.
+        again = self.yopo_json("plan", recipe, "--sweep", "0.4,0.15,0.25")["points"]
+        self.assertEqual(again[:2], points)
+        table = self.yopo("plan", recipe, "--sweep", "0.15").stdout.splitlines()
+        self.assertIn("visual FLOPs", table[0])
+        self.assertEqual(sum(line.strip().startswith("0.15") for line in table), 1)
+        result = run("plan", recipe, "--sweep", "0.4,7")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--sweep", result.stderr)
+
     def refused(self, *parts, recipe=None, settings=()):
         result = run("run", recipe or self.recipe("refused")[0], *[x for s in settings for x in ("--set", s)], "--quiet")
         self.assertEqual(result.returncode, 2, result.stderr)
