@@ -60,8 +60,8 @@ void set_weights(EngineState& state, const Packing& packing) {
                                               all.vision_layers->count() * all.vision_layers->layer_bytes());
   // Within a budget layers may have to go again, and what passes through is not worth packing.
   if (state.memory_budget == 0) {
-    state.weights->layers_packed = packing.wanted;
-    state.weights->layers->load_all(packing.wanted), state.weights->vision_layers->load_all(packing.wanted);
+    const bool packed = state.weights->layers_packed = all.packable;
+    state.weights->layers->load_all(packed), state.weights->vision_layers->load_all(packed);
   } else
     make_room(state, 0, "no request's");
 }

@@ -223,6 +223,7 @@ std::shared_ptr<Weights> WeightBuilder::build(bool with_vision) {
     weights->embed_type = type_;
   }
   fill(weights->fixed, -1, packing_.wanted, weights->decoder);
+  weights->packable = packing_.wanted;
   weights->cuts = packing_.cuts;
   weights->has_vision = with_vision;
   if (with_vision) {

@@ -41,6 +41,7 @@ struct Weights {
 
   LoadedTensors fixed;  // what all of the above but the layers lies in
 
+  bool packable = false;        // packing was asked for, and the device has such a form
   bool layers_packed = false;   // then whole tiles are all that is left of them ...
   std::vector<LayerCuts> cuts;  // ... which end here
 };
