@@ -94,9 +94,10 @@ std::vector<LayerSlices> slices(const EngineState& state, bool holes) {
   return slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text, holes);
 }
 
-/// Packed weights are cut for the state's own plan, and serve the dense one, too.
+/// Packed weights are cut for the state's own plan, and serve the dense one, too. Within a budget nothing is packed: it
+/// holds while weights are loaded, too, and its size changes no number.
 Packing packing_for(const EngineState& state, const Options& options) {
-  if (!options.pack) return {};
+  if (!options.pack || options.memory > 0) return {};
   return {true, cuts_of(slices(state, false), state.spec.text)};
 }
 

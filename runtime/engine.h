@@ -27,7 +27,7 @@ struct Options {
   int64_t memory =
       0;  // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
   bool pack = true;  // weights of layers that are held are copied into the form that products read fastest, where the
-                     // device has one: worth it for more than a prompt or two
+                     // device has one; not within a `memory` budget
   bool share_prefixes =
       true;  // of requests of a batch that begin alike; false: a batch counts what its requests alone count
   Walk::Listener passing = {};  // hears after every layer how far a call has come, on the CPU (core/walk.h); of a

@@ -105,12 +105,12 @@ Matrix WeightBuilder::matrix(LoadedTensors& memory, const TensorSlot& slot, bool
   const bool as_it_lies = source.data && source.type == type_ && source.contiguous() && !row_order && !column_order;
   const size_t bytes = size_t(source.rows * source.columns) * size_of(type_);
   const void* in_file = as_it_lies ? source.row_data(0) : nullptr;
-  if (in_file && ops_.host_memory && !packed) {
+  const bool as_rows = ops_.host_memory && !packed;
+  if (in_file && as_rows) {
     memory.use(source.file, in_file, bytes);
     result.data = in_file;
     return result;
   }
-  const bool as_rows = ops_.host_memory && !packed;
   Buffer staging;
   void* target = packed ? nullptr : memory.own(ops_, bytes);
   if (!in_file) {

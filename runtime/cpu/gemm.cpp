@@ -103,10 +103,6 @@ void check(const Gemm& gemm) {
          "gemm: accumulation is in fp32 and without bias");
 }
 
-}  // namespace
-
-namespace {
-
 /// to [rows, columns] = from, rows `to_stride` and `from_stride` elements apart.
 void copy_rows(const void* from, int64_t from_stride, void* to, int64_t to_stride, int64_t rows, int64_t columns,
                DType type) {
@@ -121,12 +117,12 @@ void copy_rows(const void* from, int64_t from_stride, void* to, int64_t to_strid
 void gemm_dense(const Gemm& gemm) {
   thread_local std::vector<std::byte> a, out;
   Gemm dense = gemm;
-  if (gemm.lda != gemm.k && gemm.m > 1) {
+  if (gemm.lda != gemm.k) {
     a.resize(size_t(gemm.m * gemm.k) * size_of(gemm.type));
     copy_rows(gemm.a, gemm.lda, a.data(), gemm.k, gemm.m, gemm.k, gemm.type);
     dense.a = a.data(), dense.lda = gemm.k;
   }
-  const bool apart = gemm.ldo != gemm.n && gemm.m > 1;
+  const bool apart = gemm.ldo != gemm.n;
   if (apart) {
     out.resize(size_t(gemm.m * gemm.n) * size_of(gemm.out_type));
     if (gemm.accumulate) copy_rows(gemm.out, gemm.ldo, out.data(), gemm.n, gemm.m, gemm.n, gemm.out_type);

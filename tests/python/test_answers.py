@@ -10,10 +10,8 @@ import shutil
 import tempfile
 import unittest
 
-import numpy as np
-from PIL import Image
 from support import Case
-from versions_of import python
+from versions_of import python, write_pictures
 
 FAMILIES = ["llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl_qwen2", "internvl_qwen3"]
 ORIGINALS = ["internvl_original_qwen2", "internvl_original_qwen3"]  # under one version, since neither writes them
@@ -25,15 +23,6 @@ NEW_TOKENS = 8
 PLAIN = ["--dtype", "fp32", "--threads", 1, "--max-new-tokens", NEW_TOKENS]
 # Of the best logit over the second, as a share of the largest: below it the last bits of a sum could choose the answer.
 LEAST_MARGIN = 1e-5
-
-
-def write_pictures(folder):
-    rng, paths = np.random.default_rng(12), []
-    for width, height in SIZES:
-        paths.append(folder / f"{width}x{height}.png")
-        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
-        Image.fromarray((np.asarray(coarse) // 2 + rng.integers(0, 128, (height, width, 3))).astype(np.uint8)).save(paths[-1])
-    return paths
 
 
 def prompts_of(pictures):
@@ -50,7 +39,7 @@ class AnswersTest(Case):
     def setUpClass(cls):
         cls.shared = pathlib.Path(tempfile.mkdtemp(prefix="yopo-test-"))
         cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
-        cls.prompts = prompts_of(write_pictures(cls.shared))
+        cls.prompts = prompts_of(write_pictures(cls.shared, SIZES, 12, 4))
         cls.questions = cls.shared / "questions.jsonl"
         cls.questions.write_text("".join(
             json.dumps({"question_id": k, "image": [pathlib.Path(image).name for image in prompt["images"]], "text": prompt["text"],

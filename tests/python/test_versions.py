@@ -12,12 +12,10 @@ import tempfile
 import unittest
 
 import torch_cpu  # noqa: F401  (before torch)
-import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from support import ROOT, Case, run
-from versions_of import VERSIONS, python
+from versions_of import VERSIONS, python, write_pictures
 
 IMAGES = pathlib.Path(os.environ.get("YOPO_PROCESS_IMAGES", ROOT / "build/release/tests/images/process_images"))
 QUESTION = "What is in the image?"
@@ -70,12 +68,7 @@ atexit.register(shutil.rmtree, SHARED, ignore_errors=True)
 @functools.cache
 def images():
     """A picture of each size."""
-    rng, paths = np.random.default_rng(3), []
-    for width, height in SIZES:
-        paths.append(SHARED / f"{width}x{height}.png")
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((width, height))
-        Image.fromarray((np.asarray(coarse) // 2 + rng.integers(0, 128, (height, width, 3))).astype(np.uint8)).save(paths[-1])
-    return paths
+    return write_pictures(SHARED, SIZES, 3, 5)
 
 
 def asked(name):
