@@ -7,11 +7,38 @@
 
 namespace yopo::cli {
 
+namespace {
+
+/// Products of all rows and of text alone, as the table has them.
+int write_times(const runtime::BenchOptions& options, const fs::path& file, bool json) {
+  const TimeTable times = runtime::bench_times(options);
+  write_json(file, times_to_json(times));
+  if (json) {
+    print_json(times_to_json(times));
+    return 0;
+  }
+  const size_t widths = times.widths.size(), last = times.rows.size() - 1;
+  std::vector<std::vector<std::string>> lines{{"width", "rows", "out ms", "in ms", "GFLOP/s"}};
+  for (size_t w = 0; w < widths; ++w) {
+    const double out = times.out[last * widths + w], in = times.in[last * widths + w];
+    const double flops = 4e-6 * double(times.rows[last]) * double(times.widths[w]) * double(times.hidden_size);
+    lines.push_back({std::to_string(times.widths[w]), std::to_string(times.rows[last]), fmt::format("{:.4g}", out),
+                     fmt::format("{:.4g}", in), out + in > 0 ? fmt::format("{:.4g}", flops / (out + in)) : "-"});
+  }
+  print(
+      fmt::format("{}\n{}: {} rows x {} widths; whole layers take {:.3f} of the sum of their parts, the rest of a "
+                  "prefill {:.3g} ms\n",
+                  format_table(lines), file.string(), times.rows.size(), widths, times.layer_scale, times.fixed));
+  return 0;
+}
+
+}  // namespace
+
 void add_bench(CLI::App& app, Context& context) {
   auto flags = std::make_shared<runtime::BenchOptions>();
   flags->run.dtype = "bf16";
   struct Paths {
-    std::string model, config, plan;
+    std::string model, config, plan, table;
   };
   auto paths = std::make_shared<Paths>();
   CLI::App* command =
@@ -25,6 +52,8 @@ void add_bench(CLI::App& app, Context& context) {
       ->capture_default_str();
   command->add_option("--plan", paths->plan, "Plan of the pruned side (default: the checkpoint's own)");
   add_budget_flag(command, flags->budget);
+  command->add_option("--table", paths->table,
+                      "Write times of the layers' products here, for budgets of milliseconds, and time no plan");
   command->add_option("--visual", flags->visual, "Visual tokens of a prompt, laid out as square as they go")
       ->check(whole_number(0))
       ->capture_default_str();
@@ -49,6 +78,11 @@ void add_bench(CLI::App& app, Context& context) {
       options.config = paths->config;
       options.plan = paths->plan;
       options.run = engine_options(context.settings(), options.run.dtype, options.run.device);
+      if (!paths->table.empty()) {
+        need(paths->plan.empty() && options.budget.empty(), "bench",
+             "--table times no plan: leave out --plan and --budget");
+        return write_times(options, paths->table, context.json);
+      }
       const runtime::BenchResult result = runtime::bench(options);
       if (context.json) {
         print_json(runtime::bench_to_json(result));

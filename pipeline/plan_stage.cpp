@@ -7,6 +7,7 @@
 #include "exporters/export.h"
 #include "formats/npy.h"
 #include "pipeline/stages.h"
+#include "runtime/measure_times.h"
 #include "search/search.h"
 
 namespace yopo {
@@ -53,6 +54,29 @@ std::string ranking_digest(const Ranking& ranking) {
   return digest.hex();
 }
 
+/// The table that milliseconds are counted with: the recipe's, the one that an earlier run measured, or a new one.
+TimeTable times_for(const Recipe& recipe, const OpenModel& model, const std::vector<Sample>& samples,
+                    const runtime::Options& engine, const OutputFiles& files) {
+  const fs::path given = recipe.search.times, file = given.empty() ? files.times : given;
+  const std::string type(short_name(runtime::computing_type(engine, model.spec.dtype)));
+  if (given.empty() && !fs::exists(file)) {
+    int64_t visual = 0, text = 1;
+    const Processor processor(model, recipe.prompts);
+    for (const Sample& sample : samples) {
+      if (sample.images.empty()) continue;
+      const ModelInput input = processor.prepare(sample);
+      visual = std::max(visual, input.visual_tokens());
+      text = std::max(text, input.length() - input.visual_tokens());
+    }
+    note(fmt::format("times: {}: measured on this machine ({}), for {} visual and {} text tokens", file.string(),
+                     engine.device, visual, text));
+    write_json(file, times_to_json(runtime::measure_times(model.spec, visual, text, engine)));
+  }
+  TimeTable table = read_times(file);
+  check_times(table, model.spec.text, engine.device, type, file.string());
+  return table;
+}
+
 /// In the order of `ranking`, where that is given; else it is measured. `measured`: gets it, from the journal where the
 /// plan is there already.
 Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
@@ -65,6 +89,10 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   SearchRun run;
   const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
   run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
+  if (recipe.plan->budget->kind == Budget::Kind::Time) {
+    run.times = std::make_shared<const TimeTable>(times_for(recipe, model, samples, engine, files));
+    run.fingerprint = Fingerprint().add(run.fingerprint).add(times_to_json(*run.times).dump()).hex();
+  }
   if (ranking) {
     run.ranking = *ranking;
     run.fingerprint = Fingerprint().add(run.fingerprint).add(ranking_digest(*ranking)).hex();

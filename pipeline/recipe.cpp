@@ -117,7 +117,7 @@ void read_model(const YamlNode& node, Recipe& recipe) {
 }
 
 void read_search(const YamlNode& node, SearchOptions& search) {
-  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens"});
+  check_keys(node, "search", {"evaluations", "minutes", "samples", "questions", "held_out", "max_new_tokens", "times"});
   if (const auto* found = node.find("evaluations")) search.evaluations = yaml_int(*found, "evaluations", 1, 1'000'000);
   if (const auto* found = node.find("minutes")) search.minutes = yaml_number(*found, "minutes", 0, 1e6);
   if (const auto* found = node.find("samples")) search.samples = yaml_int(*found, "samples", 0, kMostSamples);
@@ -125,6 +125,7 @@ void read_search(const YamlNode& node, SearchOptions& search) {
   if (const auto* found = node.find("held_out")) search.held_out = yaml_number(*found, "held_out", 0, 0.5);
   if (const auto* found = node.find("max_new_tokens"))
     search.max_new_tokens = yaml_int(*found, "max_new_tokens", 1, 100'000);
+  if (const auto* found = node.find("times")) search.times = yaml_string(*found, "times");
 }
 
 /// Several budgets of one checkpoint; plan.budget, one of them, is the default, without it the largest.

@@ -33,8 +33,9 @@ std::string Recipe::resolved() const {
   if (plan) out += plan_options_text(*plan);
   if (plan && plan->budget) {
     out += fmt::format(
-        "search: {{evaluations: {}, minutes: {}, samples: {}, questions: {}, held_out: {}, max_new_tokens: {}}}\n",
-        search.evaluations, search.minutes, search.samples, search.questions, search.held_out, search.max_new_tokens);
+        "search: {{evaluations: {}, minutes: {}, samples: {}, questions: {}, held_out: {}, max_new_tokens: {}{}}}\n",
+        search.evaluations, search.minutes, search.samples, search.questions, search.held_out, search.max_new_tokens,
+        path_field("times", search.times));
     out += compensate
                ? fmt::format("compensate: {{most_rank: {}, ridge: {}}}\n", compensate->most_rank, compensate->ridge)
                : "compensate: none\n";

@@ -75,7 +75,8 @@ OutputFiles output_files(const fs::path& folder) {
           folder / "verify.json",
           folder / "eval.json",
           folder / "answers",
-          folder / "comparison.json"};
+          folder / "comparison.json",
+          folder / "times.json"};
 }
 
 namespace {

@@ -19,7 +19,7 @@ struct RunSettings {
 
 /// What a run leaves in its output folder.
 struct OutputFiles {
-  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers, comparison;
+  fs::path folder, recipe, statistics, head_mask, plan, pruned, verify, eval, answers, comparison, times;
 };
 OutputFiles output_files(const fs::path& folder);
 

@@ -21,6 +21,8 @@ std::string_view what_is_spent(Budget::Kind kind) {
       return "FLOPs by the paper's formula";
     case Budget::Kind::Kv:
       return "bytes of KV cache";
+    case Budget::Kind::Time:
+      return "ms of prefill";
   }
   throw InternalError("a budget of no kind");
 }
@@ -33,6 +35,8 @@ std::string budget_text(const Budget& budget) {
       return fmt::format("{{paper: {}}}", number(budget.value));
     case Budget::Kind::Kv:
       return fmt::format("{{kv: {}}}", int64_t(budget.value));
+    case Budget::Kind::Time:
+      return fmt::format("{{ms: {}}}", number(budget.value));
   }
   throw InternalError("a budget of no kind");
 }
@@ -45,6 +49,8 @@ Json budget_json(const Budget& budget) {
       return Json{{"paper", budget.value}};
     case Budget::Kind::Kv:
       return Json{{"kv", int64_t(budget.value)}};
+    case Budget::Kind::Time:
+      return Json{{"ms", budget.value}};
   }
   throw InternalError("a budget of no kind");
 }

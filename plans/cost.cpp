@@ -23,12 +23,6 @@ int64_t window_pairs(int64_t rows, int64_t columns, int64_t size, bool causal) {
   return causal ? (all + rows * columns) / 2 : all;
 }
 
-int64_t visual_tokens(const PromptShape& prompt) {
-  int64_t total = 0;
-  for (const Span& span : prompt.spans) total += span.count();
-  return total;
-}
-
 }  // namespace
 
 double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tokens, int64_t grid_rows,
@@ -54,6 +48,12 @@ double paper_flops(const Plan& plan, const DecoderSpec& spec, int64_t visual_tok
 double paper_flops(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt) {
   double total = 0;
   for (const Span& image : prompt.spans) total += paper_flops(plan, spec, image.count(), image.rows, image.columns);
+  return total;
+}
+
+int64_t visual_tokens(const PromptShape& prompt) {
+  int64_t total = 0;
+  for (const Span& span : prompt.spans) total += span.count();
   return total;
 }
 

@@ -28,6 +28,8 @@ struct PromptShape {
   std::vector<Span> kept = {};
 };
 PromptShape shape_of(const ModelInput& input);
+/// Of all images, dropped ones included.
+int64_t visual_tokens(const PromptShape& prompt);
 /// What layer `layer` sees of the prompt.
 PromptShape shape_at(const PromptShape& prompt, int64_t layer);
 /// The same prompt with these of its visual tokens only, from layer `kept_from` on.

@@ -15,6 +15,9 @@ double layer_price(const CostModel& model, const LayerPlan& layer, const Decoder
       return layer_prefill_cost(layer, spec, prompt).macs();
     case Budget::Kind::Paper:
       return paper_flops(alone(), spec, prompt);
+    case Budget::Kind::Time:
+      ensure(model.times != nullptr, "a budget of milliseconds comes with measured times");
+      return layer_time(*model.times, layer, spec, prompt);
     case Budget::Kind::Kv:
       return double(kv_bytes(alone(), spec, prompt, 0, model.kv_element));
   }

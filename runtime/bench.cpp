@@ -11,6 +11,7 @@
 #include "plans/pruned_config.h"
 #include "runtime/device.h"
 #include "runtime/machine.h"
+#include "runtime/measure_times.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
@@ -199,6 +200,14 @@ BenchResult bench(const BenchOptions& options) {
   result.roofline_ratio = roofline(dense) / roofline(pruned);
   result.efficiency = result.speedup / result.roofline_ratio;
   return result;
+}
+
+TimeTable bench_times(const BenchOptions& options) {
+  require(options.model.empty() != options.config.empty(),
+          "bench: give either a checkpoint folder (--model) or a config.json (--config)");
+  const ModelSpec spec = options.model.empty() ? spec_from_config(read_json(options.config), options.config.string())
+                                               : open_model(options.model).spec;
+  return measure_times(spec, options.visual, options.text, options.run);
 }
 
 Json bench_to_json(const BenchResult& result) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/json.h"
+#include "plans/times.h"
 #include "runtime/engine.h"
 
 namespace yopo::runtime {
@@ -40,6 +41,8 @@ struct BenchResult {
   std::string dtype, device;
 };
 BenchResult bench(const BenchOptions& options);
+/// Times of the layers of `model` or `config` for prompts of `visual` and `text` tokens (runtime/measure_times.h).
+TimeTable bench_times(const BenchOptions& options);
 /// The least time a prefill can take: for every layer, and for the head, the longer of its exact FLOPs at `flop_rate`
 /// and of reading its weights once at `byte_rate`; summed.
 double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch,

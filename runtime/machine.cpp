@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 
 #include "core/error.h"
 #include "runtime/cpu/kernels.h"
@@ -86,6 +87,14 @@ double measure_bytes() {
 }
 
 }  // namespace
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name"))
+      if (const size_t colon = line.find(": "); colon != std::string::npos) return printable(line.substr(colon + 2));
+  return "unknown";
+}
 
 MachineRates measure_machine(DType type, const Ops& ops) {
   return {measure_flops(type, ops), ops.host_memory ? measure_bytes() : measure_bytes_on(ops)};

@@ -179,7 +179,8 @@ double Menu::share(const Budget& budget) const {
 
 double Menu::spent(double share) const {
   if (prices_.kind == Budget::Kind::Flops || prices_.kind == Budget::Kind::Paper) return share;
-  return double(spec_.num_hidden_layers) * text_price_ + share * dense_price_;
+  const double fixed = prices_.kind == Budget::Kind::Time ? prices_.times->fixed : 0;
+  return fixed + double(spec_.num_hidden_layers) * text_price_ + share * dense_price_;
 }
 
 double Menu::visual_flops(const Plan& plan) const {

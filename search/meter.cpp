@@ -49,7 +49,7 @@ runtime::Options options_of(const OpenModel& model, const SearchRun& run) {
 
 CostModel prices_of(const OpenModel& model, const SearchRun& run) {
   const DType type = runtime::computing_type(options_of(model, run), model.spec.dtype);
-  return {run.budget.kind, int64_t(size_of(type))};
+  return {run.budget.kind, int64_t(size_of(type)), run.times};
 }
 
 /// The last bits may depend on the machine's threads; what is decided by a loss must not.

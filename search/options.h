@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace yopo {
 
@@ -13,6 +14,7 @@ struct SearchOptions {
   int64_t questions = 8;        // asked of each picture: its own, then those of others
   double held_out = 0.2;        // share of the pictures that the search never sees: they decide at the end
   int64_t max_new_tokens = 16;  // of the dense model's answers
+  std::string times;            // a table of yopo bench --table; "": measured here, for a budget of milliseconds
 };
 
 struct CompensateOptions {

@@ -260,7 +260,14 @@ Plan Search::filled(const Choice& choice) const {
     LayerPlan one = menu().layer_plan(l, choice[size_t(l)], 1);
     const double each = menu().cost(one) - menu().cost(plan.layers[size_t(l)]);
     if (each <= 0 || left < each) continue;
-    plan.layers[size_t(l)] = menu().layer_plan(l, choice[size_t(l)], int64_t(left / each));
+    // Many neurons come in numbers that products like; times do not grow evenly.
+    const int64_t unit = spec_.intermediate_size >= 2048 ? 32 : 1;
+    for (int64_t more = int64_t(left / each) / unit * unit; more > 0; more = more / 2 / unit * unit) {
+      LayerPlan filled = menu().layer_plan(l, choice[size_t(l)], more);
+      if (menu().cost(filled) - menu().cost(plan.layers[size_t(l)]) > left * (1 + 1e-9)) continue;
+      plan.layers[size_t(l)] = std::move(filled);
+      break;
+    }
   }
   return plan;
 }

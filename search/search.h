@@ -23,8 +23,9 @@ struct SearchRun {
   int threads = 0;
   int64_t memory = 0;
   PromptOptions prompts;
-  fs::path journal;         // what was measured; empty: nothing is kept
-  std::string fingerprint;  // of everything that the measurements depend on
+  std::shared_ptr<const TimeTable> times = {};  // for a budget of milliseconds
+  fs::path journal;                             // what was measured; empty: nothing is kept
+  std::string fingerprint;                      // of everything that the measurements depend on
   /// The order of heads and neurons of another budget's search, to stay in; absent: it is measured.
   std::optional<Ranking> ranking = {};
 };

@@ -152,7 +152,8 @@ TEST(Recipe, ABudgetWithItsSearch) {
 TEST(Recipe, ABudgetOfAnotherKind) {
   const std::vector<std::pair<std::string, Budget>> known{{"{paper: 0.25}", {Budget::Kind::Paper, 0.25}},
                                                           {"{kv: 8MB}", {Budget::Kind::Kv, 8e6}},
-                                                          {"{kv: 2KiB}", {Budget::Kind::Kv, 2048}}};
+                                                          {"{kv: 2KiB}", {Budget::Kind::Kv, 2048}},
+                                                          {"{ms: 120.5}", {Budget::Kind::Time, 120.5}}};
   for (const auto& [text, budget] : known) {
     const Recipe r = small("plan: {budget: " + text + "}\n");
     EXPECT_EQ(r.plan->budget, budget) << text;
@@ -162,6 +163,10 @@ TEST(Recipe, ABudgetOfAnotherKind) {
   EXPECT_EQ(small(share, {"plan.budget.kv=9MB"}).plan->budget, (Budget{Budget::Kind::Kv, 9e6}));
   EXPECT_EQ(small(kv, {"plan.budget.paper=0.5"}).plan->budget, (Budget{Budget::Kind::Paper, 0.5}));
   EXPECT_EQ(small(kv, {"plan.budget=0.5"}).plan->budget, (Budget{Budget::Kind::Flops, 0.5}));
+  EXPECT_EQ(small(kv, {"plan.budget.ms=40"}).plan->budget, (Budget{Budget::Kind::Time, 40}));
+  const Recipe timed = small("plan: {budget: {ms: 3}}\nsearch: {times: a table.json}\n");
+  EXPECT_EQ(parse_recipe(timed.resolved(), "g").search.times, "a table.json");
+  EXPECT_USER_ERROR(small("plan: {budget: {ms: 0}}\n"), "nothing can be met");
   EXPECT_USER_ERROR(small("plan: {budget: {kvs: 3}}\n"), "did you mean 'kv'?");
   EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MX}}\n"), "expected a size such as 5GB");
   EXPECT_USER_ERROR(small("plan: {budget: {kv: 8MB, paper: 0.5}}\n"), "found 2 of them");

@@ -102,6 +102,38 @@ class Search(Case):
         self.assertEqual(result.returncode, 2)
         self.assertIn("--sweep", result.stderr)
 
+    def test_a_budget_of_milliseconds(self):
+        table = self.folder / "table.json"
+        self.yopo("bench", "--model", MODEL, "--visual", 81, "--text", 20, "--dtype", "fp32", "--threads", 1, "--table", table, "--quiet")
+        times = json.loads(table.read_text())
+        self.assertEqual((times["format"], times["device"], times["dtype"], times["model"]["hidden_size"]), ("yopo times", "cpu", "fp32", 144))
+        self.assertIn(101, times["rows"])
+        for name in ("out", "in"):
+            self.assertTrue(all(time > 0 for line in times[name] for time in line))
+        # Times of this table's own, so that nothing depends on the machine: products take what they multiply, of which text alone is a part.
+        times.update({name: [[rows * width * 1e-6 for width in times["widths"]] for rows in times["rows"]] for name in ("out", "in")})
+        times.update({name: 0 for name in ("norm", "rope", "store", "gated", "text_pair", "visual_pair", "window_query", "window_pair", "fixed")}, layer_scale=1)
+        table.write_text(json.dumps(times))
+        small = RECIPE.replace("budget: 0.2", "budget: {ms: 1.5}").replace("evaluations: 40", f"evaluations: 15, times: {table}")
+        recipe, folder = self.recipe("timed", small)
+        self.yopo("run", recipe, "--quiet")
+        search = json.loads((folder / "plan.json").read_text())["provenance"]["search"]
+        self.assertEqual(search["budget"], {"ms": 1.5})
+        self.assertLessEqual(search["spent"], 1.5)
+        self.assertGreater(search["spent"], 0.99 * 1.5)
+        self.assertFalse((folder / "times.json").exists())
+        self.refused("text alone takes", settings=["plan.budget.ms=0.1", f"search.times={table}"])
+        table.write_text(json.dumps(dict(times, device="cuda")))
+        self.refused(str(table), "times of cuda", settings=["plan.budget.ms=1.5", f"search.times={table}"])
+        self.refused("no-such-table.json", settings=["plan.budget.ms=1.5", "search.times=no-such-table.json"])
+        # Without a table it is measured once, and the next run counts with the same.
+        recipe, folder = self.recipe("measured", RECIPE.replace("budget: 0.2", "budget: {ms: 50}").replace("evaluations: 40", "evaluations: 5"))
+        self.yopo("calibrate", recipe, "--quiet")
+        self.yopo("plan", recipe, "--quiet")
+        measured, plan = (folder / "times.json").read_bytes(), (folder / "plan.json").read_bytes()
+        self.yopo("plan", recipe, "--quiet")
+        self.assertEqual(((folder / "times.json").read_bytes(), (folder / "plan.json").read_bytes()), (measured, plan))
+
     def refused(self, *parts, recipe=None, settings=()):
         result = run("run", recipe or self.recipe("refused")[0], *[x for s in settings for x in ("--set", s)], "--quiet")
         self.assertEqual(result.returncode, 2, result.stderr)

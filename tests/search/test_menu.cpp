@@ -117,6 +117,28 @@ TEST(Menu, PricesAreThoseOfTheBudget) {
   EXPECT_USER_ERROR(kv.share({Budget::Kind::Kv, 100}), "text alone takes");
 }
 
+TEST(Menu, MillisecondsAreThoseOfTheTable) {
+  const DecoderSpec spec = small_spec();
+  TimeTable table;
+  table.rows = {1, 64}, table.widths = {1, 256};
+  table.out = table.in = {1e-3, 0.1, 0.02, 3};
+  table.text_pair = 1e-3, table.visual_pair = 2e-3, table.window_query = 0.01, table.fixed = 7;
+  const PromptShape first = single_image_shape(3, 4, 5, 7), second = single_image_shape(3, 4, 5, 9);
+  const Menu menu(spec, some_ranking(spec), {first, second}, {-1},
+                  {Budget::Kind::Time, 2, std::make_shared<const TimeTable>(table)});
+  std::mt19937 random(6);
+  for (int round = 0; round < 50; ++round) {
+    Choice choice(4);
+    for (LayerChoice& layer : choice)
+      for (int ladder = 0; ladder < ladder_count; ++ladder)
+        layer.level[ladder] = int(random() % unsigned(menu.levels(Ladder(ladder))));
+    const Plan plan = menu.plan(choice);
+    const double mean = (prefill_time(table, plan, spec, first) + prefill_time(table, plan, spec, second)) / 2;
+    EXPECT_NEAR(menu.spent(menu.cost(plan)), mean, 1e-9) << choice_text(menu, choice);
+  }
+  EXPECT_USER_ERROR(menu.share({Budget::Kind::Time, 7.01}), "text alone takes");
+}
+
 TEST(Menu, LaddersGoFromNothingToEverything) {
   const Menu menu = some_menu();
   for (const Ladder ladder : {Ladder::Heads, Ladder::Updates, Ladder::Neurons}) EXPECT_EQ(menu.value(ladder, 0), 0);
