@@ -1,6 +1,7 @@
 #include "pipeline/dry_run.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "compress/make_plan.h"
 #include "core/error.h"
@@ -71,8 +72,17 @@ std::string parameters_text(double count) {
   return count < 1e9 ? fmt::format("{:.3g} million", count / 1e6) : fmt::format("{:.2f} billion", count / 1e9);
 }
 
-Json costs(const Json& pair) {
-  return {{"dense", pair.at("dense")}, {"pruned", pair.at("plan")}, {"fraction", pair.at("kept")}};
+/// What a search will choose is not known but for what it may spend: `share` of the dense cost, null where that is
+/// another cost's.
+Json costs(const Json& pair, const std::optional<Budget>& budget, std::optional<Budget::Kind> kind) {
+  if (!budget) return {{"dense", pair.at("dense")}, {"pruned", pair.at("plan")}, {"fraction", pair.at("kept")}};
+  Json cost{{"dense", pair.at("dense")}, {"pruned", nullptr}, {"fraction", nullptr}};
+  if (kind != budget->kind) return cost;
+  const bool bytes = budget->kind == Budget::Kind::Kv;
+  const double dense = pair.at("dense").get<double>(), pruned = bytes ? budget->value : budget->value * dense;
+  cost["pruned"] = std::min(pruned, dense);
+  if (dense > 0) cost["fraction"] = std::min(pruned, dense) / dense;
+  return cost;
 }
 
 }  // namespace
@@ -93,17 +103,22 @@ Json dry_run(const Recipe& recipe, const RunSettings& settings) {
   const double statistics = 8.0 * double(text.num_hidden_layers) *
                             (double(samples) * double(text.num_attention_heads) + 4.0 * double(text.intermediate_size));
   const MemoryNeeded memory = memory_needed(recipe, spec, settings, longest);
+  const std::optional<Budget> budget = recipe.plan ? recipe.plan->budget : std::nullopt;
+  const auto flops = [&](const char* name, std::optional<Budget::Kind> kind) {
+    return costs(figures.at("flops").at(name), budget, kind);
+  };
   return {{"settings", recipe.resolved()},
           {"parameters", parameters},
-          {"plan_known", sized.known},
+          {"plan_known", sized.known && !budget},
+          {"budget", budget ? budget_json(*budget) : Json()},
           {"plan_spread", sized.spread},
           {"prompt", figures.at("prompt")},
           {"flops",
-           {{"paper", costs(figures.at("flops").at("paper_visual"))},
-            {"exact", costs(figures.at("flops").at("exact_visual"))},
-            {"prefill", costs(figures.at("flops").at("exact_prefill"))}}},
+           {{"paper", flops("paper_visual", Budget::Kind::Paper)},
+            {"exact", flops("exact_visual", Budget::Kind::Flops)},
+            {"prefill", flops("exact_prefill", std::nullopt)}}},
           {"kv_dtype", figures.at("kv_dtype")},
-          {"kv_bytes", costs(figures.at("kv_bytes"))},
+          {"kv_bytes", costs(figures.at("kv_bytes"), budget, Budget::Kind::Kv)},
           {"memory_bytes",
            {{"calibrate", memory.calibrate},
             {"verify", memory.verify},
@@ -125,6 +140,10 @@ std::string dry_run_text(const Json& dry_run) {
                       at("/prompt/visual").get<double>());
   const auto line = [&](const std::string& name, const std::string& pointer, const char* unit) {
     const Json& pair = at(pointer.c_str());
+    if (pair.at("pruned").is_null()) {
+      text += fmt::format("{:<20} {}{} dense\n", name, scaled(pair.at("dense").get<double>()), unit);
+      return;
+    }
     text += fmt::format(
         "{:<20} {}{} dense, {}{} pruned{}\n", name, scaled(pair.at("dense").get<double>()), unit,
         scaled(pair.at("pruned").get<double>()), unit,
@@ -134,7 +153,10 @@ std::string dry_run_text(const Json& dry_run) {
   line("visual FLOPs, exact", "/flops/exact", "FLOP");
   line("prefill, text incl.", "/flops/prefill", "FLOP");
   line("KV cache, " + at("/kv_dtype").get<std::string>(), "/kv_bytes", "B");
-  if (!dry_run["plan_known"].get<bool>())
+  if (!dry_run["budget"].is_null())
+    text += fmt::format("                     (budget {}: a search chooses the plan, so nothing else of it is known)\n",
+                        dry_run["budget"].dump());
+  else if (!dry_run["plan_known"].get<bool>())
     text += "                     (heads chosen by threshold count as all kept until calibration)\n";
   if (dry_run["plan_spread"].get<bool>())
     text += "                     (what is kept across the model counts as spread evenly until calibration)\n";

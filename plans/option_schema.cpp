@@ -175,7 +175,8 @@ std::vector<PlanOption> make_schema() {
                     .fallback = "none",
                     .help = "instead of all that follows: visual FLOPs (exact) to spend, as a share of the dense "
                             "model's (`0.25`); or `{paper: 0.25}`, the same by the paper's formula, or `{kv: 8MB}`, "
-                            "the KV cache of a mean prompt, text included; a search chooses the plan (sections "
+                            "the KV cache of a mean prompt, text included, or `{ms: 120}`, its prefill alone, text "
+                            "included, in milliseconds on this machine; a search chooses the plan (sections "
                             "`search` and `compensate`)"});
   schema.back().set = [](PlanOptions& o, const OptionValue& value) { o.budget = std::get<Budget>(value); };
   schema.back().get = [](const PlanOptions& o) { return o.budget ? Value(*o.budget) : Value(); };

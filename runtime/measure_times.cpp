@@ -26,23 +26,22 @@ double milliseconds(const std::function<void()>& work) {
   return 1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// The median of a few, each long enough to be told from the clock's own step.
-double median_time(const Ops& ops, const std::function<void()>& work) {
-  ops.synchronize();
-  const auto several = [&](int64_t times) {
+/// What a quarter of several calls stay below: other work on the machine only ever slows one down.
+double time_of(const Ops& ops, const std::function<void()>& work) {
+  constexpr double enough = 40;  // milliseconds in all
+  const auto once = [&] {
     return milliseconds([&] {
-             for (int64_t i = 0; i < times; ++i) work();
-             ops.synchronize();
-           }) /
-           double(times);
+      work();
+      ops.synchronize();
+    });
   };
-  several(1);  // what the first of a shape sets up is not its time
-  const double once = several(1);
-  const auto times = int64_t(std::clamp(2.0 / std::max(once, 1e-6), 1.0, 256.0));
+  ops.synchronize();
+  once();  // what the first of a shape sets up is not its time
+  const auto calls = size_t(std::clamp(enough / std::max(once(), 1e-3), 5.0, 40.0));
   std::vector<double> found;
-  for (int i = 0; i < 5; ++i) found.push_back(several(times));
-  std::nth_element(found.begin(), found.begin() + 2, found.end());
-  return found[2];
+  for (size_t i = 0; i < calls; ++i) found.push_back(once());
+  std::nth_element(found.begin(), found.begin() + std::ptrdiff_t(calls / 4), found.end());
+  return found[calls / 4];
 }
 
 /// `top` and fractions of it, in steps of a half or a third of themselves, with `own` values among them.
@@ -139,7 +138,7 @@ double Measure::product(int64_t rows, int64_t outputs, int64_t inputs, bool into
   gemm.out_type = into_hidden ? DType::F32 : type_;
   gemm.accumulate = into_hidden;
   size_t turn = 0;
-  return median_time(ops_, [&] {
+  return time_of(ops_, [&] {
     gemm.w = weights[turn++ % weights.size()].data();
     ops_.gemm(gemm);
   });
@@ -164,30 +163,30 @@ void Measure::elementwise() {
   const int64_t heads = spec_.num_attention_heads, kv_heads = spec_.num_key_value_heads;
   const Buffer x = filled(size_t(rows * hidden), DType::F32), weight = filled(size_t(hidden), DType::F32);
   const Buffer out(ops_, size_t(rows * hidden) * size_of(type_));
-  table_.norm = median_time(ops_,
-                            [&] {
-                              ops_.rms_norm(x.as<float>(), weight.as<float>(), spec_.rms_norm_eps, rows, hidden, type_,
-                                            out.data());
-                            }) /
-                double(rows);
+  table_.norm =
+      time_of(ops_,
+              [&] {
+                ops_.rms_norm(x.as<float>(), weight.as<float>(), spec_.rms_norm_eps, rows, hidden, type_, out.data());
+              }) /
+      double(rows);
   const Buffer q = filled(size_t(rows * heads * dim), type_), angles = filled(size_t(rows * dim / 2), DType::F32);
   table_.rope =
-      median_time(
+      time_of(
           ops_,
           [&] { ops_.rope(q.data(), type_, rows, heads, dim, heads * dim, angles.as<float>(), angles.as<float>()); }) /
       double(rows * heads);
   const size_t kv = size_t(rows * kv_heads * dim);
   const Buffer k = filled(kv, type_), v = filled(kv, type_), keys = filled(kv, type_), values = filled(kv, type_);
   const StoreRows target{0, rows, 0, {keys.data(), values.data(), kv_heads, rows, rows}};
-  table_.store = median_time(ops_,
-                             [&] {
-                               ops_.store(k.data(), v.data(), type_, kv_heads * dim, dim, angles.as<float>(),
-                                          angles.as<float>(), {&target, 1});
-                             }) /
+  table_.store = time_of(ops_,
+                         [&] {
+                           ops_.store(k.data(), v.data(), type_, kv_heads * dim, dim, angles.as<float>(),
+                                      angles.as<float>(), {&target, 1});
+                         }) /
                  double(rows * kv_heads);
   const int64_t neurons = std::min<int64_t>(rows, 512) * spec_.intermediate_size;  // as many rows as an FFN's slice
   const Buffer gate = filled(size_t(neurons), type_), up = filled(size_t(neurons), type_);
-  table_.gated = median_time(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, neurons); }) / double(neurons);
+  table_.gated = time_of(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, neurons); }) / double(neurons);
 }
 
 /// One request's attention: text rows alone, then with visual rows, without a window and with two.
@@ -234,7 +233,7 @@ void Measure::attention() {
   work.requests = {&request, 1};
   const auto timed = [&](int64_t radius) {
     work.window_radius = radius, work.window_causal = radius >= 0;
-    return median_time(ops_, [&] { ops_.prefill_attention(work); });
+    return time_of(ops_, [&] { ops_.prefill_attention(work); });
   };
   const auto visual_pairs = [&](std::optional<Window> window) {
     const PairCounts counts = count_pairs(shape, window);
@@ -272,7 +271,7 @@ void Measure::whole_layers() {
       random_row(0, Role::EmbedTokens, -1, token, spec_.hidden_size, input.embeds.data() + token * spec_.hidden_size);
     }
     input.deepstack.assign(size_t(cut.deep_taps() * input.visual_tokens() * spec_.hidden_size), 0.0f);
-    return median_time(ops_, [&] { engine.prefill({input}, 0); });
+    return time_of(ops_, [&] { engine.prefill({input}, 0); });
   };
   const double one = timed(1), three = timed(3);
   const double layer = std::max(0.0, (three - one) / 2);

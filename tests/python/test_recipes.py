@@ -57,7 +57,8 @@ class RecipesTest(Case):
 
     def test_every_recipe_and_model_is_covered(self):
         demos = {"demo", "demo_tower"}
-        self.assertEqual({path.stem for path in (ROOT / "configs").glob("*.yaml")} - demos, {row.recipe for row in ROWS})
+        budgets = {f"{model}-budget" for model in PARAMETERS}
+        self.assertEqual({path.stem for path in (ROOT / "configs").glob("*.yaml")} - demos - budgets, {row.recipe for row in ROWS})
         self.assertEqual({path.stem for path in (ROOT / "configs" / "models").glob("*.json")}, set(PARAMETERS))
         self.assertEqual(sorted(path.name for path in (ROOT / "configs" / "models").iterdir() if path.is_dir()), [])
 
@@ -76,6 +77,30 @@ class RecipesTest(Case):
                     share = 100 * self.dry_run(row, *row.settings)["flops"]["paper"]["fraction"]
                     low, high = row.settings_share
                     self.assertTrue(low <= share <= high, f"{share} outside [{low}, {high}]")
+
+    def test_recipes_by_budget(self):
+        for model in PARAMETERS:
+            with self.subTest(model=model):
+                row = Row(f"{model}-budget", model)
+                result = self.dry_run(row)
+                self.assertEqual(result["budget"], 0.25)
+                self.assertFalse(result["plan_known"])
+                flops = result["flops"]["exact"]
+                self.assertAlmostEqual(flops["pruned"], 0.25 * flops["dense"], delta=1e-6 * flops["dense"])
+                # What the search will choose is not known; nothing is said of it.
+                for cost in (result["flops"]["paper"], result["flops"]["prefill"], result["kv_bytes"]):
+                    self.assertGreater(cost["dense"], 0)
+                    self.assertIsNone(cost["pruned"])
+                self.assertIn("budgets: [0.5, 0.25, 0.12]", result["settings"])
+        recipe = ROOT / "configs" / "llava-1.5-7b-budget.yaml"
+        settings = ["--set", f"model.path={self.model('llava-1.5-7b')}"]
+        text = run("run", recipe, "--dry-run", *settings).stdout
+        self.assertIn("FLOP pruned (25.0 %)", text)
+        self.assertNotIn("100.0 %", text)
+        self.assertIn("budget 0.25: a search chooses", text)
+        kv = json.loads(run("run", ROOT / "configs" / "demo.yaml", "--dry-run", "--json", "--set", "plan.budget.kv=600KB").stdout)
+        self.assertEqual(kv["kv_bytes"]["pruned"], 600_000)
+        self.assertIsNone(kv["flops"]["exact"]["pruned"])
 
     def test_sizes_of_the_models(self):
         for row in ROWS:
