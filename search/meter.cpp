@@ -249,10 +249,10 @@ std::vector<Found> PlanMeter::measure(const std::vector<Choice>& choices, size_t
   return found;
 }
 
-std::vector<Verdict> PlanMeter::measure_plans(const std::vector<std::pair<std::string, Plan>>& plans) {
+std::vector<Verdict> PlanMeter::measure_plans(const std::vector<std::pair<std::string, Plan>>& plans, size_t stride) {
   std::vector<Task> tasks;
   for (const auto& [name, plan] : plans)
-    tasks.push_back({fmt::format("{} /{} {}", ranking_, quick_, name), plan, quick_, nullptr});
+    tasks.push_back({fmt::format("{} /{} {}", ranking_, stride, name), plan, stride, nullptr});
   return measure(tasks);
 }
 

@@ -44,8 +44,8 @@ class PlanMeter {
   size_t quick() const { return quick_; }
   size_t coarse() const { return coarse_; }
   std::vector<Found> measure(const std::vector<Choice>& choices, size_t stride = 1);
-  /// Plans with their vectors as they are, on every quick()-th sample. Each has a name of its own.
-  std::vector<Verdict> measure_plans(const std::vector<std::pair<std::string, Plan>>& plans);
+  /// Plans with their vectors as they are, on every `stride`-th sample. Each has a name of its own.
+  std::vector<Verdict> measure_plans(const std::vector<std::pair<std::string, Plan>>& plans, size_t stride);
   /// What is measured next are changes of this choice: layers before the first change are not computed again.
   void set_base(const Choice& choice);
   /// The choice's plan with its compensation fitted to the pictures searched on.

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/version.h"
+#include "search/eliminate.h"
 #include "search/knapsack.h"
 #include "search/meter.h"
 
@@ -39,6 +40,7 @@ class Search {
  private:
   const Menu& menu() const { return meter_.menu(); }
   void check_budget() const;
+  std::vector<Choice> head_choices(int64_t depth) const;
   std::vector<Choice> uniform_choices() const;
   Found best_uniform();
   bool rank_heads(const Choice& base);
@@ -54,6 +56,7 @@ class Search {
   HeadScores reads_, updates_;
   double budget_;  // what may be spent on visual tokens, as a share of what the dense model's cost
   int rankings_ = 0;
+  std::vector<Group> given_up_;  // in which order, across layers; none where that was not measured
 };
 
 /// UserError for less than the least that a layer can do for visual tokens.
@@ -70,7 +73,28 @@ void Search::check_budget() const {
           budget_text(run_.budget), menu().spent(least), what_is_spent(menu().kind()));
 }
 
-/// The same for every layer up to some depth, as far as the budget goes.
+/// Heads to read in the first `depth` layers: the same share everywhere, then what was left at times when they were
+/// given up one after the other.
+std::vector<Choice> Search::head_choices(int64_t depth) const {
+  const int top = menu().levels(Ladder::Heads) - 1;
+  std::vector<Choice> choices;
+  for (const int level : {top, (top * 3 + 2) / 4, (top + 2) / 4, 0}) {
+    Choice& choice = choices.emplace_back(size_t(spec_.num_hidden_layers));
+    for (int64_t l = 0; l < depth; ++l) choice[size_t(l)].at(Ladder::Heads) = level;
+  }
+  if (depth != spec_.num_hidden_layers) return choices;
+  for (size_t left = given_up_.size(); left > given_up_.size() / 8; left = left * 7 / 8) {
+    Choice& choice = choices.emplace_back(size_t(spec_.num_hidden_layers));
+    std::vector<int64_t> heads(choice.size(), 0);
+    for (size_t i = given_up_.size() - left; i < given_up_.size(); ++i)
+      heads[size_t(given_up_[i].layer)] += spec_.group_size();
+    for (size_t l = 0; l < choice.size(); ++l)
+      while (menu().value(Ladder::Heads, choice[l].at(Ladder::Heads)) < heads[l]) ++choice[l].at(Ladder::Heads);
+  }
+  return choices;
+}
+
+/// The same for every layer up to some depth but for the heads, as far as the budget goes.
 std::vector<Choice> Search::uniform_choices() const {
   const int64_t layers = spec_.num_hidden_layers;
   std::vector<Choice> choices;
@@ -84,21 +108,26 @@ std::vector<Choice> Search::uniform_choices() const {
   for (const int64_t depth : {layers, layers - layers / 4})
     for (const int rank : some(menu().levels(Ladder::Rank), 4))
       for (const int updates : some(menu().levels(Ladder::Updates), 3))
-        for (const int part : {1, 2, 4, 8}) {
-          const int top = menu().levels(Ladder::Heads) - 1;
-          LayerChoice layer;
-          layer.at(Ladder::Heads) = part == 8 ? 0 : (top * (5 - part) + 2) / 4;
-          layer.at(Ladder::Updates) = updates;
-          layer.at(Ladder::Window) = narrow;
-          layer.at(Ladder::Rank) = rank;
-          if (menu().normal(layer).at(Ladder::Updates) != updates) continue;
+        for (const Choice& heads : head_choices(depth)) {
+          const auto with_neurons = [&](int neurons) {
+            Choice choice = heads;
+            for (int64_t l = 0; l < depth; ++l) {
+              LayerChoice& layer = choice[size_t(l)];
+              layer.at(Ladder::Updates) = updates;
+              layer.at(Ladder::Window) = narrow;
+              layer.at(Ladder::Rank) = rank;
+              layer.at(Ladder::Neurons) = neurons;
+              layer = menu().normal(layer);
+            }
+            return choice;
+          };
+          // More updates than heads are the choice of fewer updates.
+          bool updated = updates == 0;
+          for (const LayerChoice& layer : with_neurons(0)) updated |= layer.at(Ladder::Updates) == updates;
+          if (!updated) continue;
           std::optional<Choice> fits;
-          for (int neurons = menu().levels(Ladder::Neurons) - 1; neurons >= 0 && !fits; --neurons) {
-            layer.at(Ladder::Neurons) = neurons;
-            Choice choice(size_t(layers), LayerChoice{});
-            std::fill_n(choice.begin(), depth, layer);
-            if (menu().cost(choice) <= budget_) fits = std::move(choice);
-          }
+          for (int neurons = menu().levels(Ladder::Neurons) - 1; neurons >= 0 && !fits; --neurons)
+            if (Choice choice = with_neurons(neurons); menu().cost(choice) <= budget_) fits = std::move(choice);
           if (fits && menu().cost(*fits) > budget_ / 3) choices.push_back(*std::move(fits));
         }
   // Not more than half of what may be measured.
@@ -142,9 +171,13 @@ bool Search::rank_heads(const Choice& base) {
       without.layers[size_t(l)].updates[size_t(head)] = 0;
       plans.emplace_back(fmt::format("without updating {}.{} of {}", l, head, choice_text(menu(), updated)), without);
     }
-  const std::vector<Verdict> verdicts = meter_.measure_plans(plans);
+  const std::vector<Verdict> verdicts = meter_.measure_plans(plans, meter_.quick());
   for (size_t i = 0; i < verdicts.size(); ++i)
     (i % 2 == 0 ? reads_ : updates_)[i / 2 / size_t(heads)][i / 2 % size_t(heads)] = verdicts[i].loss;
+  given_up_ = elimination_order(meter_, spec_, read, choice_text(menu(), whole), meter_.remaining(meter_.quick()) / 3);
+  for (size_t i = 0; i < given_up_.size(); ++i)
+    for (int64_t head = 0; head < spec_.group_size(); ++head)
+      reads_[size_t(given_up_[i].layer)][size_t(given_up_[i].kv * spec_.group_size() + head)] += double(i);
   meter_.set_ranking(reads_, updates_, fmt::format("measured {}", ++rankings_));
   return true;
 }
