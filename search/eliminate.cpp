@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/error.h"
+
 namespace yopo {
 namespace {
 
-constexpr size_t part = 8;       // of those left, what goes in a round
+constexpr size_t part = 4;       // of those left, what goes in a round
 constexpr size_t untouched = 8;  // of all groups, the part whose order no longer matters
 
 size_t leaving(size_t left) { return std::max<size_t>(1, left / part); }
@@ -20,7 +22,7 @@ void take_away(Plan& plan, const Group& group, const DecoderSpec& spec) {
 
 }  // namespace
 
-std::vector<Group> elimination_order(PlanMeter& meter, const DecoderSpec& spec, const Plan& whole,
+std::vector<Group> elimination_order(const Plan& whole, const DecoderSpec& spec, const Losses& losses,
                                      const std::string& name, int64_t most) {
   std::vector<Group> left, gone;
   for (int64_t layer = 0; layer < visual_layers(whole); ++layer)
@@ -30,7 +32,6 @@ std::vector<Group> elimination_order(PlanMeter& meter, const DecoderSpec& spec, 
   for (size_t count = left.size(); count > last; count -= leaving(count)) plans += int64_t(count);
   if (plans > most) return {};
   Plan plan = whole;
-  std::vector<double> losses;
   for (int round = 1; left.size() > last; ++round) {
     std::vector<std::pair<std::string, Plan>> without;
     for (const Group& group : left) {
@@ -39,11 +40,11 @@ std::vector<Group> elimination_order(PlanMeter& meter, const DecoderSpec& spec, 
       without.emplace_back(fmt::format("round {} without {}.{} of {}", round, group.layer, group.kv, name),
                            std::move(one));
     }
-    const std::vector<Verdict> verdicts = meter.measure_plans(without, meter.quick());
+    const std::vector<double> missed = losses(without);
+    ensure(missed.size() == left.size(), "a loss of every plan");
     std::vector<size_t> order(left.size());
     std::iota(order.begin(), order.end(), size_t(0));
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return verdicts[a].loss < verdicts[b].loss; });
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return missed[a] < missed[b]; });
     const size_t leave = left.size() - leaving(left.size()) <= last ? left.size() : leaving(left.size());
     std::vector<Group> stay;
     for (size_t i = 0; i < order.size(); ++i) {

@@ -1,11 +1,14 @@
 // Heads given up one after the other: which can still be missed depends on which are gone already.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "models/spec.h"
-#include "search/menu.h"
-#include "search/meter.h"
+#include "plans/plan.h"
 
 namespace yopo {
 
@@ -14,10 +17,13 @@ struct Group {
   int64_t layer = 0, kv = 0;
 };
 
+/// Losses of plans, each with a name of its own.
+using Losses = std::function<std::vector<double>(const std::vector<std::pair<std::string, Plan>>&)>;
+
 /// From a plan in which visual rows of the first layers have all heads, in rounds: of those left each alone is taken
-/// away, and the eighth that is missed least goes. What is left at the end comes last. Vectors of compensation stay
-/// what they were. Measured on every meter.quick()-th sample; nothing where that is more than `most` plans.
-std::vector<Group> elimination_order(PlanMeter& meter, const DecoderSpec& spec, const Plan& whole,
+/// away, and the quarter that is missed least goes; the last eighth goes at once. Vectors of compensation stay what
+/// they were. Nothing where that takes more than `most` plans.
+std::vector<Group> elimination_order(const Plan& whole, const DecoderSpec& spec, const Losses& losses,
                                      const std::string& name, int64_t most);
 
 }  // namespace yopo

@@ -43,7 +43,7 @@ class Search {
   std::vector<Choice> head_choices(int64_t depth) const;
   std::vector<Choice> uniform_choices() const;
   Found best_uniform();
-  bool rank_heads(const Choice& base);
+  void rank_heads(Found& best);
   bool improve_by_prices(Found& best, size_t stride);
   std::optional<Choice> exchanged(const Choice& from, uint64_t number) const;
   bool improve_by_exchange(Found& best, uint64_t round);
@@ -149,17 +149,18 @@ Found Search::best_uniform() {
   return *std::min_element(found.begin(), found.end(), better);
 }
 
-/// What it costs to take one head alone from a plan near the budget. False where that is too much to measure.
-bool Search::rank_heads(const Choice& base) {
+/// Orders heads by what it costs to take one alone from a plan near the budget, or by which is missed least when they
+/// go one after the other, and starts again from there. Nothing where that is too much to measure.
+void Search::rank_heads(Found& best) {
   const int64_t heads = spec_.num_attention_heads;
-  Choice whole = base;
+  Choice whole = best.choice;
   for (LayerChoice& layer : whole)
     if (!(layer == LayerChoice{})) layer.at(Ladder::Heads) = menu().levels(Ladder::Heads) - 1;
   Choice updated = whole;
   for (LayerChoice& layer : updated)
     if (!(layer == LayerChoice{})) layer.at(Ladder::Updates) = menu().levels(Ladder::Updates) - 1;
   const int64_t layers = visual_layers(menu().plan(whole));
-  if (2 * heads * layers > meter_.remaining(meter_.quick()) / 2) return false;
+  if (2 * heads * layers > meter_.remaining(meter_.quick()) / 2) return;
   const Plan read = meter_.fitted(whole), computed = meter_.fitted(updated);
   std::vector<std::pair<std::string, Plan>> plans;
   for (int64_t l = 0; l < layers; ++l)
@@ -174,12 +175,33 @@ bool Search::rank_heads(const Choice& base) {
   const std::vector<Verdict> verdicts = meter_.measure_plans(plans, meter_.quick());
   for (size_t i = 0; i < verdicts.size(); ++i)
     (i % 2 == 0 ? reads_ : updates_)[i / 2 / size_t(heads)][i / 2 % size_t(heads)] = verdicts[i].loss;
-  given_up_ = elimination_order(meter_, spec_, read, choice_text(menu(), whole), meter_.remaining(meter_.quick()) / 3);
-  for (size_t i = 0; i < given_up_.size(); ++i)
-    for (int64_t head = 0; head < spec_.group_size(); ++head)
-      reads_[size_t(given_up_[i].layer)][size_t(given_up_[i].kv * spec_.group_size() + head)] += double(i);
+  const auto losses = [&](const std::vector<std::pair<std::string, Plan>>& without) {
+    std::vector<double> found;
+    for (const Verdict& verdict : meter_.measure_plans(without, meter_.quick())) found.push_back(verdict.loss);
+    return found;
+  };
+  const std::vector<Group> order =
+      elimination_order(read, spec_, losses, choice_text(menu(), whole), meter_.remaining(meter_.quick()) / 4);
   meter_.set_ranking(reads_, updates_, fmt::format("measured {}", ++rankings_));
-  return true;
+  best = best_uniform();
+  tell(menu(), "with heads in measured order", best);
+  if (order.empty()) return;
+  // The same heads as given up one after the other, if plans in that order are better.
+  const HeadScores alone = reads_;
+  for (size_t i = 0; i < order.size(); ++i)
+    for (int64_t head = 0; head < spec_.group_size(); ++head)
+      reads_[size_t(order[i].layer)][size_t(order[i].kv * spec_.group_size() + head)] += double(i);
+  given_up_ = order;
+  meter_.set_ranking(reads_, updates_, fmt::format("measured {}", ++rankings_));
+  const Found in_turn = best_uniform();
+  tell(menu(), "with heads given up in turn", in_turn);
+  if (better(in_turn, best)) {
+    best = in_turn;
+    return;
+  }
+  reads_ = alone;
+  given_up_.clear();
+  meter_.set_ranking(reads_, updates_, fmt::format("measured {}", rankings_ - 1));
 }
 
 /// Prices one level up and down on every ladder of every layer and takes the best set of steps that fits.
@@ -310,10 +332,7 @@ SearchResult Search::search() {
   if (run_.ranking) meter_.set_ranking(*run_.ranking, "given");
   Found best = best_uniform();
   tell(menu(), "the best uniform plan", best);
-  if (!run_.ranking && rank_heads(best.choice)) {
-    best = best_uniform();
-    tell(menu(), "with heads in measured order", best);
-  }
+  if (!run_.ranking) rank_heads(best);
   std::vector<Found> stages{best};
   int round = 0;
   for (const size_t stride : {meter_.coarse(), size_t(1)})
