@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
+import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,10 @@ class ChosenPlan:
     """A plan.json for a model. `yopo.export` and `yopo.transformers.apply` take it as they take a path. Without a file of its own
     (`output` of `yopo.plan`) it lies in a temporary folder as long as this object lives: `save` keeps it."""
 
-    def __init__(self, path: PathLike, model: PathLike, _folder: Any = None) -> None:
+    def __init__(self, path: PathLike, model: PathLike, _folder: str | None = None) -> None:
         self.path, self.model = pathlib.Path(path), pathlib.Path(model)
-        self._folder = _folder
+        if _folder is not None:
+            weakref.finalize(self, shutil.rmtree, _folder, ignore_errors=True)
 
     def __fspath__(self) -> str:
         return str(self.path)

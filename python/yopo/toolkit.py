@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Iterator, Mapping, Sequence, Union
@@ -109,12 +110,10 @@ def plan(
     model = model if model is not None else known.model if known is not None else None
     if model is None:
         raise Error("yopo.plan: give model=, the folder of the checkpoint, or what yopo.calibrate returned")
-    folder = None if output is not None else tempfile.TemporaryDirectory(prefix="yopo-plan-")
-    file = pathlib.Path(output) if output is not None else pathlib.Path(folder.name) / "plan.json"
     if budget is None:
         if given:
             raise Error("yopo.plan: settings are of a budget or a recipe; options are given by their names")
-        with _work(progress, threads) as hear:
+        with _file_for(output) as (file, folder), _work(progress, threads) as hear:
             native().plan(model, "" if statistics is None else statistics, file, _kept(keep), hear)
         return ChosenPlan(file, model, folder)
     if keep:
@@ -127,7 +126,7 @@ def plan(
         raise Error("yopo.plan: a budget's search runs the model: give questions= and images=")
     if samples is not None:
         given.append(f"search.samples={samples}")
-    with _work(progress, threads) as hear:
+    with _file_for(output) as (file, folder), _work(progress, threads) as hear:
         native().search_plan(
             model, statistics, where["questions"], where["images"], file, where.get("format") or "llava", seed, device, dtype,
             where.get("chat_template") or "", threads or 0, _bytes(memory), [_assignment("plan.budget", budget), *given], hear,
@@ -161,6 +160,20 @@ def export(
     with _work(progress) as hear:
         copied, derived, left_out = native().export_pruned(model, plan, output, _bytes(shard_size), hear)
     return ExportReport(pathlib.Path(output), copied, derived, left_out)
+
+
+@contextlib.contextmanager
+def _file_for(output: PathLike | None) -> Iterator[tuple[pathlib.Path, str | None]]:
+    """A plan's file, and the folder that was made for it where none was named. That goes if the plan does not come."""
+    if output is not None:
+        yield pathlib.Path(output), None
+        return
+    folder = tempfile.mkdtemp(prefix="yopo-plan-")
+    try:
+        yield pathlib.Path(folder) / "plan.json", folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager
