@@ -212,10 +212,10 @@ class BindingsTest(Case):
         return subprocess.run([PYTHON, "-B", "-c", before + code], capture_output=True, text=True, timeout=600, cwd=self.folder, **options)
 
     def test_ctrl_c_and_on(self):
-        """The first sample is journalled, Ctrl-C comes, and the same call goes on; Python's own handlers are in force throughout."""
+        """Ctrl-C ends the call before its end, and the same call then gives the bytes of one undisturbed run; Python's own handlers are in force throughout."""
         output, samples = self.folder / "own.h5", 60
         code = f"""
-import os, signal, yopo
+import os, signal, time, yopo
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 def calibrate(progress):
     return yopo.calibrate({str(MODEL)!r}, {str(CALIB.questions)!r}, {str(CALIB.images)!r}, {str(output)!r}, samples={samples}, progress=progress)
@@ -224,29 +224,29 @@ def ask(report):
     if 0 < report.done < {samples} and not asked:
         asked.append(report)
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # the work waits for its listener, and Python answers meanwhile
 try:
     calibrate(ask)
     print("went on")
 except KeyboardInterrupt:
-    print("interrupted", os.path.exists({str(output)!r}), os.path.exists({str(output) + '.partial'!r}))
-first = []
-calibrate(first.append)
-print("from", first[0].done > 0)
+    print("interrupted", os.path.exists({str(output)!r}))
+calibrate(False)
 assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 """
         done = self.python(code)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stdout, "interrupted False True\nfrom True\n", done.stderr)
+        self.assertEqual(done.stdout, "interrupted False\n", done.stderr)
         self.yopo("calibrate", "--model", MODEL, *CALIB.flags(), "--samples", samples, "--output", self.folder / "theirs.h5", "--quiet")
         self.assertEqual(output.read_bytes(), (self.folder / "theirs.h5").read_bytes())
 
     def test_one_torch(self):
         """The module brings no second LibTorch, shows no symbol but its entry point, and leaves torch's results alone."""
         module, = (HOME / "venv" / SITE / "yopo").glob("_native*.so")
-        symbols = subprocess.run(["nm", "-D", "--defined-only", module], capture_output=True, text=True, check=True).stdout.split("\n")
-        shown = {line.split()[-1] for line in symbols if line.strip() and line.split()[-2] not in "uVvW"}
-        self.assertEqual(shown, {"PyInit__native"})
+        symbols = subprocess.run(["nm", "-D", "--defined-only", module], capture_output=True, text=True, check=True).stdout.splitlines()
+        shown = {line.split()[2] for line in symbols} - {"_end", "_edata", "__bss_start"}
+        # Templates of the C++ library and nanobind's exception, which are everybody's.
+        self.assertEqual({name for name in shown if not re.match(r"_Z(T[ISV]|NK?)?(S|\d*nanobind|N8nanobind|NSt)", name)}, {"PyInit__native"})
         done = self.python(f"""
 import re, torch, yopo
 torch.manual_seed(0)
