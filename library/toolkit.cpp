@@ -55,9 +55,9 @@ std::string plan(const PlanSettings& settings) {
     const StopWish wish(settings.stop);
     const ModelSpec spec = spec_of(settings.model);
     const PlanOptions options = plan_options(settings.keep);
+    require(!options.budget, "PlanSettings::keep: budget: a search runs the model on samples: call search_plan");
     require(!settings.statistics.empty() || !needs_statistics(options),
             "PlanSettings::statistics is missing: heads or neurons are chosen by it");
-    require(!options.budget, "PlanSettings::keep: budget: a search runs the model on samples: call search_plan");
     const Statistics statistics =
         settings.statistics.empty() ? no_statistics(spec.text) : statistics_for(settings.model, settings.statistics);
     const Plan made = make_plan(statistics, options, spec.text, "PlanSettings");
