@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 
@@ -16,6 +17,7 @@ namespace yopo {
 namespace {
 
 std::atomic<bool> g_interrupted{false};
+thread_local const std::function<bool()>* t_wish = nullptr;
 
 sigset_t interrupts() {
   sigset_t set;
@@ -69,7 +71,10 @@ void catch_interrupts() {
 bool interrupted() { return g_interrupted; }
 
 void check_interrupt() {
-  if (interrupted()) throw Interrupted("interrupted");
+  if (interrupted() || (t_wish && *t_wish && (*t_wish)())) throw Interrupted("interrupted");
 }
+
+StopWish::StopWish(std::function<bool()> wish) : wish_(std::move(wish)), before_(std::exchange(t_wish, &wish_)) {}
+StopWish::~StopWish() { t_wish = before_; }
 
 }  // namespace yopo

@@ -24,7 +24,7 @@ auto at_boundary(Act&& act) -> decltype(act()) {
   } catch (const UserError& error) {
     throw Error(error.what());
   } catch (const Interrupted& error) {
-    throw Error(error.what());
+    throw Stopped(error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     throw Error(error.what());
   }

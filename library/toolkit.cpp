@@ -2,6 +2,7 @@
 
 #include "calibration/calibrate.h"
 #include "compress/make_plan.h"
+#include "core/interrupt.h"
 #include "core/json.h"
 #include "exporters/export.h"
 #include "exporters/report.h"
@@ -31,6 +32,7 @@ std::int64_t calibrate(const CalibrateSettings& settings) {
     need(settings.model, "CalibrateSettings::model");
     need(settings.questions, "CalibrateSettings::questions");
     need(settings.output, "CalibrateSettings::output");
+    const StopWish wish(settings.stop);
     CalibrationRun run;
     run.dtype = settings.dtype;
     run.threads = settings.threads;
@@ -50,8 +52,10 @@ std::string plan(const PlanSettings& settings) {
   return library::at_boundary([&] {
     need(settings.model, "PlanSettings::model");
     need(settings.output, "PlanSettings::output");
+    const StopWish wish(settings.stop);
     const ModelSpec spec = spec_of(settings.model);
     const PlanOptions options = plan_options(settings.keep);
+    require(!options.budget, "PlanSettings::keep: budget: a search runs the model on samples: call search_plan");
     require(!settings.statistics.empty() || !needs_statistics(options),
             "PlanSettings::statistics is missing: heads or neurons are chosen by it");
     const Statistics statistics =
@@ -62,12 +66,17 @@ std::string plan(const PlanSettings& settings) {
   });
 }
 
-void export_pruned(const ExportSettings& settings) {
-  library::at_boundary([&] {
+ExportReport export_pruned(const ExportSettings& settings) {
+  return library::at_boundary([&] {
     need(settings.model, "ExportSettings::model");
     need(settings.plan, "ExportSettings::plan");
     need(settings.output, "ExportSettings::output");
-    export_checkpoint(open_model(settings.model), read_plan(settings.plan), settings.output, {settings.shard_size});
+    const StopWish wish(settings.stop);
+    Companions told =
+        export_checkpoint(open_model(settings.model), read_plan(settings.plan), settings.output, {settings.shard_size});
+    ExportReport made{std::move(told.copied), std::move(told.derived), {}};
+    for (LeftOut& one : told.left_out) made.left_out.emplace_back(std::move(one.path), std::move(one.why));
+    return made;
   });
 }
 

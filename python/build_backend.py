@@ -1,8 +1,8 @@
-"""What pip calls to build this package: scikit-build-core, told which LibTorch to compile the command `yopo` with.
+"""What pip calls to build this package: scikit-build-core, told which LibTorch to compile the command `yopo` and the module with.
 
-    pip install ./python                           compiles the command and puts it beside the environment's python
-    YOPO_BUILT=build/release pip install ./python  takes the command that `make build` (or `make demo`) has compiled
-    YOPO_PURE=1 pip install ./python               Python alone: no compiler, no command
+    pip install ./python                           compiles the command, which goes beside the environment's python, and the module
+    YOPO_BUILT=build/release pip install ./python  takes those that `make build` has compiled (`make demo`: the command alone)
+    YOPO_PURE=1 pip install ./python               Python alone: no compiler, no command, no module
 
 A command runs with the LibTorch that it was compiled with and with no other release, so a wheel that holds one asks for that
 release of torch. It is the first of: YOPO_TORCH_DIR, torch in the environment, CMAKE_PREFIX_PATH, and what
@@ -35,7 +35,7 @@ def _is_pure() -> bool:
 
 
 def _fail(message: str) -> SystemExit:
-    return SystemExit(f"\nyopo: {message}\n\nYOPO_PURE=1 pip install ./python installs the Python package without the command.\n")
+    return SystemExit(f"\nyopo: {message}\n\nYOPO_PURE=1 pip install ./python installs the Python package without the command and the compiled module.\n")
 
 
 def _built() -> pathlib.Path | None:

@@ -61,9 +61,11 @@ def faults():
             included = found[1]
             if TORCH.match(included) and room not in TORCH_FOLDERS | {"tests"}:
                 yield f"{name}:{number}: {included}: Torch's headers belong into {', '.join(sorted(TORCH_FOLDERS))}"
+            target = included.split("/")[0]
+            if room == "python" and target in ALLOWED:
+                yield f"{name}:{number}: {included}: the Python module sees include/yopo/ alone"
             if room not in ALLOWED:
                 continue
-            target = included.split("/")[0]
             if target in {"..", "."}:
                 yield f"{name}:{number}: {included}: includes start at the root of the tree"
             if target == "yopo" and room != "library":

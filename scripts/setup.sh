@@ -28,7 +28,7 @@ build_packages=(
   libfmt-dev:fmt/format.h nlohmann-json3-dev:nlohmann/json.hpp libyaml-cpp-dev:yaml-cpp/yaml.h libcli11-dev:CLI/CLI.hpp
   libpng-dev:png.h libjpeg-dev:jpeglib.h libhdf5-dev:hdf5.h libeigen3-dev:eigen3/Eigen/Core libdnnl-dev:dnnl.hpp
   libsentencepiece-dev:sentencepiece_processor.h libpcre2-dev:pcre2.h libxxhash-dev:xxhash.h
-  libxlsxwriter-dev:xlsxwriter.h
+  libxlsxwriter-dev:xlsxwriter.h python3-dev:Python.h
   ocl-icd-opencl-dev:CL/cl.h  # libdnnl-dev's CMake file asks for it, its package only recommends it
 )
 test_packages=(git:git libgtest-dev:gtest/gtest.h clang-format-14:clang-format-14)
@@ -56,6 +56,7 @@ is_there() {
   local prefixes prefix includes=()
   case $1 in
     ensurepip) python3 -c 'import venv, ensurepip' 2> /dev/null ;;
+    Python.h) python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ;;
     libclang_rt) compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null ;;
     *.h | *.hpp)
       IFS=':;' read -ra prefixes <<< "${CMAKE_PREFIX_PATH:-}"

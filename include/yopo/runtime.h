@@ -26,6 +26,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A call ended because its `stop` said so. What was done is safe on disk.
+class Stopped : public Error {
+ public:
+  using Error::Error;
+};
+
 struct ModelOptions {
   std::string device = "auto";  // cpu, cuda, auto: cuda where there is one
   std::string dtype = "auto";   // fp32, bf16, on a GPU fp16; auto: as stored where the device is fast at it

@@ -92,6 +92,26 @@ TEST(Interrupts, NothingHappensWithoutASignal) {
   EXPECT_NO_THROW(check_interrupt());
 }
 
+// A caller's own wish, for its thread and as long as it lives; the inner one counts.
+TEST(Interrupts, AWishOfTheThreadStopsIt) {
+  bool stop = true;
+  {
+    const StopWish wish([&] { return stop; });
+    EXPECT_THROW(check_interrupt(), Interrupted);
+    EXPECT_FALSE(interrupted());
+    std::thread([] { EXPECT_NO_THROW(check_interrupt()); }).join();
+    {
+      const StopWish none({});
+      EXPECT_NO_THROW(check_interrupt());
+    }
+    EXPECT_THROW(work(1, Milliseconds(0)), Interrupted);
+    stop = false;
+    EXPECT_NO_THROW(check_interrupt());
+    stop = true;
+  }
+  EXPECT_NO_THROW(check_interrupt());
+}
+
 // What came before anybody could answer is answered then.
 TEST(Interrupts, ABlockedSignalWaits) {
   const Outcome outcome = in_child(false, [] {

@@ -1,5 +1,6 @@
 // The public headers over the demo model, in one process. From an install tree: tests/python/test_install.py.
 #include <gtest/gtest.h>
+#include <yopo/inspect.h>
 #include <yopo/yopo.h>
 
 #include <fstream>
@@ -197,6 +198,62 @@ TEST(Library, CalibratesPlansAndExports) {
   yopo::Model dense(folder / "pruned", options);
   EXPECT_FALSE(dense.pruned());
   EXPECT_EQ(dense.generate({kImage}, kPrompt).text, expected_answer(kImage, kPrompt));
+}
+
+std::string bytes_of_file(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+yopo::CalibrateSettings calibration_into(const fs::path& output, int64_t samples) {
+  yopo::CalibrateSettings settings;
+  settings.model = kModel;
+  settings.questions = kExample / "data/calib/questions.jsonl";
+  settings.images = kExample / "data/calib/images";
+  settings.output = output;
+  settings.samples = samples;
+  return settings;
+}
+
+TEST(Library, StopsWhereItIsToldAndGoesOn) {
+  const TemporaryFolder folder;
+  yopo::set_listener({});
+  yopo::calibrate(calibration_into(folder / "whole.h5", 12));
+  yopo::CalibrateSettings calibration = calibration_into(folder / "stats.h5", 12);
+  int asked = 0;
+  calibration.stop = [&] { return fs::exists(folder / "stats.h5.partial") && ++asked > 3; };
+  EXPECT_THROW(yopo::calibrate(calibration), yopo::Stopped);
+  EXPECT_FALSE(fs::exists(calibration.output));
+  calibration.stop = {};
+  EXPECT_EQ(yopo::calibrate(calibration), 12);
+  EXPECT_EQ(bytes_of_file(calibration.output), bytes_of_file(folder / "whole.h5"));
+}
+
+TEST(Library, SaysWhatIsInItsFiles) {
+  const TemporaryFolder folder;
+  const yopo::CalibrateSettings calibration = calibration_into(folder / "stats.h5", 2);
+  yopo::calibrate(calibration);
+  const yopo::StatisticsFile statistics(calibration.output);
+  const size_t samples = 2, layers = size_t(statistics.layers()), heads = size_t(statistics.heads());
+  ASSERT_EQ(statistics.ratio().size(), samples * layers * heads);
+  EXPECT_EQ(statistics.ids().size(), samples);
+  EXPECT_EQ(statistics.neuron_scores("rms").size(), statistics.column_norm().size());
+  EXPECT_DOUBLE_EQ(statistics.mean_ratio().at(5), (statistics.ratio()[5] + statistics.ratio()[layers * heads + 5]) / 2);
+  EXPECT_TRUE(holds(error_of([&] { statistics.neuron_scores("rmss"); }), "rms"));
+  EXPECT_TRUE(holds(error_of([&] { yopo::StatisticsFile(folder / "absent.h5"); }), "absent.h5"));
+
+  yopo::PlanSettings plan;
+  plan.model = kModel;
+  plan.output = folder / "plan.json";
+  plan.keep = {"visual_layers=9"};
+  const std::string text = yopo::plan(plan);
+  EXPECT_EQ(yopo::plan_report_text(plan.output, kModel), text);
+  EXPECT_TRUE(holds(yopo::plan_report(plan.output, kModel), "\"visual_layers\":9"));
+  yopo::copy_plan(plan.output, folder / "copy.json");
+  EXPECT_EQ(bytes_of_file(folder / "copy.json"), bytes_of_file(plan.output));
+  plan.keep = {"budget=0.25"};
+  EXPECT_TRUE(holds(error_of([&] { yopo::plan(plan); }), "search_plan"));
+  EXPECT_EQ(yopo::parse_bytes("16GB"), 16'000'000'000);
 }
 
 }  // namespace

@@ -4,7 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-from support import ROOT
+from support import ROOT, YOPO
+
+SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
 def pip(*arguments, **environment):
@@ -30,3 +32,19 @@ def install_pure(folder):
     if done.returncode != 0:
         raise AssertionError(done.stdout + done.stderr)
     return folder / "site"
+
+
+def clean_environment(folder):
+    """The python of a new environment in which pip has installed the package with the command and the module under test. What it
+    depends on is this environment's."""
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    done = make_wheel(folder / "wheel", YOPO_BUILT=str(YOPO.parent))
+    if done.returncode == 0:
+        wheel, = (folder / "wheel").glob("*.whl")
+        done = pip("--python", venv, "install", "--no-index", "--no-deps", wheel)
+    if done.returncode != 0:
+        raise AssertionError(done.stdout + done.stderr)
+    (venv / SITE / "dependencies.pth").write_text(f"{pathlib.Path(sys.prefix) / SITE}\n")
+    (venv / "stand_ins").symlink_to(pathlib.Path(sys.prefix) / "stand_ins")  # see torch_cpu.py
+    return venv / "bin/python"

@@ -72,7 +72,7 @@ class InstallTest(Case):
 
     def test_headers_stand_alone(self):
         headers = sorted((self.prefix / "include" / "yopo").iterdir())
-        self.assertEqual([header.name for header in headers], ["runtime.h", "yopo.h"])
+        self.assertEqual([header.name for header in headers], ["inspect.h", "runtime.h", "yopo.h"])
         for header in headers:
             source = self.folder / "alone.cpp"
             source.write_text(f"#include <yopo/{header.name}>\nint main() {{}}\n")

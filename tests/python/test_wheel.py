@@ -10,12 +10,13 @@ import sys
 import unittest
 import zipfile
 
-from package_wheel import make_wheel, pip
+from package_wheel import SITE, make_wheel, pip
 from support import MODEL, ROOT, TEST, YOPO, Case
 
-SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 # What the wheel's command is: that under test, or one that pip compiles.
 BUILT = {} if os.environ.get("YOPO_COMPILE_WHEEL") else {"YOPO_BUILT": str(YOPO.parent)}
+# Builds with sanitizers have no module.
+MODULE = list((YOPO.parent / "python").glob("_native*.so"))
 QUESTION = ["generate", "--model", MODEL, "--image", TEST.images / "0000.png", "--prompt", "How many digits are there?"]
 
 
@@ -45,6 +46,7 @@ class WheelTest(Case):
         # A command runs with the release that it was compiled with and no other.
         self.assertEqual(sorted(metadata.get_all("Requires-Dist")), ["safetensors", f"torch=={release}", "transformers>=4.57.1"])
         self.assertEqual([name for name in names if "/scripts/" in name], [f"yopo-{version}.data/scripts/yopo"])
+        self.assertEqual([re.sub(r"\..*", "", name) for name in sorted(names) if "_native" in name], ["yopo/_native"] * (3 if MODULE else 1))  # .so, .json, .pyi
 
         venv = self.folder / "venv"
         self.tool(sys.executable, "-m", "venv", "--without-pip", venv)
@@ -68,7 +70,7 @@ class WheelTest(Case):
         self.assertTrue(path.name.endswith("-py3-none-any.whl"), path.name)
         self.assertEqual(sorted(metadata.get_all("Requires-Dist")), ["safetensors", "torch>=2.6", "transformers>=4.57.1"])
         self.assertEqual([name for name in names if "/scripts/" in name], [])
-        sources = sorted(str(file.relative_to(ROOT / "python")) for file in (ROOT / "python/yopo").rglob("*") if file.suffix in (".py", ".typed"))
+        sources = sorted(str(file.relative_to(ROOT / "python")) for file in (ROOT / "python/yopo").rglob("*") if file.suffix in (".py", ".pyi", ".typed"))
         self.assertEqual(sorted(name for name in names if name.startswith("yopo/")), sources)
 
     def tree(self):

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from ..plan import LayerPlan, Plan, PlanError, plan_of_checkpoint, read_plan
+from ..plan_files import LayerPlan, Plan, PlanError, plan_of_checkpoint, read_plan
 from .cache import PrunedCacheLayer
 from .classes import change_class, restore_class
 from .compensation import read_compensation

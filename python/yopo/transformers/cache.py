@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from ..plan import PlanError
+from ..plan_files import PlanError
 
 NEVER = 1 << 40  # the index of a slot that nobody reads
 # Since some release of transformers 5, crop(0) takes away nothing; before, it left nothing.

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from ..plan import Plan, PlanError
+from ..plan_files import Plan, PlanError
 
 
 class Compensation(nn.Module):

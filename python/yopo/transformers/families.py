@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 from torch import nn
 
-from ..plan import PlanError, Sizes
+from ..plan_files import PlanError, Sizes
 
 Grids = list[tuple[int, int]]  # rows and columns of each picture, in the order in which ids name them
 

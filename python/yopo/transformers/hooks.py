@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
-from ..plan import PlanError
+from ..plan_files import PlanError
 from .cache import PrunedCacheLayer, adopt
 from .families import Family, Grids, image_token, longest_context
 from .rows import make_rows

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..plan import LayerPlan, PlanError, Sizes, Window
+from ..plan_files import LayerPlan, PlanError, Sizes, Window
 from .attention import attend, rotate
 from .cache import PrunedCacheLayer
 from .families import merge_axes

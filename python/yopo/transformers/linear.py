@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..plan import PlanError
+from ..plan_files import PlanError
 from .classes import change_class, restore_class
 from .split import SplitColumns, SplitRows
 

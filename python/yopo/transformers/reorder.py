@@ -8,7 +8,7 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
-from ..plan import LayerPlan, PlanError, Sizes
+from ..plan_files import LayerPlan, PlanError, Sizes
 from .linear import base_of
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..plan import PlanError, Window
+from ..plan_files import PlanError, Window
 from .cache import NEVER, PrunedCacheLayer
 from .families import Grids
 

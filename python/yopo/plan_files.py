@@ -12,8 +12,10 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from .errors import Error
 
-class PlanError(ValueError):
+
+class PlanError(Error):
     """A plan, a checkpoint or a call that cannot be run pruned. The message says what was expected and found."""
 
 
