@@ -3,12 +3,13 @@ random weights in the first two, the same sizes, types and threads in all, by tu
 
 OpenVINO lives in an environment of its own, which finds torch and transformers in .venv:
 
-    python3 -m venv out/peers/openvino
+    .venv/bin/python -m venv out/peers/openvino
     out/peers/openvino/bin/pip install openvino==2026.4.1
     .venv/bin/python benchmarks/peers.py --output out/peers/results.json
 
 Before anything is timed, keys, values and logits of OpenVINO and of transformers are held against torch's in fp32. A round is one
-prefill of each of those two; after a block's rounds `yopo bench` does as many, dense and pruned by turns.
+prefill of each of those two; after a block's rounds `yopo bench` does as many, dense and pruned by turns. It takes some twenty
+minutes on two idle cores and 12 GB of memory.
 """
 import argparse
 import json
@@ -33,7 +34,7 @@ class OpenVino:
             [options.openvino_python, ROOT / "benchmarks/openvino_prefill.py", "--config", config, "--layers", str(options.layers),
              "--tokens", str(tokens), "--threads", str(options.threads), "--dtype", options.dtype, "--rows", rows],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))})
         self.about = json.loads(self.answer())
 
     def answer(self):
@@ -132,7 +133,7 @@ def main():
     parser.add_argument("--openvino-python", default=str(ROOT / "out/peers/openvino/bin/python"), help="an interpreter with openvino")
     parser.add_argument("--output", type=pathlib.Path, help="all of it as JSON")
     options = parser.parse_args()
-    options.decode_tokens = 1
+    options.decode_tokens = 0
     if not pathlib.Path(options.openvino_python).exists():
         parser.error(f"--openvino-python: there is no {options.openvino_python}; two commands that make it stand at the top of {__file__}")
     torch.set_num_threads(options.threads)

@@ -59,7 +59,7 @@ void value_axis(Chart& chart, double top, double bottom, double most, const std:
   for (const double value : ticks(0, most)) {
     const double y = bottom - (bottom - top) * value / most;
     chart.line(kLeft, y, kRight, y, "grid");
-    chart.text(kLeft - 6, y + 4, fmt::format("{:.4g}", value), "end");
+    chart.text(kLeft - 6, y + 4, fmt::format("{:.6g}", value), "end");
   }
   chart.upright(12, (top + bottom) / 2, name);
 }
