@@ -53,10 +53,29 @@ class Transformers:
         start = time.perf_counter()
         out = self.model(inputs_embeds=self.embeds, use_cache=True, logits_to_keep=1)
         prefilled = time.perf_counter()
+        if not decode_tokens:
+            return 1e3 * (prefilled - start), 0.0
         token = torch.tensor([[1]])
         for _ in range(decode_tokens):
             out = self.model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
         return 1e3 * (prefilled - start), 1e3 * (time.perf_counter() - prefilled) / decode_tokens
+
+
+def bench(options, config, plan, visual):
+    """Dense and pruned by this runtime, by turns, as `yopo bench --json` says it."""
+    return json.loads(subprocess.run(
+        [options.yopo, "bench", "--config", config, "--layers", str(options.layers), "--plan", plan, "--visual", str(visual),
+         "--text", str(options.text), "--dtype", options.dtype, "--rounds", str(options.rounds), "--decode-tokens",
+         str(options.decode_tokens), "--threads", str(options.threads), "--json"],
+        check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def print_table(columns, results):
+    """`columns`: key of a result, title, format."""
+    print("| " + " | ".join(title for _, title, _ in columns) + " |")
+    print("|" + "---|" * len(columns))
+    for result in results:
+        print("| " + " | ".join(form.format(result[key]) for key, _, form in columns) + " |", flush=True)
 
 
 def measure(options, config, name, plan):
@@ -67,11 +86,7 @@ def measure(options, config, name, plan):
     blocks = []
     for _ in range(options.blocks):
         theirs = [peer.round(options.decode_tokens) for _ in range(options.rounds)]
-        ours = json.loads(subprocess.run(
-            [options.yopo, "bench", "--config", config, "--layers", str(options.layers), "--plan", path, "--visual",
-             str(options.visual), "--text", str(options.text), "--dtype", options.dtype, "--rounds", str(options.rounds),
-             "--decode-tokens", str(options.decode_tokens), "--threads", str(options.threads), "--json"],
-            check=True, stdout=subprocess.PIPE, text=True).stdout)
+        ours = bench(options, config, path, options.visual)
         blocks.append({"ours": ours, "transformers_prefill_ms": statistics.median(t[0] for t in theirs),
                        "transformers_decode_ms": statistics.median(t[1] for t in theirs)})
         print(f"  {len(blocks)}/{options.blocks}: transformers {blocks[-1]['transformers_prefill_ms']:.0f} ms, dense "
@@ -134,10 +149,7 @@ def main():
             print(f"{model}, {name}", file=sys.stderr, flush=True)
             results.append(measure(options, str(ROOT / f"configs/models/{model}.json"), name, PLANS[name]))
             (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    print("| " + " | ".join(title for _, title, _ in COLUMNS) + " |")
-    print("|" + "---|" * len(COLUMNS))
-    for result in results:
-        print("| " + " | ".join(form.format(result[key]) for key, _, form in COLUMNS) + " |")
+    print_table(COLUMNS, results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,12 +18,9 @@ import torch
 import transformers
 
 import yopo.transformers
+from real_sizes import PLANS, make_plan
 from yopo import read_plan
 
-PLANS = {  # fractions, as in real_sizes.py: the published 7B recipe, and one that keeps 12 % of the visual FLOPs
-    "published": {"heads": 0.75, "ffn": 0.5, "window": 5, "depth": 0.5},
-    "12 percent": {"heads": 0.75, "ffn": 0.375, "window": 5, "depth": 0.25},
-}
 SIDE, TOKEN = 24, 5
 
 
@@ -99,9 +95,7 @@ def main():
     for name, shape in PLANS.items():
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "plan.json"
-            subprocess.run([sys.executable, ROOT / "scripts/shape_plan.py", "--config", options.config, "--layers", str(options.layers),
-                            "--heads", str(shape["heads"]), "--ffn", str(shape["ffn"]), "--window", str(shape["window"]),
-                            "--visual-layers", str(round(shape["depth"] * options.layers)), "--output", path], check=True)
+            make_plan(options.config, options.layers, shape, path)
             plan = read_plan(path, decoder.to_dict())
         times = {"dense": [], "pruned": []}
         for turn in range(options.rounds + 1):

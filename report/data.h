@@ -38,6 +38,11 @@ struct RankGain {
   double before = 0, after = 0;
 };
 
+/// How far visual rows are from the dense model's behind a layer, as a share of those, without and with its map.
+struct StreamError {
+  double without = 0, with = 0;
+};
+
 struct ControlScore {
   std::string benchmark;
   double score = 0, kept = 0, low = 0, high = 0;
@@ -66,15 +71,17 @@ struct ShownFlip {
 };
 
 struct ReportData {
-  std::string folder, recipe;  // the resolved recipe's text
-  std::string model, prompts;  // of which prompts the FLOPs are
-  std::optional<double> budget, counted;
+  std::string folder, recipe;     // the resolved recipe's text
+  std::string model, prompts;     // of which prompts the FLOPs are
+  std::string budget, budget_of;  // as the recipe says it, and what is spent; "": none
+  std::optional<double> counted;  // share of the dense visual FLOPs
   int64_t all_heads = 0, all_neurons = 0;
   std::vector<std::vector<double>> ratio;  // [L][H]
   std::vector<KeptLayer> layers;
   std::vector<FlopParts> dense, pruned;  // by layer
   std::vector<MeasuredPlan> search, sweep;
   std::vector<RankGain> gains;
+  std::vector<StreamError> errors;  // by layer; empty: the plan does not tell
   std::vector<Control> controls;
   std::vector<ScoreRow> scores;
   std::vector<ShownFlip> flips;
@@ -97,6 +104,11 @@ void read_sweep(const fs::path& file, ReportData& into);
 
 /// One self-contained page: no script, no reference to anything outside. The same data give the same bytes.
 std::string report_page(const ReportData& data);
+/// The page's charts as SVG files of their own, by name: "heads", "accuracy-vqa". No two have the same.
+struct ReportPicture {
+  std::string name, svg;
+};
+std::vector<ReportPicture> report_pictures(const ReportData& data);
 /// Foreign text made fit for HTML text and quoted attributes: what is not UTF-8 or would be obeyed is shown as its
 /// escape, markup as itself. Long texts are cut.
 std::string html_text(std::string_view text, size_t most = 600);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "report/data.h"
@@ -12,6 +13,7 @@ using Rows = std::vector<std::vector<std::string>>;  // the first is the head
 
 /// A chart under construction; colours are classes of the page's style sheet, so that both themes have their own.
 struct Chart {
+  std::string name;  // of its picture's file
   std::string title, description;
   double width = 440, height = 0;
   std::string body = {};
@@ -23,19 +25,38 @@ struct Chart {
   void upright(double x, double y, const std::string& words);  // turned, reads upwards
 };
 
+/// What a class of marks means: its style and the words.
+using Key = std::pair<std::string, std::string>;
+
+/// A chart with its legend, its numbers as a table, and what there is to know about them.
+struct Figure {
+  Chart chart;
+  std::vector<Key> legend;
+  Rows rows;
+  std::string caption;
+};
+using Figures = std::vector<Figure>;
+
 std::string table(const Rows& rows);
-/// A chart that a screen reader can follow, with its numbers below it.
-std::string figure(const Chart& chart, const std::string& legend, const Rows& rows, const std::string& caption);
-/// "<span class=key ...>": what a class of marks means.
-std::string key(std::string_view style, const std::string& words);
+/// Charts that a screen reader can follow, side by side, their numbers below each; nothing for none.
+std::string figures(const Figures& all);
+/// The figure by itself: an SVG file in the light theme's colours, without its table.
+std::string picture(const Figure& figure);
+std::string mark(std::string_view style);  // of a legend, 12 x 12
 std::string percent(double share);
 
 std::string style_sheet();
-std::string ratio_map(const ReportData& data);
-std::string kept_by_layer(const ReportData& data);
-std::string flops_by_part(const ReportData& data);
-std::string loss_by_flops(const ReportData& data);
-std::string controls(const ReportData& data);
-std::string compensation(const ReportData& data);
+/// The part of it that charts need, for programs that know no variables.
+std::string light_chart_style();
+
+/// Each is empty where its data are not there.
+Figures ratio_map(const ReportData& data);
+Figures kept_by_layer(const ReportData& data);
+Figures compensation(const ReportData& data);
+Figures flops_by_part(const ReportData& data);
+Figures bytes_and_times(const ReportData& data);
+Figures loss_of_search(const ReportData& data);
+Figures loss_of_controls(const ReportData& data);
+Figures accuracy(const ReportData& data);
 
 }  // namespace yopo::html

@@ -29,13 +29,13 @@ double measured(const ReportData& data, const char* side, const char* name) {
 
 std::string summary(const ReportData& data) {
   std::string out = "<div class=\"tiles\">\n";
-  if (data.budget) out += tile(percent(*data.budget), "budget of visual FLOPs");
+  if (!data.budget.empty()) out += tile(data.budget, "budget: " + data.budget_of);
   if (data.counted) out += tile(percent(*data.counted), "visual FLOPs counted (exact)");
   if (!data.scores.empty()) {
     const ScoreRow& row = data.scores.front();
     out += tile(score_text(row, row.dense) + " to " + score_text(row, row.pruned),
-                fmt::format("{}: {}, dense to pruned; 95 % interval of the difference: {}", row.benchmark, row.headline,
-                            interval_text(row)));
+                fmt::format("{}, dense to pruned{}", row.benchmark,
+                            row.low ? fmt::format(" ({}, 95 %)", interval_text(row)) : ""));
   }
   if (!data.comparison.is_null()) {
     out += tile(percent(measured(data, "pruned", "kv_bytes") / std::max(1.0, measured(data, "dense", "kv_bytes"))),
@@ -65,29 +65,15 @@ std::string scores(const ReportData& data) {
   return table(rows);
 }
 
-std::string times(const ReportData& data) {
-  if (data.comparison.is_null()) return "";
-  Rows rows{{"measure", "dense", "pruned", "share"}};
-  const auto add = [&](const char* title, const char* name, double scale, int digits) {
-    const double d = measured(data, "dense", name), p = measured(data, "pruned", name);
-    rows.push_back({title, fmt::format("{:.{}f}", d * scale, digits), fmt::format("{:.{}f}", p * scale, digits),
-                    d > 0 ? percent(p / d) : "-"});
-  };
-  add("KV cache after the prefill (kB a prompt)", "kv_bytes", 1e-3, 1);
-  add("prefill (ms, one prompt at a time)", "prefill_ms", 1, 2);
-  add("decode (ms a token)", "decode_ms", 1, 3);
-  add("prefill FLOPs, text included (MFLOPs)", "prefill_flops", 1e-6, 1);
-  return table(rows);
-}
-
 std::string flips(const ReportData& data) {
   std::string out;
   for (const ShownFlip& flip : data.flips) {
+    const int64_t larger = std::max<int64_t>(1, 128 / std::max<int64_t>({1, flip.width, flip.height}));
     out += "<div class=\"flip\">";
     if (!flip.image.empty())
       out +=
           fmt::format("<img alt=\"image of question {}\" width=\"{}\" height=\"{}\" src=\"data:image/png;base64,{}\">",
-                      html_text(flip.id), flip.width, flip.height, encode_base64(flip.image));
+                      html_text(flip.id), flip.width * larger, flip.height * larger, encode_base64(flip.image));
     out += fmt::format("<p><b>{}</b> {} {}</p><p>{}</p><p>dense: {}</p><p>pruned: {}</p>{}</div>\n",
                        flip.lost ? "Right to wrong" : "Wrong to right", html_text(flip.benchmark), html_text(flip.id),
                        html_text(flip.question), html_text(flip.before), html_text(flip.after),
@@ -128,10 +114,18 @@ std::string provenance(const ReportData& data) {
 
 std::string report_page(const ReportData& data) {
   const std::string run = "Not here yet: `yopo run RECIPE` makes it.";
-  const std::string layers = kept_by_layer(data) + flops_by_part(data), curves = loss_by_flops(data) + controls(data);
-  const auto pair = [](const std::string& body) {
-    return body.empty() ? body : "<div class=\"pair\">" + body + "</div>";
+  const auto all = [&](std::initializer_list<Figures (*)(const ReportData&)> charts) {
+    Figures together;
+    for (const auto chart : charts)
+      for (Figure& figure : chart(data)) together.push_back(std::move(figure));
+    return figures(together);
   };
+  std::string curves = all({loss_of_search, loss_of_controls, accuracy}), absent;
+  for (const Control& control : data.controls)
+    if (control.scores.empty())
+      absent += fmt::format("<li>{}: {}</li>", html_text(control.name), html_text(control.note));
+  if (!absent.empty())
+    curves += fmt::format("<p class=\"soft\">Not among the controls:</p><ul class=\"soft\">{}</ul>", absent);
   std::string curve_notes;
   if (data.controls.empty()) curve_notes += "Controls at equal FLOPs are not here: `yopo compare RECIPE` makes them. ";
   if (data.sweep.empty())
@@ -149,15 +143,15 @@ std::string report_page(const ReportData& data) {
          summary(data) + section("Accuracy", scores(data), run) +
          section(
              "Loss and accuracy against FLOPs",
-             pair(curves) +
+             curves +
                  (curve_notes.empty() || curves.empty() ? "" : "<p class=\"soft\">" + html_text(curve_notes) + "</p>"),
              curve_notes) +
-         section("Heads", pair(ratio_map(data)),
-                 "Not here yet: `yopo calibrate RECIPE` and `yopo plan RECIPE` make it.") +
-         section("What is kept, and where FLOPs went", pair(layers),
-                 "Not here yet: `yopo plan RECIPE` makes it; it needs the model's config.json.") +
-         section("Compensation", pair(compensation(data)), "This plan has none, or there is no plan.") +
-         section("KV cache and times", times(data), run) +
+         section("What is kept", all({ratio_map, kept_by_layer}),
+                 "Not here yet: `yopo calibrate RECIPE` and `yopo plan RECIPE` make it; neurons need the model's "
+                 "config.json.") +
+         section("Where FLOPs went, and bytes and times", all({flops_by_part, bytes_and_times}),
+                 "Not here yet: `yopo run RECIPE` makes it; it needs the model's config.json.") +
+         section("Compensation", all({compensation}), "This plan has none, or there is no plan.") +
          section("Answers that changed", flips(data),
                  "None to show: `yopo run RECIPE` makes the answers, and the questions of the recipe must be where it "
                  "says.") +

@@ -46,6 +46,20 @@ void add_layers(const Plan& plan, ReportData& into) {
   }
 }
 
+/// What a search that fitted compensation wrote down of it: [[without, with] or null, a layer each].
+void read_stream_errors(const Json& provenance, const std::string& where, ReportData& into) {
+  if (!provenance.is_object() || !provenance.contains("compensation")) return;
+  const std::string place = where + ": provenance: compensation";
+  const Json& all = provenance["compensation"];
+  require(all.is_array() && all.size() == into.layers.size(), "{}: expected {} layers", place, into.layers.size());
+  for (const Json& one : all) {
+    require(one.is_null() || (one.is_array() && one.size() == 2 && one[0].is_number() && one[1].is_number()),
+            "{}: expected two numbers or null a layer", place);
+    into.errors.push_back(one.is_null() ? StreamError{} : StreamError{one[0].get<double>(), one[1].get<double>()});
+    require(into.errors.back().without >= 0 && into.errors.back().with >= 0, "{}: expected no number below 0", place);
+  }
+}
+
 struct Pricing {
   DecoderSpec spec;
   std::vector<PromptShape> shapes;
@@ -214,8 +228,12 @@ ReportData read_report(const fs::path& folder) {
     recipe = read_recipe(files.recipe);
     data.recipe = recipe->resolved();
     data.model = recipe->model.string();
-    if (recipe->plan && recipe->plan->budget && recipe->plan->budget->kind == Budget::Kind::Flops)
-      data.budget = recipe->plan->budget->value;
+    if (recipe->plan && recipe->plan->budget) {
+      const Budget& budget = *recipe->plan->budget;
+      data.budget =
+          budget.kind == Budget::Kind::Flops ? fmt::format("{:g} %", 100 * budget.value) : budget_text(budget);
+      data.budget_of = what_is_spent(budget.kind);
+    }
   }
   if (fs::exists(files.statistics)) read_ratio(files.statistics, data);
   const std::optional<ModelSpec> spec = find_spec(recipe, files, data);
@@ -229,6 +247,7 @@ ReportData read_report(const fs::path& folder) {
             "{}: {} layers, but {} has {}", files.plan.string(), data.layers.size(), files.statistics.string(),
             data.ratio.size());
     data.plan_provenance = plan.provenance;
+    read_stream_errors(plan.provenance, files.plan.string(), data);
     if (spec) add_prices(plan, files, recipe, *spec, data);
   }
   data.all_heads = int64_t(!data.ratio.empty()   ? data.ratio.front().size()

@@ -1,6 +1,7 @@
 #include "search/compensate.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "compress/low_rank.h"
 #include "core/error.h"
@@ -28,6 +29,17 @@ Moments moments_of(const std::vector<float>& x, const std::vector<float>& target
   return moments;
 }
 
+/// `lacked`: dense less pruned; `with`: the rows with the map's part.
+FitError error_of(const std::vector<float>& dense, const std::vector<float>& lacked, const std::vector<float>& with) {
+  double all = 0, before = 0, after = 0;
+  for (size_t i = 0; i < dense.size(); ++i) {
+    const double left = double(dense[i]) - double(with[i]);
+    all += double(dense[i]) * double(dense[i]), before += double(lacked[i]) * double(lacked[i]), after += left * left;
+  }
+  all = std::max(all, 1e-30);
+  return {true, std::sqrt(before / all), std::sqrt(after / all)};
+}
+
 }  // namespace
 
 Compensator::Compensator(const runtime::Engine& engine, std::vector<ModelInput> pictures, double ridge,
@@ -42,9 +54,10 @@ Compensator::Compensator(const runtime::Engine& engine, std::vector<ModelInput> 
 }
 
 Plan Compensator::fit(const runtime::Engine& engine, const Plan& plan, const RowsBetween* between, int64_t first,
-                      RowsBetween* keep) const {
+                      RowsBetween* keep, std::vector<FitError>* errors) const {
   Plan plain = plan, fitted = plan;
   for (LayerPlan& layer : plain.layers) layer.compensation = nullptr;
+  if (errors) errors->assign(plan.layers.size(), FitError{});
   if (!is_compensated(plan) && !keep) return fitted;
   TraceOptions options = watching([&](const VisualRows& rows) {
     LayerPlan& layer = fitted.layers[size_t(rows.layer)];
@@ -57,6 +70,7 @@ Plan Compensator::fit(const runtime::Engine& engine, const Plan& plan, const Row
     auto added = std::make_shared<const Compensation>(fit_low_rank(
         moments_of(normed, target, hidden_), layer.compensation->rank, ridge_, fmt::format("layer {}", rows.layer)));
     runtime::add_compensation(*added, rows);
+    if (errors) (*errors)[size_t(rows.layer)] = error_of(dense, target, gather(rows.x, DType::F32, kept_, hidden_));
     layer.compensation = std::move(added);
   });
   options.keep_rows = keep;

@@ -151,8 +151,8 @@ Plan PlanMeter::fitted(const Choice& choice) const {
   return compensator_ ? compensator_->fit(engines_.front(), plan) : plan;
 }
 
-Plan PlanMeter::finished(const Plan& plan) const {
-  return final_compensator_ ? final_compensator_->fit(engines_.front(), plan) : plan;
+Plan PlanMeter::finished(const Plan& plan, std::vector<FitError>& errors) const {
+  return final_compensator_ ? final_compensator_->fit(engines_.front(), plan, errors) : plan;
 }
 
 std::optional<Verdict> PlanMeter::held_out(const Choice& choice) const {

@@ -50,8 +50,8 @@ class PlanMeter {
   void set_base(const Choice& choice);
   /// The choice's plan with its compensation fitted to the pictures searched on.
   Plan fitted(const Choice& choice) const;
-  /// A plan with its compensation fitted to all pictures.
-  Plan finished(const Plan& plan) const;
+  /// A plan with its compensation fitted to all pictures, and what that leaves; no errors where nothing is fitted.
+  Plan finished(const Plan& plan, std::vector<FitError>& errors) const;
   /// On the samples that are held out; nothing where there are none.
   std::optional<Verdict> held_out(const Choice& choice) const;
 

@@ -356,7 +356,8 @@ SearchResult Search::search() {
     if (verdict && (!held_out || verdict->loss <= held_out->loss)) held_out = verdict, chosen = i;
   }
   SearchResult result;
-  result.plan = meter_.finished(filled(stages[chosen].choice));
+  std::vector<FitError> errors;
+  result.plan = meter_.finished(filled(stages[chosen].choice), errors);
   result.cost = menu().cost(result.plan);
   result.found = stages[chosen].verdict;
   result.held_out = held_out.value_or(Verdict{});
@@ -380,6 +381,13 @@ SearchResult Search::search() {
     summary["held_out"]["loss"] = held_out->loss;
     summary["held_out"]["kl"] = held_out->kl;
     summary["held_out"]["same"] = held_out->same;
+  }
+  if (std::any_of(errors.begin(), errors.end(), [](const FitError& error) { return error.fitted; })) {
+    // Rounded, so that the last digits of sums do not tell one machine from another.
+    const auto rounded = [](double value) { return std::round(value * 1e5) / 1e5; };
+    Json& layers = provenance["compensation"] = Json::array();
+    for (const FitError& error : errors)
+      layers.push_back(error.fitted ? Json::array({rounded(error.without), rounded(error.with)}) : Json());
   }
   return result;
 }

@@ -14,7 +14,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-_stand_ins = pathlib.Path(sys.prefix) / "stand_ins"
+# Beside the wheel: benchmarks/openvino_prefill.py imports it from another environment.
+_wheel = importlib.util.find_spec("torch")
+_stand_ins = pathlib.Path(_wheel.origin).parents[4] / "stand_ins" if _wheel else pathlib.Path(sys.prefix) / "stand_ins"
 if _stand_ins.is_dir():
     # The stand-in of libtorch_cuda refers to nothing, so the order does not matter.
     for _library in sorted(_stand_ins.glob("*.so*")):

@@ -53,6 +53,35 @@ TEST(Page, ShowsChartsWithTheirNumbers) {
   EXPECT_EQ(page, report_page(small()));
 }
 
+TEST(Page, ShowsEveryKindOfChart) {
+  ReportData data = small();
+  data.counted = 0.25;
+  data.search = {{0.2, 0.5, 0.7}, {0.25, 0.1, 0.2}};
+  data.plan_provenance = {{"search", {{"kl", 0.15}}}};
+  data.controls = {{"solver", "", 0.25, 0.2, {{"a/b", 0.8, 0.9, 0.8, 1.0}}},
+                   {"depth", "", 0.2, 2.0, {{"a/b", 0.4, 0.5, 0.4, 0.6}}}};
+  data.errors = {{0.5, 0.125}, {}};
+  const Json side = {{"kv_bytes", 2000}, {"prefill_flops", 1e6}, {"prefill_ms", 4.0}, {"decode_ms", 0.5}};
+  data.comparison = {{"dense", side}, {"pruned", side}};
+  data.comparison["pruned"]["prefill_ms"] = 1.0;
+  std::vector<std::string> names;
+  for (const ReportPicture& picture : report_pictures(data)) {
+    names.push_back(picture.name);
+    EXPECT_TRUE(picture.svg.starts_with("<svg xmlns")) << picture.name;
+    EXPECT_FALSE(holds(picture.svg, "var(")) << "programs that draw know no variables";
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"search", "controls", "accuracy-a_b", "controls-a_b", "heads", "neurons",
+                                             "flops", "compensation", "ranks", "times"}));
+  const std::string page = report_page(data);
+  EXPECT_TRUE(holds(page, "<th scope=\"row\">0</th><td>8</td><td>50.0 %</td><td>12.5 %</td><td>75.0 %</td>"));
+  EXPECT_TRUE(holds(page, "<td>ms</td><td>4.00</td><td>1.00</td><td>25.0 %</td>"));
+  EXPECT_TRUE(holds(page, "depth: 20.0 % of the FLOPs, 50.0 % of the score"));
+  EXPECT_FALSE(holds(page, ">-0<"));
+  data.controls.clear();
+  data.scores = {{"vqa", "score", 10, false, 0.8, 0.6}};
+  EXPECT_TRUE(holds(report_page(data), "<th scope=\"row\">vqa</th><td>25.0 %</td><td>75.0 %</td>"));
+}
+
 TEST(Page, RefersToNothingOutside) {
   ReportData data = small();
   data.flips = {{"vqa", "7", "q", "", "a", "b", true, encode_png(blank_image(3, 2, "")), 3, 2}};
@@ -112,8 +141,8 @@ TEST(Read, TakesControls) {
   read_controls(folder / "c.json", data);
   const std::string page = report_page(data);
   EXPECT_TRUE(holds(page,
-                    "<th scope=\"row\">random 3</th><td>25.0 %</td><td>0.5000</td><td>60.0 %</td><td>54.0 % to 66.0 "
-                    "%</td><td>&lt;b&gt;</td>"));
+                    "<th scope=\"row\">random 3</th><td>25.0 %</td><td>0.5000</td><td>60.0 %</td><td "
+                    "class=\"words\">54.0 % to 66.0 %</td><td>&lt;b&gt;</td>"));
   EXPECT_TRUE(holds(page, "<li>window: cannot &lt;be&gt; met</li>"));
 }
 
