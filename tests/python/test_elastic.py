@@ -1,7 +1,9 @@
 """One export for several budgets through the command: each is found, met, verified and evaluated by --budget."""
 import json
+import random
 import unittest
 
+from checkpoint_files import Weights, write_tensors
 from support import CALIB, MODEL, TEST, Case, run
 
 BUDGETS = ("0.5", "0.25", "0.12")
@@ -22,6 +24,40 @@ class Elastic(Case):
         path = self.folder / "recipe.yaml"
         path.write_text(text.replace("OUT", str(self.folder / "out")))
         return path, self.folder / "out"
+
+    def trace(self, name, *arguments):
+        """Hidden rows and logits of five text rows, a picture and seven more."""
+        inputs, output = self.folder / "inputs.safetensors", self.folder / f"{name}.safetensors"
+        if not inputs.exists():
+            draw, rows, width = random.Random(5), 5 + 81 + 7, 128
+            write_tensors(inputs, {"embeds": ([rows, width], [draw.gauss(0, 0.5) for _ in range(rows * width)]),
+                                   "spans": ([1, 3], [5, 9, 9]), "position_ids": ([rows], list(range(rows)))})
+        self.yopo("trace", "--inputs", inputs, "--output", output, "--threads", 1, "--decode", "3,14,15,92", *arguments)
+        found = Weights(output)
+        return {tensor: found.floats(tensor) for tensor in ("hidden", "logits", "decode_logits")}
+
+    def assert_near(self, found, expected, limit):
+        for tensor, values in expected.items():
+            self.assertEqual(len(found[tensor]), len(values))
+            most = max(map(abs, values))
+            self.assertLessEqual(max(abs(a - b) for a, b in zip(found[tensor], values)), limit * most, tensor)
+
+    def check_traces(self, out):
+        """A trace of each budget is that of the original under the budget's plan file, and of no other budget's."""
+        pruned = out / "pruned"
+        traces = {}
+        for budget in BUDGETS:
+            plan = out / ("plan.json" if budget == "0.25" else f"plan-{budget}.json")
+            for engine in ("runtime", "torch"):
+                expected = self.trace("plan", "--model", MODEL, "--plan", plan, "--engine", engine)
+                found = traces[budget] = self.trace("budget", "--model", pruned, "--budget", budget, "--engine", engine)
+                self.assert_near(found, expected, 1e-5)
+        for one, other in ((0, 1), (1, 2), (0, 2)):
+            with self.assertRaises(AssertionError):
+                self.assert_near(traces[BUDGETS[one]], traces[BUDGETS[other]], 1e-2)
+        self.assertEqual(self.trace("default", "--model", pruned, "--engine", "torch"), traces["0.25"], "without a budget: the default")
+        self.assertNotEqual(self.trace("dense", "--model", pruned, "--engine", "torch", "--dense"), traces["0.5"])
+        self.assertEqual(self.trace("same", "--model", pruned, "--engine", "torch", "--budget", "0.120"), traces["0.12"])
 
     def test_one_export_three_budgets(self):
         recipe, out = self.recipe()
@@ -51,6 +87,7 @@ class Elastic(Case):
             self.assertTrue((self.folder / "eval" / "answers" / f"vqa-pruned-{budget}.jsonl").exists())
         self.assertGreater(flops[0], 1.05 * flops[1])
         self.assertGreater(flops[1], 1.05 * flops[2])
+        self.check_traces(out)
         facts = self.yopo_json("inspect", pruned)["model"]
         self.assertEqual(facts["budgets"], list(BUDGETS))
         self.assertIn("--budget picks another", run("inspect", pruned).stderr)
@@ -64,6 +101,7 @@ class Elastic(Case):
         for arguments in (("eval", "--model", pruned, *TEST.flags(), "--output", self.folder / "x"),
                           ("verify", "--model", pruned, *CALIB.flags()),
                           ("generate", "--model", pruned, "--prompt", "x"),
+                          ("trace", "--model", pruned, "--inputs", self.folder / "inputs.safetensors", "--output", self.folder / "t"),
                           ("bench", "--model", pruned), ("inspect", pruned)):
             result = run(*arguments, "--budget", "0.3")
             self.assertEqual(result.returncode, 2, arguments)
