@@ -142,7 +142,7 @@ OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, cons
   const auto named = [&](fs::path& file) {
     file.replace_filename(fmt::format("{}-{}{}", file.stem().string(), budget, file.extension().string()));
   };
-  for (fs::path* file : {&own.plan, &own.head_mask, &own.verify}) named(*file);
+  for (fs::path* file : {&own.plan, &own.head_mask, &own.verify, &own.eval}) named(*file);
   return own;
 }
 
