@@ -60,14 +60,19 @@ void check_statistics(const Statistics& statistics, const OpenModel& model, cons
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
-/// With a budget it is searched for; what was measured is kept in search.jsonl beside it.
+/// With a budget it is searched for; what was measured is kept in search.jsonl beside it. `so_far`: no plan is
+/// measured, and where the search has not ended, the best one so far is written, which the search replaces when it goes
+/// on.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
-                const OutputFiles& files);
+                const OutputFiles& files, bool so_far = false);
+/// Whether the plan is of a search that has not ended.
+bool is_unfinished(const Plan& plan);
 /// The plans of the recipe's export.budgets, or the one of `plan`, the largest budget first. The middle budget is
 /// searched for first, the others in the order of heads and neurons that was found for it. plan.json is that of
-/// plan.budget; plan-0.25.json, headmask-0.25.npy and search-0.25.jsonl are those of the others.
+/// plan.budget; plan-0.25.json, headmask-0.25.npy and search-0.25.jsonl are those of the others. `so_far`: as above, of
+/// those that have begun.
 std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                                    const RunSettings& settings, const OutputFiles& files);
+                                    const RunSettings& settings, const OutputFiles& files, bool so_far = false);
 /// Where plan, proof and scores of a budget lie.
 OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, const std::string& budget);
 /// Exports the plans: one as ever, several in one order.
