@@ -11,6 +11,7 @@
 #include "evaluation/reference.h"
 #include "evaluation/submission.h"
 #include "pipeline/stages.h"
+#include "plans/pruned_config.h"
 
 namespace yopo::cli {
 
@@ -156,6 +157,11 @@ Evaluated evaluate_flags(const EvalFlags& flags, const Context& context) {
     made.result =
         evaluate_one(model, choose_plan(model, flags.dense, flags.plan, budget), options, flags.model, flags.prompts,
                      engine_options(context.settings(), flags.dtype, flags.device), into, shard, budget);
+    if (!flags.dense && flags.plan.empty()) {
+      const CheckpointBudgets there = budgets_of_checkpoint(model.checkpoint);
+      made.result.budget = budget.empty() ? there.fallback : budget;
+      if (there.names.empty()) made.result.budget.clear();
+    }
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard, budget);
   } else {
     read();
@@ -195,12 +201,15 @@ Json reference_to_json(const std::vector<ReferenceScore>& reference) {
 
 int eval_command(const EvalFlags& flags, const Context& context) {
   std::vector<EvaluationResult> results;
+  std::vector<BudgetEvaluation> others;
   Evaluated made;
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
     (void)open_recipe_model(recipe);
     const OutputFolder folder(recipe);
-    results = evaluate_stage(recipe, context.settings(), folder.files());
+    others = evaluate_budgets(recipe, context.settings(), folder.files());
+    results = others.front().results;
+    others.erase(others.begin());
   } else {
     made = evaluate_flags(flags, context);
     results = {made.result};
@@ -212,13 +221,20 @@ int eval_command(const EvalFlags& flags, const Context& context) {
   if (context.json) {
     Json json = evaluation_to_json(results);
     if (made.comparison) json["comparison"] = comparison_to_json(*made.comparison);
+    for (const BudgetEvaluation& one : others)
+      json["budgets"].push_back({{"budget", one.budget}, {"results", evaluation_to_json(one.results)["results"]}});
     if (!flags.reference.empty()) json["reference"] = reference_to_json(made.reference);
     print_json(json);
     return 0;
   }
+  for (const BudgetEvaluation& one : others)
+    for (size_t i = 1; i < one.results.size(); i += 2) results.push_back(one.results[i]);
   std::vector<std::vector<std::string>> rows{{"benchmark", "model", "category", "score"}};
   for (const EvaluationResult& result : results) {
-    const std::string side = !result.plan_known ? "-" : result.pruned ? "pruned" : "dense";
+    const std::string side = !result.plan_known      ? "-"
+                             : !result.pruned        ? "dense"
+                             : result.budget.empty() ? "pruned"
+                                                     : "pruned " + result.budget;
     for (const auto& [name, value] : result.categories)
       rows.push_back({result.benchmark, side, name, score_text(result, value)});
     const std::string all = result.shard.empty() ? "all" : "shard " + result.shard + ":";

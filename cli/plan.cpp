@@ -18,7 +18,7 @@ struct PlanCommandFlags {
   std::vector<std::string> overrides, sweep;
   std::shared_ptr<PlanFlags> options = std::make_shared<PlanFlags>();
   std::optional<uint64_t> random;
-  bool force = false;
+  bool force = false, best_so_far = false;
 };
 
 /// What the command made, and what it is to be reported on.
@@ -28,6 +28,7 @@ struct Made {
   Prompts prompts;
   DType kv_dtype = DType::F32;
   fs::path file;
+  bool unfinished = false;
 };
 
 Made plan_of_recipe(const PlanCommandFlags& flags, const RunSettings& settings) {
@@ -46,15 +47,21 @@ Made plan_of_recipe(const PlanCommandFlags& flags, const RunSettings& settings) 
   require(none || fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(),
           flags.recipe);
   const std::vector<BudgetPlan> plans =
-      plans_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files);
-  Plan plan = plans.front().plan;
+      plans_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files,
+                  flags.best_so_far);
+  const BudgetPlan* shown = &plans.front();
   for (const BudgetPlan& one : plans)
-    if (!one.budget.empty() && one.budget == budget_name(*recipe.plan->budget)) plan = one.plan;
-  return {std::move(plan), model.spec, figure_prompts(recipe, model.spec),
-          running_type(model.spec, recipe.dtype, recipe.device), files.plan};
+    if (!one.budget.empty() && one.budget == budget_name(*recipe.plan->budget)) shown = &one;
+  return {shown->plan,
+          model.spec,
+          figure_prompts(recipe, model.spec),
+          running_type(model.spec, recipe.dtype, recipe.device),
+          files_of_budget(recipe, files, shown->budget).plan,
+          is_unfinished(shown->plan)};
 }
 
 Made plan_of_flags(const PlanCommandFlags& flags) {
+  need(!flags.best_so_far, "plan", "--best-so-far looks at the search of a recipe: give one");
   need(!flags.model.empty() && !flags.output.empty(), "plan",
        "give a recipe, or --model, --output and usually --stats");
   Made made;  // member by member: where an initialiser of the braces throws, GCC 12 destroys what was never made
@@ -101,13 +108,16 @@ int sweep_command(const PlanCommandFlags& flags, const Context& context) {
 }
 
 int plan_command(const PlanCommandFlags& flags, const Context& context) {
+  need(flags.sweep.empty() || !flags.best_so_far, "plan", "give --sweep or --best-so-far, not both");
   if (!flags.sweep.empty()) return sweep_command(flags, context);
   const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, context.settings());
   const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
   if (context.json)
-    print_json({{"output", made.file.string()}, {"report", summary}});
+    print_json(made.unfinished ? Json{{"output", made.file.string()}, {"unfinished", true}, {"report", summary}}
+                               : Json{{"output", made.file.string()}, {"report", summary}});
   else
-    print(fmt::format("{}\n{}{}", escaped(made.file.string()), report_text(summary),
+    print(fmt::format("{}{}\n{}{}", escaped(made.file.string()),
+                      made.unfinished ? ": the best plan so far of an unfinished search" : "", report_text(summary),
                       flags.recipe.empty() ? kOwnPrompts : ""));
   return 0;
 }
@@ -133,11 +143,13 @@ void add_plan(CLI::App& app, Context& context) {
           "--sweep", flags->sweep,
           "Budgets, separated by commas: searches a plan for each, beside the recipe's own, and shows the curve")
       ->delimiter(',');
+  command->add_flag("--best-so-far", flags->best_so_far,
+                    "Of a search that was interrupted (plan.budget): write the best plan that it has measured");
   command->add_flag("--force", flags->force, "Replace an existing plan");
   command->add_option("--output", flags->output, "Plan file to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
-      check_recipe_flags(*command, {"--stats", "--output", "--sweep"});
+      check_recipe_flags(*command, {"--stats", "--output", "--sweep", "--best-so-far"});
       return plan_command(*flags, context);
     };
   });

@@ -30,8 +30,9 @@ int run_command(const Recipe& recipe, const Context& context) {
   if (context.json)
     print_json(run_to_json(result));
   else if (result.comparison)
-    print(fmt::format("\n{}: dense against pruned\n\n{}\nFLOPs, KV cache and times are of {}\nEverything is in {}\n",
+    print(fmt::format("\n{}: dense against pruned\n\n{}\nFLOPs, KV cache and times are of {}\n{}Everything is in {}\n",
                       escaped(recipe.model.string()), run_table(result.evaluation, *result.comparison), result.prompts,
+                      result.budgets.empty() ? "" : "\n" + budget_table(result.budgets) + "\n",
                       escaped(result.files.folder.string())));
   return result.verify.passed ? 0 : 1;
 }

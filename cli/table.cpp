@@ -8,6 +8,11 @@ namespace {
 
 std::string percent(double value) { return fmt::format("{:.1f} %", 100 * value); }
 
+std::string headline_text(const EvaluationResult& result) {
+  if (!result.scored) return "-";
+  return result.points ? fmt::format("{:.1f}", result.score) : percent(result.score);
+}
+
 double category(const EvaluationResult& result, const std::string& name) {
   for (const auto& [known, value] : result.categories)
     if (known == name) return value;
@@ -77,6 +82,28 @@ std::string run_table(const std::vector<EvaluationResult>& results, const Compar
                   percent(p.prefill_ms / d.prefill_ms)});
   rows.push_back({"decode (ms a token, batch 1)", fmt::format("{:.3f}", d.decode_ms),
                   fmt::format("{:.3f}", p.decode_ms), percent(p.decode_ms / d.decode_ms)});
+  return format_table(rows);
+}
+
+std::string budget_table(const std::vector<BudgetSummary>& budgets) {
+  std::vector<std::vector<std::string>> rows{{"budget", "visual FLOPs"}};
+  const std::vector<EvaluationResult>& first = budgets.front().evaluation;
+  rows.push_back({"dense", "100.0 %"});
+  for (size_t i = 0; i + 1 < first.size(); i += 2) {
+    rows[0].push_back(fmt::format("{}: {}", first[i].benchmark, benchmark_named(first[i].benchmark).headline));
+    rows[0].emplace_back("of dense");
+    rows[1].push_back(headline_text(first[i]));
+    rows[1].emplace_back("");
+  }
+  for (const BudgetSummary& one : budgets) {
+    std::vector<std::string>& row = rows.emplace_back();
+    row = {one.budget + (one.fallback ? " (default)" : ""), percent(one.visual_flops)};
+    for (size_t i = 0; i + 1 < one.evaluation.size(); i += 2) {
+      const EvaluationResult &dense = one.evaluation[i], &pruned = one.evaluation[i + 1];
+      row.push_back(headline_text(pruned));
+      row.push_back(dense.scored && pruned.scored && dense.score > 0 ? percent(pruned.score / dense.score) : "-");
+    }
+  }
   return format_table(rows);
 }
 

@@ -6,6 +6,7 @@
 
 #include "evaluation/compare.h"
 #include "evaluation/evaluate.h"
+#include "pipeline/run.h"
 
 namespace yopo::cli {
 
@@ -19,5 +20,8 @@ std::string score_text(const EvaluationResult& result, double value);
 /// the categories that its record leaves out), visual FLOPs, KV cache, prefill and decode time. results: dense and
 /// pruned by turns.
 std::string run_table(const std::vector<EvaluationResult>& results, const Comparison& comparison);
+
+/// A line a budget: its visual FLOPs, every benchmark's headline, and that as a share of the dense score.
+std::string budget_table(const std::vector<BudgetSummary>& budgets);
 
 }  // namespace yopo::cli

@@ -165,6 +165,7 @@ Json evaluation_to_json(const std::vector<EvaluationResult>& results) {
     if (!result.rule.empty()) entry["rule"] = result.rule;
     entry["model"] = result.model;
     entry["pruned"] = result.plan_known ? Json(result.pruned) : Json();
+    if (!result.budget.empty()) entry["budget"] = result.budget;
     entry["count"] = result.count;
     entry["score"] = result.scored ? Json(result.score) : Json();
     if (result.points) entry["unit"] = kPoints;
@@ -192,6 +193,7 @@ std::vector<EvaluationResult> evaluation_from_json(const Json& json, const std::
     result.model = get_string(entry, "model", where);
     result.pruned = get_bool_or(entry, "pruned", where, false);
     result.plan_known = has(entry, "pruned") || !entry.contains("pruned");
+    result.budget = get_string_or(entry, "budget", where, "");
     result.count = get_int(entry, "count", where, 0, int64_t(1) << 40);
     result.rule = get_string_or(entry, "rule", where, "");
     result.scored = has(entry, "score") || !entry.contains("score");

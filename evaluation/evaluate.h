@@ -24,7 +24,8 @@ struct EvaluationResult {
   bool scored = true;   // false: the benchmark has no labels here; the score is null
   std::vector<std::pair<std::string, int64_t>> details;  // counts behind the scores, sorted by name
   int64_t batch_size = 1;
-  std::string shard;  // "2/3" where only that part of the questions was asked: then nothing is scored
+  std::string budget = {};  // the one that ran, of a checkpoint with plans for several
+  std::string shard;        // "2/3" where only that part of the questions was asked: then nothing is scored
   double seconds = 0;
   // Of them: in the model; making its inputs (images and tokens), in threads beside it; waiting for these; writing
   // answers.

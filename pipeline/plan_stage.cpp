@@ -35,7 +35,8 @@ std::optional<Plan> found_before(const fs::path& file, const std::string& finger
   if (!fs::exists(file)) return std::nullopt;
   Plan plan = read_plan(file);
   const Json& found = plan.provenance;
-  if (!found.contains("search") || found["search"].value("fingerprint", "") != fingerprint) return std::nullopt;
+  if (!found.contains("search") || found["search"].value("fingerprint", "") != fingerprint || is_unfinished(plan))
+    return std::nullopt;
   return plan;
 }
 
@@ -52,6 +53,13 @@ std::string ranking_digest(const Ranking& ranking) {
     for (const std::vector<int64_t>* order : {&layer.heads, &layer.updates, &layer.neurons})
       digest.add(std::as_bytes(std::span(*order)));
   return digest.hex();
+}
+
+void say_how_far(const Plan& plan, const fs::path& file) {
+  note(fmt::format("{}: {}", file.string(),
+                   is_unfinished(plan)
+                       ? "the best plan so far of an unfinished search; without --best-so-far it goes on"
+                       : "the search has ended: this is its plan"));
 }
 
 /// The table that milliseconds are counted with: the recipe's, the one that an earlier run measured, or a new one.
@@ -80,7 +88,8 @@ TimeTable times_for(const Recipe& recipe, const OpenModel& model, const std::vec
 /// In the order of `ranking`, where that is given; else it is measured. `measured`: gets it, from the journal where the
 /// plan is there already.
 Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                   const RunSettings& settings, const OutputFiles& files, const Ranking* ranking, Ranking* measured) {
+                   const RunSettings& settings, const OutputFiles& files, const Ranking* ranking, Ranking* measured,
+                   bool so_far) {
   require(recipe.calibration.has_value(), "{}: plan.budget: a search needs the samples of section calibration",
           recipe.file.string());
   check_statistics(statistics, model, recipe.file.string() + ": plan");
@@ -98,7 +107,10 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
     run.fingerprint = Fingerprint().add(run.fingerprint).add(ranking_digest(*ranking)).hex();
   }
   if (!measured)
-    if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) return *std::move(plan);
+    if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) {
+      if (so_far) say_how_far(*plan, files.plan);
+      return *std::move(plan);
+    }
   run.budget = *recipe.plan->budget;
   run.search = recipe.search;
   run.compensate = recipe.compensate;
@@ -106,18 +118,24 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   run.dtype = engine.dtype, run.device = engine.device, run.threads = engine.threads, run.memory = engine.memory;
   run.prompts = recipe.prompts;
   run.journal = journal_of(files.plan);
+  run.so_far = so_far;
   SearchResult found = search_plan(model, statistics, samples, run);
   found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
   if (measured) *measured = std::move(found.ranking);
+  if (so_far) say_how_far(found.plan, files.plan);
   return found.plan;
 }
 
 void keep_plan(const Plan& plan, const OutputFiles& files) {
-  if (fs::exists(files.plan)) {
-    require(plan_to_json(read_plan(files.plan)) == plan_to_json(plan),
+  const std::optional<Plan> before = fs::exists(files.plan) ? std::optional(read_plan(files.plan)) : std::nullopt;
+  if (before && !is_unfinished(*before)) {
+    require(plan_to_json(*before) == plan_to_json(plan),
             "{}: another plan is there already; choose another output or remove it together with {}",
             files.plan.string(), files.pruned.string());
   } else {
+    // A plan never stands beside the vectors of another one, wherever a kill falls.
+    fs::remove(files.plan);
+    if (before && is_compensated(*before)) fs::remove(fs::path(files.plan).replace_extension(".safetensors"));
     write_plan(files.plan, plan);
   }
   write_npy_bool(files.head_mask, head_mask(plan));
@@ -125,12 +143,21 @@ void keep_plan(const Plan& plan, const OutputFiles& files) {
 
 }  // namespace
 
+bool is_unfinished(const Plan& plan) {
+  const Json& from = plan.provenance;
+  if (!from.is_object() || !from.contains("search") || !from["search"].is_object()) return false;
+  const Json flag = from["search"].value("unfinished", Json());
+  return flag.is_boolean() && flag.get<bool>();
+}
+
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
-                const OutputFiles& files) {
+                const OutputFiles& files, bool so_far) {
   require(recipe.plan.has_value(), "{}: the recipe has no section plan", recipe.file.string());
+  require(!so_far || recipe.plan->budget, "{}: --best-so-far: nothing is searched for: section plan has no budget",
+          recipe.file.string());
   check_statistics(statistics, model, recipe.file.string() + ": plan");
   Plan plan = recipe.plan->budget
-                  ? searched_plan(recipe, model, statistics, settings, files, nullptr, nullptr)
+                  ? searched_plan(recipe, model, statistics, settings, files, nullptr, nullptr, so_far)
                   : make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   keep_plan(plan, files);
   return plan;
@@ -142,13 +169,13 @@ OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, cons
   const auto named = [&](fs::path& file) {
     file.replace_filename(fmt::format("{}-{}{}", file.stem().string(), budget, file.extension().string()));
   };
-  for (fs::path* file : {&own.plan, &own.head_mask, &own.verify}) named(*file);
+  for (fs::path* file : {&own.plan, &own.head_mask, &own.verify, &own.eval}) named(*file);
   return own;
 }
 
 std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                                    const RunSettings& settings, const OutputFiles& files) {
-  if (recipe.budgets.empty()) return {{"", plan_stage(recipe, model, statistics, settings, files)}};
+                                    const RunSettings& settings, const OutputFiles& files, bool so_far) {
+  if (recipe.budgets.empty()) return {{"", plan_stage(recipe, model, statistics, settings, files, so_far)}};
   check_statistics(statistics, model, recipe.file.string() + ": plan");
   const size_t lead = recipe.budgets.size() / 2;
   std::vector<BudgetPlan> plans;
@@ -159,14 +186,26 @@ std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model
     own.plan->budget = Budget{Budget::Kind::Flops, recipe.budgets[i]};
     const OutputFiles into = files_of_budget(recipe, files, plans[i].budget);
     note(fmt::format("plan for budget {}: {}", plans[i].budget, into.plan.string()));
-    plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking)
-                              : searched_plan(own, model, statistics, settings, into, &ranking, nullptr);
+    plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking, so_far)
+                              : searched_plan(own, model, statistics, settings, into, &ranking, nullptr, so_far);
     keep_plan(plans[i].plan, into);
   };
   search(lead);
-  for (size_t i = 0; i < plans.size(); ++i)
-    if (i != lead) search(i);
-  return plans;
+  const bool order_known = !is_unfinished(plans[lead].plan);
+  std::vector<BudgetPlan> found;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    if (i != lead) {
+      // They are searched for in the order that the first search ends with.
+      const fs::path file = files_of_budget(recipe, files, plans[i].budget).plan;
+      if (so_far && (!order_known || !fs::exists(journal_of(file)))) {
+        note(fmt::format("plan for budget {}: its search has not begun", plans[i].budget));
+        continue;
+      }
+      search(i);
+    }
+    found.push_back(std::move(plans[i]));
+  }
+  return found;
 }
 
 void export_stage(const Recipe& recipe, const OpenModel& model, const std::vector<BudgetPlan>& plans,

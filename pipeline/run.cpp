@@ -59,6 +59,17 @@ Comparison compare_stage(const Recipe& recipe, const OpenModel& original, const 
   return comparison;
 }
 
+std::vector<BudgetSummary> summaries(const std::vector<BudgetPlan>& plans,
+                                     const std::vector<BudgetEvaluation>& evaluations) {
+  std::vector<BudgetSummary> all;
+  for (const BudgetPlan& one : plans)
+    for (const BudgetEvaluation& evaluation : evaluations)
+      if (plans.size() > 1 && evaluation.budget == one.budget)
+        all.push_back({one.budget, &evaluation == &evaluations.front(),
+                       one.plan.provenance.at("search").at("visual_flops"), evaluation.results});
+  return all;
+}
+
 void check_there(const DatasetOptions& dataset) {
   for (const std::string& missing : missing_paths(dataset)) fail("{}", missing);
 }
@@ -92,7 +103,7 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   note(fmt::format("plan: {}", files.plan.string()));
   export_stage(recipe, model, plans, files);
   note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
-  // Every plan is proved; what follows is of the default.
+  // Every plan is proved and scored; times are of the default.
   for (const BudgetPlan& one : plans) {
     const VerifyResult proof =
         verify_stage(recipe, settings, files_of_budget(recipe, files, one.budget), Reuse::Same, one.budget);
@@ -108,7 +119,9 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
     warn(fmt::format("the pruned checkpoint is not what the plan promised; see {}", files.verify.string()));
     return result;
   }
-  result.evaluation = evaluate_stage(recipe, settings, files);
+  const std::vector<BudgetEvaluation> evaluations = evaluate_budgets(recipe, settings, files);
+  result.evaluation = evaluations.front().results;
+  result.budgets = summaries(plans, evaluations);
   const NamedSamples samples = figure_samples(recipe);
   result.prompts = samples.name;
   result.comparison = compare_stage(recipe, model, samples, settings, files);
@@ -118,11 +131,17 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
 Json run_to_json(const RunResult& result) {
   Json json{{"verify", verify_to_json(result.verify)}};
   if (!result.comparison) return json;
-  return {{"output", result.files.folder.string()},
+  json = {{"output", result.files.folder.string()},
           {"verify", json["verify"]},
           {"eval", evaluation_to_json(result.evaluation)["results"]},
           {"prompts", result.prompts},
           {"comparison", comparison_to_json(*result.comparison)}};
+  for (const BudgetSummary& one : result.budgets)
+    json["budgets"].push_back({{"budget", one.budget},
+                               {"default", one.fallback},
+                               {"visual_flops", one.visual_flops},
+                               {"eval", evaluation_to_json(one.evaluation)["results"]}});
+  return json;
 }
 
 }  // namespace yopo

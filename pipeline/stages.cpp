@@ -296,10 +296,13 @@ EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const Ev
 }
 
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
-                                             const OutputFiles& files) {
+                                             const OutputFiles& files, const std::string& budget,
+                                             const std::vector<EvaluationResult>* dense) {
   const runtime::Options run = engine_options(settings, recipe.dtype, recipe.device);
   const OpenModel original = open_model(recipe.model), pruned = open_model(files.pruned);
   const std::string fallback = budgets_of_checkpoint(pruned.checkpoint).fallback;
+  const std::string runs = budget.empty() ? fallback : budget;
+  const Plan plan = choose_plan(pruned, false, {}, runs);
   const std::vector<EvaluationResult> before = stored(files.eval, [&](const Json& json) {
                                                  return evaluation_from_json(json, files.eval.string());
                                                }).value_or(std::vector<EvaluationResult>());
@@ -308,14 +311,28 @@ std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSett
     const EvaluateOptions& options = recipe.evaluate[i];
     // The same benchmark may be asked more than once (other questions): each entry keeps its own answers.
     const fs::path folder = recipe.evaluate.size() == 1 ? files.answers : files.answers / std::to_string(i);
-    results.push_back(evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(),
-                                   recipe.prompts, run, folder));
-    results.push_back(evaluate_one(pruned, choose_plan(pruned, false, {}, fallback), options, files.pruned.string(),
-                                   recipe.prompts, run, folder));
+    results.push_back(dense ? dense->at(2 * i)
+                            : evaluate_one(original, dense_plan(original.spec.text), options, recipe.model.string(),
+                                           recipe.prompts, run, folder));
+    results.push_back(evaluate_one(pruned, plan, options, files.pruned.string(), recipe.prompts, run, folder, {},
+                                   runs == fallback ? "" : runs));
+    results.back().budget = runs;
   }
   for (size_t i = 0; i < results.size(); ++i) take_times(results[i], before, i);
   write_json(files.eval, evaluation_to_json(results));
   return results;
+}
+
+std::vector<BudgetEvaluation> evaluate_budgets(const Recipe& recipe, const RunSettings& settings,
+                                               const OutputFiles& files) {
+  const CheckpointBudgets there = budgets_of_checkpoint(open_model(files.pruned).checkpoint);
+  std::vector<BudgetEvaluation> all{{there.fallback, evaluate_stage(recipe, settings, files)}};
+  for (const std::string& budget : there.names) {
+    if (budget == there.fallback) continue;
+    const std::vector<EvaluationResult> dense = all.front().results;
+    all.push_back({budget, evaluate_stage(recipe, settings, files_of_budget(recipe, files, budget), budget, &dense)});
+  }
+  return all;
 }
 
 ModelSpec spec_of(const fs::path& model) {

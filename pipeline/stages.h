@@ -60,15 +60,20 @@ void check_statistics(const Statistics& statistics, const OpenModel& model, cons
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
-/// With a budget it is searched for; what was measured is kept in search.jsonl beside it.
+/// With a budget it is searched for; what was measured is kept in search.jsonl beside it. `so_far`: no plan is
+/// measured, and where the search has not ended, the best one so far is written, which the search replaces when it goes
+/// on.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
-                const OutputFiles& files);
+                const OutputFiles& files, bool so_far = false);
+/// Whether the plan is of a search that has not ended.
+bool is_unfinished(const Plan& plan);
 /// The plans of the recipe's export.budgets, or the one of `plan`, the largest budget first. The middle budget is
 /// searched for first, the others in the order of heads and neurons that was found for it. plan.json is that of
-/// plan.budget; plan-0.25.json, headmask-0.25.npy and search-0.25.jsonl are those of the others.
+/// plan.budget; plan-0.25.json, headmask-0.25.npy and search-0.25.jsonl are those of the others. `so_far`: as above, of
+/// those that have begun.
 std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
-                                    const RunSettings& settings, const OutputFiles& files);
-/// Where the plan of a budget lies.
+                                    const RunSettings& settings, const OutputFiles& files, bool so_far = false);
+/// Where plan, proof and scores of a budget lie.
 OutputFiles files_of_budget(const Recipe& recipe, const OutputFiles& files, const std::string& budget);
 /// Exports the plans: one as ever, several in one order.
 void export_stage(const Recipe& recipe, const OpenModel& model, const std::vector<BudgetPlan>& plans,
@@ -81,9 +86,18 @@ enum class Reuse { No, Same };
 VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, const OutputFiles& files, Reuse reuse,
                           const std::string& budget = "");
 /// Dense and pruned on every benchmark of the recipe; eval.json. Answers that the journals hold are not asked for
-/// again; where they hold all of them, no engine is made, and the times are those of eval.json.
+/// again; where they hold all of them, no engine is made, and the times are those of eval.json. `budget`: of a
+/// checkpoint with several plans; "" the default. `dense`: such a list, whose dense results are taken.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
-                                             const OutputFiles& files);
+                                             const OutputFiles& files, const std::string& budget = "",
+                                             const std::vector<EvaluationResult>* dense = nullptr);
+struct BudgetEvaluation {
+  std::string budget;                     // "" of a checkpoint with one plan
+  std::vector<EvaluationResult> results;  // dense and pruned by turns
+};
+/// evaluate_stage for the default, the first, and for every other budget of the checkpoint: eval-0.25.json.
+std::vector<BudgetEvaluation> evaluate_budgets(const Recipe& recipe, const RunSettings& settings,
+                                               const OutputFiles& files);
 
 /// The journal of a benchmark's answers in `answers_folder`. `budget`: one that was asked for.
 fs::path answers_file(const fs::path& answers_folder, const std::string& benchmark, bool pruned,

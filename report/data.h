@@ -63,6 +63,14 @@ struct ScoreRow {
   int64_t changed = 0;              // answers whose text differs
 };
 
+/// A budget of an elastic checkpoint.
+struct BudgetRow {
+  std::string budget;
+  bool fallback = false;
+  std::optional<double> flops;   // share of the prompts searched on
+  std::vector<ScoreRow> scores;  // by benchmark
+};
+
 struct ShownFlip {
   std::string benchmark, id, question, expected, before, after;
   bool lost = true;              // right before, wrong after
@@ -84,6 +92,7 @@ struct ReportData {
   std::vector<StreamError> errors;  // by layer; empty: the plan does not tell
   std::vector<Control> controls;
   std::vector<ScoreRow> scores;
+  std::vector<BudgetRow> budgets;  // of several, the largest first
   std::vector<ShownFlip> flips;
   Json comparison, verify, plan_provenance, export_provenance;  // null: not there
   std::string statistics_fingerprint;

@@ -65,6 +65,26 @@ std::string scores(const ReportData& data) {
   return table(rows);
 }
 
+std::string budgets(const ReportData& data) {
+  if (data.budgets.empty()) return "";
+  Rows rows{{"budget", "visual FLOPs"}};
+  for (const ScoreRow& row : data.budgets.front().scores) {
+    rows[0].push_back(row.benchmark + ": " + row.headline);
+    rows[0].push_back("share kept");
+  }
+  for (const BudgetRow& one : data.budgets) {
+    auto& row = rows.emplace_back();
+    row = {one.budget + (one.fallback ? " (default)" : ""), one.flops ? percent(*one.flops) : "-"};
+    for (const ScoreRow& score : one.scores) {
+      row.push_back(score_text(score, score.pruned));
+      row.push_back(score.dense > 0 ? percent(score.pruned / score.dense) : "-");
+    }
+  }
+  return "<p class=\"soft\">The checkpoint runs any of these budgets (--budget); FLOPs are of the prompts searched "
+         "on.</p>" +
+         table(rows);
+}
+
 std::string flips(const ReportData& data) {
   std::string out;
   for (const ShownFlip& flip : data.flips) {
@@ -140,7 +160,7 @@ std::string report_page(const ReportData& data) {
              "<title>yopo report: {}</title>\n<style>{}</style></head>\n<body><main>\n<h1>{}</h1>\n<p "
              "class=\"soft\">{}</p>\n",
              html_text(data.folder), style_sheet(), html_text(data.folder), html_text(data.model)) +
-         summary(data) + section("Accuracy", scores(data), run) +
+         summary(data) + section("Accuracy", scores(data) + budgets(data), run) +
          section(
              "Loss and accuracy against FLOPs",
              curves +

@@ -181,6 +181,29 @@ void read_scores(const OutputFiles& files, const std::optional<Recipe>& recipe, 
   }
 }
 
+/// What a checkpoint with plans for several budgets does under each, as far as the run has come.
+void read_budgets(const OutputFiles& files, const Recipe& recipe, ReportData& into) {
+  if (recipe.budgets.size() < 2) return;
+  for (const double value : recipe.budgets) {
+    BudgetRow row{
+        budget_name(value), recipe.plan && recipe.plan->budget && recipe.plan->budget->value == value, {}, {}};
+    const OutputFiles own = files_of_budget(recipe, files, row.budget);
+    if (!fs::exists(own.plan) || !fs::exists(own.eval)) continue;
+    const Json provenance = read_plan(own.plan).provenance;
+    const std::string where = own.plan.string() + ": provenance";
+    if (has(provenance, "search"))
+      row.flops = get_number(get_object(provenance, "search", where), "visual_flops", where + ": search");
+    const auto results = evaluation_from_json(read_json(own.eval), own.eval.string());
+    for (size_t i = 0; i + 1 < results.size(); i += 2) {
+      const EvaluationResult &dense = results[i], &pruned = results[i + 1];
+      if (dense.scored && pruned.scored)
+        row.scores.push_back({dense.benchmark, benchmark_named(dense.benchmark).headline, dense.count, dense.points,
+                              dense.score, pruned.score});
+    }
+    into.budgets.push_back(std::move(row));
+  }
+}
+
 std::optional<ModelSpec> find_spec(const std::optional<Recipe>& recipe, const OutputFiles& files, ReportData& into) {
   for (const fs::path& folder : {recipe ? recipe->model : fs::path(), files.pruned})
     if (!folder.empty() && fs::exists(config_file(folder)) && fs::is_regular_file(config_file(folder))) try {
@@ -261,6 +284,7 @@ ReportData read_report(const fs::path& folder) {
     (void)verify_from_json(data.verify, files.verify.string());
   }
   if (fs::exists(files.eval)) read_scores(files, recipe, data);
+  if (recipe) read_budgets(files, *recipe, data);
   if (fs::exists(folder / "compare/compare.json")) read_controls(folder / "compare/compare.json", data);
   if (fs::exists(folder / "sweep/sweep.json")) read_sweep(folder / "sweep/sweep.json", data);
   return data;

@@ -12,7 +12,8 @@
 
 namespace yopo {
 
-SearchJournal::SearchJournal(const fs::path& path, const std::string& fingerprint) : path_(path) {
+SearchJournal::SearchJournal(const fs::path& path, const std::string& fingerprint, bool begun) : path_(path) {
+  require(!begun || fs::exists(path), "{}: no search has begun: nothing was measured yet", path.string());
   if (path.empty()) return;
   descriptor_ = open_held(path, "another yopo is searching into this file; wait for it or choose another output");
   try {
@@ -24,7 +25,12 @@ SearchJournal::SearchJournal(const fs::path& path, const std::string& fingerprin
       const std::string where = fmt::format("{}:{}", path_.string(), line + 1);
       const Json record = parse_json(std::string_view(text).substr(at, end - at), where);
       at = end + 1;
-      if (line == 0 && get_string(record, "search", where) != fingerprint) break;
+      if (line == 0 && get_string(record, "search", where) != fingerprint) {
+        require(!begun,
+                "{}: of another search: model, samples, budget, options of the search and release have to be the same",
+                path_.string());
+        break;
+      }
       if (line > 0) {
         const Verdict verdict{get_number(record, "loss", where), get_number(record, "kl", where),
                               get_number(record, "same", where)};
@@ -33,6 +39,7 @@ SearchJournal::SearchJournal(const fs::path& path, const std::string& fingerprin
       }
       kept = at;
     }
+    require(!begun || kept > 0, "{}: empty: nothing was measured yet", path_.string());
     if (kept < text.size() && ::ftruncate(descriptor_, off_t(kept)) != 0)
       fail("{}: cannot drop what belongs to another search: {}", path_.string(), std::strerror(errno));
     if (kept == 0) append(Json{{"search", fingerprint}}.dump());

@@ -14,8 +14,9 @@ namespace yopo {
 class SearchJournal {
  public:
   /// An empty path keeps everything in memory. A journal of other inputs begins anew; a last line that a kill cut short
-  /// is dropped. UserError for a damaged file, or one that another process holds.
-  SearchJournal(const fs::path& path, const std::string& fingerprint);
+  /// is dropped. UserError for a damaged file, or one that another process holds. With `begun` nothing begins anew: no
+  /// file, an empty one and one of other inputs are UserErrors, and stay as they are.
+  SearchJournal(const fs::path& path, const std::string& fingerprint, bool begun = false);
   ~SearchJournal();
   SearchJournal(const SearchJournal&) = delete;
   SearchJournal& operator=(const SearchJournal&) = delete;

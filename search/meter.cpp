@@ -66,7 +66,7 @@ PlanMeter::PlanMeter(const OpenModel& model, const Statistics& statistics, const
       statistics_(statistics),
       run_(run),
       spec_(model.spec.text),
-      journal_(run.journal, run.fingerprint),
+      journal_(run.journal, run.fingerprint, run.so_far),
       progress_("search", run.search.evaluations, "plans") {
   const HeadScores ratios = ratio_scores(statistics);
   neurons_ = wanda_scores(statistics);
@@ -162,7 +162,7 @@ std::optional<Verdict> PlanMeter::held_out(const Choice& choice) const {
 
 void PlanMeter::set_base(const Choice& choice) {
   constexpr double most_bytes = 2e9;
-  if (base_ && base_->choice == choice) return;
+  if (run_.so_far || (base_ && base_->choice == choice)) return;
   base_.reset();
   if (run_.device != "cpu" ||
       judge_->row_bytes(spec_, 1) + judge_->row_bytes(spec_, coarse_) + judge_->row_bytes(spec_, quick_) > most_bytes)
@@ -205,6 +205,7 @@ std::vector<Verdict> PlanMeter::measure(const std::vector<Task>& tasks) {
       open.push_back(i);
     }
   }
+  if (run_.so_far && !open.empty()) throw Unfinished();
   std::mutex mutex;
   std::atomic<size_t> next = 0;
   std::exception_ptr failure;
@@ -244,9 +245,19 @@ std::vector<Found> PlanMeter::measure(const std::vector<Choice>& choices, size_t
   for (const Found& one : found)
     tasks.push_back({fmt::format("{} /{} {}", ranking_, stride, choice_text(*menu_, one.choice)),
                      menu_->plan(one.choice), stride, &one.choice});
+  if (run_.so_far)
+    for (size_t i = 0; i < found.size(); ++i) note_known(found[i], tasks[i]);
   const std::vector<Verdict> verdicts = measure(tasks);
   for (size_t i = 0; i < found.size(); ++i) found[i].verdict = verdicts[i];
   return found;
+}
+
+void PlanMeter::note_known(const Found& found, const Task& task) {
+  const Verdict* known = journal_.find(task.key);
+  if (!known || found.cost > menu_->share(run_.budget)) return;
+  const auto rank_of = [](size_t stride, double loss) { return std::pair(stride, loss); };
+  if (so_far_ && rank_of(so_far_->stride, so_far_->found.verdict.loss) <= rank_of(task.stride, known->loss)) return;
+  so_far_ = BestSoFar{{found.choice, found.cost, *known}, task.stride, menu_->ranking()};
 }
 
 std::vector<Verdict> PlanMeter::measure_plans(const std::vector<std::pair<std::string, Plan>>& plans, size_t stride) {

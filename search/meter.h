@@ -26,6 +26,16 @@ struct Found {
   Verdict verdict;
 };
 
+/// A plan is to be measured that the journal does not hold (SearchRun::so_far).
+struct Unfinished {};
+
+/// The best plan that the journal holds: of those measured on the most samples, the one with the least loss.
+struct BestSoFar {
+  Found found;
+  size_t stride = 1;  // measured on every n-th sample
+  Ranking ranking;
+};
+
 /// The dense model, its answers, and the plans that are held against them. For one thread.
 class PlanMeter {
  public:
@@ -43,8 +53,9 @@ class PlanMeter {
   /// Every quick()-th sample, for a first look, and every coarse()-th, for a second.
   size_t quick() const { return quick_; }
   size_t coarse() const { return coarse_; }
+  /// Throws Unfinished.
   std::vector<Found> measure(const std::vector<Choice>& choices, size_t stride = 1);
-  /// Plans with their vectors as they are, on every `stride`-th sample. Each has a name of its own.
+  /// Plans with their vectors as they are, on every `stride`-th sample. Each has a name of its own. Throws Unfinished.
   std::vector<Verdict> measure_plans(const std::vector<std::pair<std::string, Plan>>& plans, size_t stride);
   /// What is measured next are changes of this choice: layers before the first change are not computed again.
   void set_base(const Choice& choice);
@@ -60,6 +71,8 @@ class PlanMeter {
   /// How many more may be measured, on every `stride`-th sample; 0 once the time is over.
   int64_t remaining(size_t stride = 1) const;
   void finish() { progress_.finish(); }
+  /// Within the budget, among the choices measured; kept with SearchRun::so_far alone.
+  const std::optional<BestSoFar>& so_far() const { return so_far_; }
 
  private:
   struct Task {
@@ -79,6 +92,7 @@ class PlanMeter {
   Verdict measure(const Task& task, const runtime::Engine& engine) const;
   std::vector<Verdict> measure(const std::vector<Task>& tasks);
   void count(const Task& task);
+  void note_known(const Found& found, const Task& task);
 
   const OpenModel& model_;
   const Statistics& statistics_;
@@ -95,6 +109,7 @@ class PlanMeter {
   std::unique_ptr<Judge> judge_, held_out_;
   std::unique_ptr<Compensator> compensator_, final_compensator_;
   std::optional<Base> base_;
+  std::optional<BestSoFar> so_far_;
   size_t quick_ = 1, coarse_ = 1;
   double evaluations_ = 0;
   Progress progress_;

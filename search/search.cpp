@@ -38,6 +38,9 @@ class Search {
   SearchResult search();
 
  private:
+  std::vector<Found> stages();
+  Found chosen_of(std::vector<Found> stages, std::optional<Verdict>& held_out) const;
+  Found best_so_far(bool& quick);
   const Menu& menu() const { return meter_.menu(); }
   void check_budget() const;
   std::vector<Choice> head_choices(int64_t depth) const;
@@ -327,8 +330,8 @@ Plan Search::filled(const Choice& choice) const {
   return plan;
 }
 
-SearchResult Search::search() {
-  check_budget();
+/// The best plan of each step, each better than those before it.
+std::vector<Found> Search::stages() {
   if (run_.ranking) meter_.set_ranking(*run_.ranking, "given");
   Found best = best_uniform();
   tell(menu(), "the best uniform plan", best);
@@ -345,21 +348,48 @@ SearchResult Search::search() {
     if (improve_by_exchange(best, round)) stages.push_back(best);
   meter_.finish();
   tell(menu(), "the end", best);
+  return stages;
+}
 
-  // Of the last stages the one that the samples held out like best.
+/// Of the last stages the one that the samples held out like best.
+Found Search::chosen_of(std::vector<Found> stages, std::optional<Verdict>& held_out) const {
   constexpr size_t most = 12;
   if (stages.size() > most) stages.erase(stages.begin(), stages.end() - most);
-  std::optional<Verdict> held_out;
   size_t chosen = stages.size() - 1;
   for (size_t i = 0; i < stages.size(); ++i) {
     const std::optional<Verdict> verdict = meter_.held_out(stages[i].choice);
     if (verdict && (!held_out || verdict->loss <= held_out->loss)) held_out = verdict, chosen = i;
   }
+  return stages[chosen];
+}
+
+/// Where the journal ends before the search does.
+Found Search::best_so_far(bool& quick) {
+  const std::optional<BestSoFar> best = meter_.so_far();
+  require(best.has_value(), "{}: no plan within the budget was measured yet", run_.journal.string());
+  meter_.finish();
+  meter_.set_ranking(best->ranking, "so far");
+  quick = best->stride > 1;
+  tell(menu(), fmt::format("the best of {:.0f} plans so far", meter_.evaluations()), best->found);
+  return best->found;
+}
+
+SearchResult Search::search() {
+  check_budget();
   SearchResult result;
+  Found chosen;
+  std::optional<Verdict> held_out;
+  bool quick = false;
+  try {
+    chosen = chosen_of(stages(), held_out);
+  } catch (const Unfinished&) {
+    result.unfinished = true;
+    chosen = best_so_far(quick);
+  }
   std::vector<FitError> errors;
-  result.plan = meter_.finished(filled(stages[chosen].choice), errors);
+  result.plan = meter_.finished(filled(chosen.choice), errors);
   result.cost = menu().cost(result.plan);
-  result.found = stages[chosen].verdict;
+  result.found = chosen.verdict;
   result.held_out = held_out.value_or(Verdict{});
   result.evaluations = meter_.evaluations();
   result.ranking = menu().ranking();
@@ -376,6 +406,8 @@ SearchResult Search::search() {
   summary["loss"] = result.found.loss;
   summary["kl"] = result.found.kl;
   summary["same"] = result.found.same;
+  if (result.unfinished) summary["unfinished"] = true;
+  if (quick) summary["quick"] = true;
   if (held_out) {
     summary["held_out"] = Json::object();
     summary["held_out"]["loss"] = held_out->loss;

@@ -28,6 +28,8 @@ struct SearchRun {
   std::string fingerprint;                      // of everything that the measurements depend on
   /// The order of heads and neurons of another budget's search, to stay in; absent: it is measured.
   std::optional<Ranking> ranking = {};
+  /// Measure no plan: the best of those that the journal holds, in an unfinished search.
+  bool so_far = false;
 };
 
 struct SearchResult {
@@ -35,11 +37,13 @@ struct SearchResult {
   double cost = 0;          // share of the dense model's visual cost, in what the budget counts
   Verdict found, held_out;  // of the plan, on the samples searched on and on the others
   double evaluations = 0;
-  Ranking ranking;  // every layer's sets are prefixes of it
+  Ranking ranking;          // every layer's sets are prefixes of it
+  bool unfinished = false;  // with so_far: there was more to measure
 };
 
 /// `samples`: calibration samples; those with images count. UserError for a budget that cannot be met (naming the
-/// least), no samples, NaN from a sample (named). Interrupted as everywhere; what was measured is in the journal.
+/// least), no samples, NaN from a sample (named), and with so_far a journal that is missing, of other inputs, or
+/// without a plan that fits. Interrupted as everywhere; what was measured is in the journal.
 SearchResult search_plan(const OpenModel& model, const Statistics& statistics, const std::vector<Sample>& samples,
                          const SearchRun& run);
 

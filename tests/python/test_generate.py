@@ -29,6 +29,11 @@ class GenerateTest(support.Case):
         for name in FAMILIES:
             self.assertIn(f"{name}: equal to", done.stdout)
 
+    def test_the_cases_of_compensation_come_out_again(self):
+        done = self.generate("--output", self.folder, "--check", FIXTURES.parent, "compensation")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("compensation: equal to", done.stdout)
+
     def compare(self, change):
         """What the comparison says of a copy of a family that `change` has changed."""
         family = FIXTURES / "internvl2_internlm2_6b"

@@ -82,6 +82,17 @@ TEST(Page, ShowsEveryKindOfChart) {
   EXPECT_TRUE(holds(report_page(data), "<th scope=\"row\">vqa</th><td>25.0 %</td><td>75.0 %</td>"));
 }
 
+TEST(Page, ShowsEveryBudgetsScores) {
+  ReportData data = small();
+  const std::string without = report_page(data);
+  EXPECT_FALSE(holds(without, "--budget"));
+  data.budgets = {{"0.5", false, 0.498, {{"vqa", "mean score", 40, false, 0.8, 0.76}}},
+                  {"0.12", true, {}, {{"vqa", "mean score", 40, false, 0.8, 0.4}}}};
+  const std::string page = report_page(data);
+  EXPECT_TRUE(holds(page, "<tr><th scope=\"row\">0.5</th><td>49.8 %</td><td>76.0 %</td><td>95.0 %</td></tr>"));
+  EXPECT_TRUE(holds(page, "<tr><th scope=\"row\">0.12 (default)</th><td>-</td><td>40.0 %</td><td>50.0 %</td></tr>"));
+}
+
 TEST(Page, RefersToNothingOutside) {
   ReportData data = small();
   data.flips = {{"vqa", "7", "q", "", "a", "b", true, encode_png(blank_image(3, 2, "")), 3, 2}};

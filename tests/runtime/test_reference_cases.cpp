@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "tests/runtime/fixtures.h"
+#include "tests/runtime/row_norm_bound.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
 #include "tests/support/reference_case.h"
@@ -102,11 +102,6 @@ TEST_P(ReferenceCase, FromPixels) {
   EXPECT_EQ(engine.counters().vision_macs > 0, !data.spans.empty());
 }
 
-// Every rounding to 16 bits has a relative error of at most `unit` (bf16: 2^-9, fp16: 2^-12). A row's 2 L branches are
-// rounded at five places each (input, weights, projections, mixture, output), and these errors are independent: the
-// row's error norm stays below unit sqrt(5 * 2 L) times the largest norm that the row had, times what the layers
-// amplify: 4, or more where the case's own fp32 run (unit 2^-25) was measured further from its fp64 run than that
-// (Phi-3 with the long factors: 14).
 void within_row_norm_bound(const CaseOf& named, const std::string& dtype, double unit) {
   const Case data = read_case(named.test);
   const OpenModel model = open_case_model(named);
@@ -121,38 +116,10 @@ void within_row_norm_bound(const CaseOf& named, const std::string& dtype, double
   options.decode = data.decode;
   const Trace trace = engine.trace(data.embedded(), options);
   const SafetensorsFile expected = data.file(pruned ? "skip_all" : "dense");
-  const std::vector<float> hidden = expected.at("hidden").floats();
-  ASSERT_EQ(trace.hidden.size(), hidden.size());
-  const int64_t layers = trace.layers, length = trace.length, size = trace.hidden_size;
-  const auto row_norm = [&](int64_t l, int64_t t) {
-    double square = 0;
-    for (int64_t c = 0; c < size; ++c) square += std::pow(double(hidden[size_t((l * length + t) * size + c)]), 2);
-    return std::sqrt(square);
-  };
-  const double independent = std::sqrt(10.0 * double(layers));
-  double largest = 0;
-  for (int64_t i = 0; i < (layers + 1) * length; ++i) largest = std::max(largest, row_norm(i / length, i % length));
-  const double noise = data.json["fp32_noise_vs_float64"]["dense"]["hidden"];
-  const double amplification = std::max(4.0, noise / (independent * 0x1p-25 * largest));
-  double total = 0;
-  for (int64_t t = 0; t < length; ++t) {
-    double norm = 0, error = 0;
-    for (int64_t l = 0; l <= layers; ++l) {
-      error = 0;
-      for (int64_t c = 0; c < size; ++c) {
-        const size_t i = size_t((l * length + t) * size + c);
-        error += (double(trace.hidden[i]) - hidden[i]) * (double(trace.hidden[i]) - hidden[i]);
-      }
-      norm = std::max(norm, row_norm(l, t));
-    }
-    const double bound = amplification * independent * unit * norm;
-    EXPECT_LE(std::sqrt(error), bound) << "row " << t;
-    EXPECT_TRUE(std::isfinite(error));
-    total += error;
-  }
-  EXPECT_GT(total, 0) << "nothing was rounded";
+  testing::expect_within_row_norm_bound(trace, expected.at("hidden").floats(), 2 * trace.layers,
+                                        data.json["fp32_noise_vs_float64"]["dense"]["hidden"], unit);
   EXPECT_EQ(engine.counters().kv_bytes,
-            kv_bytes(engine.plan(), model.spec.text, {length, data.spans}, int64_t(data.decode.size()), 2));
+            kv_bytes(engine.plan(), model.spec.text, {trace.length, data.spans}, int64_t(data.decode.size()), 2));
 }
 
 TEST_P(ReferenceCase, Bf16WithinRowNormBound) { within_row_norm_bound(GetParam(), "bf16", 0x1p-9); }

@@ -51,6 +51,18 @@ TEST(SearchJournal, ALineThatAKillCutShortIsDropped) {
   EXPECT_EQ(SearchJournal(file, "a").size(), 2u);
 }
 
+TEST(SearchJournal, OneThatHasBegunIsNeverBegunAnew) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "search.jsonl";
+  EXPECT_THROW(SearchJournal(file, "a", true), UserError);
+  EXPECT_FALSE(fs::exists(file));
+  write_text(file, "");
+  EXPECT_THROW(SearchJournal(file, "a", true), UserError);
+  { SearchJournal(file, "a").add("x", {1, 2, 3}); }
+  EXPECT_THROW(SearchJournal(file, "b", true), UserError) << "of other inputs";
+  EXPECT_EQ(SearchJournal(file, "a", true).size(), 1u) << "and was left alone";
+}
+
 TEST(SearchJournal, DamageIsNamed) {
   const TemporaryFolder folder;
   const fs::path file = folder / "search.jsonl";

@@ -219,7 +219,8 @@ class Decoder:
                 updates = heads if prune.updates is None else prune.updates[index]
                 o = torch.where(visual_query[None, :, None], o * updates[:, None, None], o)
             x = x + o.transpose(0, 1).reshape(T, -1) @ w["o"].T
-            n = rms_norm(x, w["n2"], spec.eps)
+            x = self.before_ffn(index, x, visual_query)
+            entered, n = x, rms_norm(x, w["n2"], spec.eps)
             h = torch.nn.functional.silu(n @ w["gate"].T) * (n @ w["up"].T)
             dropped = torch.zeros(h.shape[1], dtype=torch.bool)
             if prune.ffn_keep is not None:
@@ -229,12 +230,21 @@ class Decoder:
                 kept[torch.as_tensor(prune.ffn_sets[index], dtype=torch.long)] = True
                 dropped |= ~kept
             x = x + h.masked_fill(visual_query[:, None] & dropped[None], 0.0) @ w["down"].T
+            x = self.behind_ffn(index, x, entered, n, visual_query)
             if deep is not None and index < len(deep) and bool(visual_query.any()):
                 x = x.clone()
                 x[visual_query] += deep[index]
             out["hidden"].append(x)
         out["logits"] = rms_norm(x, self.norm, spec.eps) @ self.head.T
         return out
+
+    def before_ffn(self, index, x, visual_query):
+        """x [T, C] as it enters the FFN's norm; a place for what a layer adds (compensation.py)."""
+        return x
+
+    def behind_ffn(self, index, x, entered, n, visual_query):
+        """x [T, C] behind the FFN, which read n, the norm of `entered`; the same."""
+        return x
 
     def heads_of(self, prune, index):
         return prune.headmask[index] if prune.headmask is not None and index >= prune.headcut_from else None

@@ -23,6 +23,7 @@ FAMILIES = {
     "internvl2_internlm2": ("internvl2", "make_internlm2", ["internvl2_internlm2"], True, 4),
     "internvl2_internlm2_6b": ("internvl2", "make_internlm2_6b", ["internvl2_internlm2_6b"], True, 4),
     "internvl2_phi3": ("internvl2", "make_phi3", ["internvl2_phi3"], True, 4),
+    "compensation": ("compensation", "make", ["compensation"], False, 4),
     "preprocess": ("preprocess", "make", ["preprocess"], False, 4),
     "qwen2_5_vl": ("newer.qwen", "make_qwen2_5", ["qwen2_5_vl"], False, 5),
     "internvl3_qwen2": ("newer.internvl3", "make_qwen2", ["internvl3_qwen2", "internvl3_qwen2_hf"], False, 5),
