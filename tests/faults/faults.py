@@ -121,7 +121,7 @@ class Commands:
             "plan": ["plan", *self.model, "--stats", stats, "--ffn-keep", "0.5", "--output", output / "plan.json"],
             "headmask": ["headmask", "--stats", stats, "--keep", "0.5", "--output", output / "mask.npy"],
             "export": ["export", *self.model, "--plan", plan, "--output", output / "pruned"],
-            "eval": ["eval", *self.model, *self.data, "--benchmark", "vqa", "--batch-size", 2, "--threads", 1, "--output", output],
+            "eval": ["eval", *self.model, *self.data, "--benchmark", "vqa", "--batch-size", 3, "--threads", 1, "--output", output],
             "inspect": ["inspect", self.inputs / "model"],
             "generate": ["generate", *self.model, "--image", self.inputs / "images" / "0000.png", "--prompt", "How many?",
                          "--max-new-tokens", 3, "--threads", 1],
