@@ -26,12 +26,15 @@ class Signals(Harness):
         super().__init__(shim, folder)
         self.seconds = {}
 
+    def length(self, name):
+        arguments = self.commands.all(self.fresh(name))[name]
+        began = time.monotonic()
+        self.run(arguments)
+        return time.monotonic() - began
+
     def expectation(self, name):
         if name not in self.expected:
-            arguments = self.commands.all(self.fresh(name))[name]
-            began = time.monotonic()
-            self.run(arguments)
-            self.seconds[name] = time.monotonic() - began
+            self.seconds[name] = min(self.length(name) for _ in range(4))  # the first is slower, and most signals would come too late
         return super().expectation(name)
 
     def check(self, name, kind, moment):
