@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/leftovers.h"
 #include "core/progress.h"
+#include "core/system_error.h"
 #include "core/writable.h"
 #include "images/image.h"
 #include "models/context.h"
@@ -101,7 +102,7 @@ Statistics read_journal(const fs::path& journal, std::string_view way_out) {
   try {
     return read_statistics(journal, true);
   } catch (const UserError& error) {
-    fail("{}; {}", error.what(), way_out);
+    fail_as(error, fmt::format("{}; {}", error.what(), way_out));
   }
 }
 

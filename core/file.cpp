@@ -228,6 +228,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
     if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) fail("cannot write {}: {}", path.string(), reason(errno));
     if (descriptor_ < 0) continue;
     if (hold(descriptor_, temporary_)) return;
+    ::unlink(temporary_.c_str());  // ours, whatever could not be learnt of it; who holds it is about to remove it, too
     ::close(descriptor_);
   }
   fail("cannot write {}: {} temporaries beside it, such as {}, were there already or taken away", path.string(),

@@ -12,4 +12,10 @@ class SystemError : public UserError {
   using UserError::UserError;
 };
 
+/// Throws `message` as what `error` was: words around an error must not hide whose it is.
+[[noreturn]] inline void fail_as(const UserError& error, const std::string& message) {
+  if (dynamic_cast<const SystemError*>(&error) != nullptr) throw SystemError(message);
+  throw UserError(message);
+}
+
 }  // namespace yopo

@@ -124,7 +124,11 @@ Tsv read_tsv(const fs::path& path) {
   Tsv table;
   table.file = MappedFile::open(path);
   const std::span<const std::byte> bytes = table.file->bytes();
-  Scanner scanner({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  require(!text.starts_with("PK\x03\x04"),
+          "{}: expected tab-separated text, found a zip archive, as Excel's workbooks are; save the table as text",
+          path.string());
+  Scanner scanner(text, path.string());
   require(scanner.next_row(), "{}: expected a table with a header line, found nothing", path.string());
   const TsvRow header = scanner.row();
   std::unordered_set<std::string> seen;

@@ -56,12 +56,9 @@ Image read_image(const fs::path& path, const std::string& where) {
   std::shared_ptr<const MappedFile> file;
   try {
     file = MappedFile::open(path);
-  } catch (const SystemError& error) {
-    if (where.empty()) throw;
-    throw SystemError(fmt::format("{}: {}", where, error.what()));
   } catch (const UserError& error) {
     if (where.empty()) throw;
-    fail("{}: {}", where, error.what());
+    fail_as(error, fmt::format("{}: {}", where, error.what()));
   }
   return decode(file->bytes(), place);
 }

@@ -1,6 +1,6 @@
 #include "models/prompt_template.h"
 
-#include "core/error.h"
+#include "core/system_error.h"
 #include "models/chat_template.h"
 #include "models/family.h"
 
@@ -35,6 +35,8 @@ PromptTemplate own_template(const std::vector<PromptTemplate>& templates, const 
   try {
     form.own = std::make_shared<const ChatWriter>(
         *found, folder, form.placeholder, form.image_start + form.placeholder + form.image_end + form.image_join);
+  } catch (const SystemError&) {
+    throw;
   } catch (const UserError& error) {
     template_named(templates, "", fmt::format("this chat template cannot be used: {}", error.what()));
   }

@@ -196,13 +196,14 @@ Verdict PlanMeter::measure(const Task& task, const runtime::Engine& engine) cons
 
 std::vector<Verdict> PlanMeter::measure(const std::vector<Task>& tasks) {
   std::vector<Verdict> verdicts(tasks.size());
-  std::vector<size_t> open;
+  std::vector<size_t> open, again;
+  std::map<std::string, size_t> firsts;
   for (size_t i = 0; i < tasks.size(); ++i) {
     if (const Verdict* known = journal_.find(tasks[i].key)) {
       verdicts[i] = *known;
       count(tasks[i]);
     } else {
-      open.push_back(i);
+      (firsts.emplace(tasks[i].key, i).second ? open : again).push_back(i);
     }
   }
   if (run_.so_far && !open.empty()) throw Unfinished();
@@ -231,6 +232,10 @@ std::vector<Verdict> PlanMeter::measure(const std::vector<Task>& tasks) {
   work(engines_.front());
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
+  for (const size_t i : again) {
+    verdicts[i] = verdicts[firsts.at(tasks[i].key)];
+    count(tasks[i]);
+  }
   return verdicts;
 }
 

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "text/unicode.h"
@@ -17,10 +19,17 @@ namespace yopo {
 namespace {
 
 constexpr size_t kLongestPattern = 4096;
-constexpr uint32_t kFirstLimit = 4096, kMatchLimit = 10'000'000;  // steps at one place of a text
-constexpr uint64_t kTextSteps = 20'000'000;                       // in all, where a place takes more than kFirstLimit
-constexpr double kTextSeconds = 5;                                // of the processor, for a text
-constexpr uint32_t kLimitGrowth = 16;
+constexpr uint32_t kMatchLimit = 10'000'000;                   // steps at one place of a text
+constexpr uint32_t kFirstLimit = 4096, kLeastFirstLimit = 64;  // asked for first
+constexpr uint64_t kTextSteps = 20'000'000;                    // in all, where a place takes more than the first limit
+constexpr double kTextSeconds = 5;                             // of the processor, for a text
+// A step may run over the whole text uncounted (a*): the first limit, on a text of so many bytes, is a part of a
+// second.
+constexpr size_t kFirstBytes = size_t(1) << 28;
+// Each limit is twice the one before, and is asked for only if a place may take so many times what it took until then:
+// backtracking starts with short tails, so twice the steps take more than twice the time.
+constexpr uint32_t kLimitGrowth = 2;
+constexpr double kTimeGrowth = 8;
 constexpr uint32_t kHeapLimit = 64 * 1024;  // KiB
 
 /// Letters that together may match one character when case is ignored (a ligature, a sharp s): PCRE2 does not do that.
@@ -228,20 +237,29 @@ void SplitPattern::split(std::string_view text, std::vector<std::string_view>& p
   // PCRE2 counts the steps of one place only, and a text has many: it is asked for one place at a time, with a small
   // limit first, and what was not enough is taken off what the text may cost. The stand-ins are well-formed; checking
   // them at every match would make the whole quadratic.
-  // A step may also run over the whole text uncounted (a*), which only the clock tells.
+  // What steps do not tell, the processor's clock does; asking it costs more than a cheap match, the time of day does
+  // not.
+  const size_t bytes = std::max<size_t>(1, shadow.size());
+  const uint32_t first_limit = uint32_t(std::clamp<size_t>(kFirstBytes / bytes, kLeastFirstLimit, kFirstLimit));
   const double began = processor_seconds();
-  uint64_t places = 0;
+  double asked = began;
+  auto when = std::chrono::steady_clock::now();
   const auto match_at = [&](size_t at) {
-    if (++places % 16 == 0 && processor_seconds() - began > kTextSeconds) return PCRE2_ERROR_MATCHLIMIT;
-    double before = 0;  // only where the first limit is not enough: asking costs as much as a cheap match
-    for (uint32_t limit = kFirstLimit;; limit = std::min(limit * kLimitGrowth, kMatchLimit)) {
-      if (limit > kFirstLimit) before = processor_seconds();
+    if (const auto now = std::chrono::steady_clock::now(); now - when > std::chrono::milliseconds(10)) {
+      when = now;
+      asked = processor_seconds();
+      if (asked - began > kTextSeconds) return PCRE2_ERROR_MATCHLIMIT;
+    }
+    for (uint32_t limit = first_limit, before = 0;;) {
       pcre2_set_match_limit(context.get(), limit);
       const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(shadow.data()), shadow.size(), at,
                                     PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED, match.get(), context.get());
-      if (found != PCRE2_ERROR_MATCHLIMIT || limit == kMatchLimit || limit > left) return found;
-      if (limit > kFirstLimit && (processor_seconds() - before) * kLimitGrowth > kTextSeconds) return found;
-      left -= limit;
+      if (before > 0) left -= limit - before;
+      if (found != PCRE2_ERROR_MATCHLIMIT || limit == kMatchLimit) return found;
+      const double now = processor_seconds(), took = now - std::exchange(asked, now);
+      before = limit;
+      limit = std::min(limit * kLimitGrowth, kMatchLimit);
+      if (limit - before > left || took * kTimeGrowth > kTextSeconds) return found;
     }
   };
   const auto next = [&](size_t at) { return at + first_code_point(std::string_view(shadow).substr(at)).bytes; };

@@ -1,11 +1,9 @@
-// Preloaded into a command: makes the n-th call of one kind on files under one folder fail. From the environment:
+// Preloaded into a command beside server.c, which says what is to fail: the n-th call of one kind on files under one folder.
 //   YOPO_FAULT_UNDER   the folder, absolute
-//   YOPO_FAULT_CALL    open, read, pread, write, fsync, rename, mmap, unlink, close, mkdir, truncate or fallocate
-//   YOPO_FAULT_AT      which of these calls, from 1 on; 0: none
-//   YOPO_FAULT_KIND    EIO, ENOSPC, EINTR, EMFILE or short (read, pread and write move half of the bytes)
 //   YOPO_FAULT_COUNT   a file that gets the numbers of all calls at the end, a line each: `open 12`
 // A call that fails does nothing, as on a disk that is gone; close closes all the same, as Linux does.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,25 +22,39 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char watched[MOST_DESCRIPTORS];  // descriptors of files under the folder
-static const char *under, *wanted, *kind;
-static const char* const calls[] = {"open",   "read",  "pread", "write", "fsync",    "rename",   "mmap",
-                                    "unlink", "close", "mkdir", "truncate", "fallocate"};
+static const char *under, *wanted, *kind, *count;
+static const char* const calls[] = {"open",   "read",  "pread", "write", "fsync",    "rename", "mmap", "unlink",
+                                    "close", "mkdir", "truncate", "fallocate", "stat", "list", "flock"};
 enum { CALLS = sizeof calls / sizeof calls[0] };
-static long at = -1, seen[CALLS];
+static long at, seen[CALLS];
 
-static void settle(void) {
-  if (at >= 0) return;
+/// `call`: one of `calls`. `which`: of these calls, from 1 on; 0: none. `how`: EIO, ENOSPC, EINTR, EMFILE or short (read, pread and
+/// write move half of the bytes).
+void yopo_fault_arm(const char* call, const char* which, const char* how) {
   under = getenv("YOPO_FAULT_UNDER");
-  wanted = getenv("YOPO_FAULT_CALL");
-  kind = getenv("YOPO_FAULT_KIND");
-  const char* which = getenv("YOPO_FAULT_AT");
-  at = which ? atol(which) : 0;
+  count = getenv("YOPO_FAULT_COUNT");
+  wanted = call;
+  at = atol(which);
+  kind = how;
 }
 
 static void* real(const char* name) { return dlsym(RTLD_NEXT, name); }
 
+/// Drops what LibTorch wants to do at the end of the process: a tenth of a second, most of a small command, on no file of ours.
+int __cxa_atexit(void (*function)(void*), void* argument, void* library) {
+  static void* last;
+  static int of_torch;
+  if (library && library != last) {
+    Dl_info info;
+    of_torch = dladdr(library, &info) != 0 && info.dli_fname && strstr(info.dli_fname, "/libtorch");
+    last = library;
+  }
+  if (library && of_torch) return 0;
+  int (*next)(void (*)(void*), void*, void*) = real("__cxa_atexit");
+  return next(function, argument, library);
+}
+
 static int is_under(int folder, const char* path) {
-  settle();
   if (!under || !path) return 0;
   char whole[2 * PATH_MAX];
   if (path[0] == '/') {
@@ -70,13 +83,12 @@ static void watch(int descriptor, int on) {
   if (descriptor >= 0 && descriptor < MOST_DESCRIPTORS) __atomic_store_n(&watched[descriptor], on, __ATOMIC_SEQ_CST);
 }
 
-/// Counts a call of this kind; whether it is the one that fails.
+/// Counts a call of this kind, on a file under the folder; whether it is the one that fails.
 static int fails(const char* call) {
-  settle();
   int which = 0;
   while (strcmp(calls[which], call) != 0) ++which;
   pthread_mutex_lock(&mutex);
-  const int now = ++seen[which] == at && wanted && strcmp(call, wanted) == 0;
+  const int now = ++seen[which] == at && strcmp(call, wanted) == 0;
   pthread_mutex_unlock(&mutex);
   return now;
 }
@@ -145,6 +157,9 @@ MOVES(ssize_t, pread, "pread", (int descriptor, void* to, size_t size, off_t off
       (descriptor, to, HALF, offset))
 MOVES(ssize_t, pread64, "pread", (int descriptor, void* to, size_t size, off64_t offset),
       (descriptor, to, size, offset), (descriptor, to, HALF, offset))
+MOVES(int, flock, "flock", (int descriptor, int operation), (descriptor, operation), (descriptor, operation))
+MOVES(int, fstat, "stat", (int descriptor, struct stat* to), (descriptor, to), (descriptor, to))
+MOVES(int, fstat64, "stat", (int descriptor, struct stat64* to), (descriptor, to), (descriptor, to))
 MOVES(int, fsync, "fsync", (int descriptor), (descriptor), (descriptor))
 MOVES(int, ftruncate, "truncate", (int descriptor, off_t size), (descriptor, size), (descriptor, size))
 MOVES(int, ftruncate64, "truncate", (int descriptor, off64_t size), (descriptor, size), (descriptor, size))
@@ -171,6 +186,47 @@ int close(int descriptor) {
   watch(descriptor, 0);
   const int result = next(descriptor);
   return mine && fails("close") && !is_short() ? refuse() : result;
+}
+
+#define LOOKS(name, type)                                                         \
+  int name(const char* path, struct type* to) {                                   \
+    int (*next)(const char*, struct type*) = real(#name);                         \
+    return is_under(AT_FDCWD, path) && fails("stat") ? refuse() : next(path, to); \
+  }
+LOOKS(stat, stat)
+LOOKS(stat64, stat64)
+LOOKS(lstat, stat)
+LOOKS(lstat64, stat64)
+
+int fstatat(int folder, const char* path, struct stat* to, int flags) {
+  int (*next)(int, const char*, struct stat*, int) = real("fstatat");
+  return is_under(folder, path) && fails("stat") ? refuse() : next(folder, path, to, flags);
+}
+int fstatat64(int folder, const char* path, struct stat64* to, int flags) {
+  int (*next)(int, const char*, struct stat64*, int) = real("fstatat64");
+  return is_under(folder, path) && fails("stat") ? refuse() : next(folder, path, to, flags);
+}
+
+DIR* opendir(const char* path) {
+  DIR* (*next)(const char*) = real("opendir");
+  if (!is_under(AT_FDCWD, path) || !fails("list")) return next(path);
+  refuse();
+  return NULL;
+}
+
+static int lists(DIR* folder) { return is_under(dirfd(folder), ".") && fails("list"); }
+
+struct dirent* readdir(DIR* folder) {
+  struct dirent* (*next)(DIR*) = real("readdir");
+  if (!lists(folder)) return next(folder);
+  refuse();
+  return NULL;
+}
+struct dirent64* readdir64(DIR* folder) {
+  struct dirent64* (*next)(DIR*) = real("readdir64");
+  if (!lists(folder)) return next(folder);
+  refuse();
+  return NULL;
 }
 
 int rename(const char* from, const char* to) {
@@ -204,10 +260,9 @@ int mkdir(const char* path, mode_t mode) {
 }
 
 __attribute__((destructor)) static void tell(void) {
-  const char* file = getenv("YOPO_FAULT_COUNT");
-  if (!file) return;
+  if (!count) return;
   int (*next)(int, const char*, int, ...) = real("openat");
-  const int descriptor = next(AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  const int descriptor = next(AT_FDCWD, count, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (descriptor < 0) return;
   ssize_t (*put)(int, const void*, size_t) = real("write");
   for (int which = 0; which < CALLS; ++which) {

@@ -1,10 +1,14 @@
 #include "models/prompt.h"
 
+#include <sys/fsuid.h>
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "core/progress.h"
+#include "core/system_error.h"
 #include "models/context.h"
 #include "tests/support/close.h"
 #include "tests/support/temporary.h"
@@ -82,6 +86,20 @@ TEST(PromptTemplate, RunsTheCheckpointsOwn) {
   write_file(folder / "tokenizer_config.json", R"({"bos_token": "<b>"})");
   EXPECT_EQ(render(prompt_template(folder.path(), hf_spec()), "Same?", 1), "<b><image>\nSame?")
       << "a message as one text";
+}
+
+// The disk's fault is no fault of the template, without which a report would count other prompts.
+TEST(PromptTemplate, SaysWhatTheSystemRefuses) {
+  const TemporaryFolder folder;
+  write_file(folder / "chat_template.jinja", kHub);
+  write_file(folder / "special_tokens_map.json", "{}");
+  const auto write = [&] { return prompt_template(folder.path(), hf_spec()); };
+  EXPECT_NO_THROW(write());
+  fs::permissions(folder.path(), fs::perms(0755));
+  fs::permissions(folder / "special_tokens_map.json", fs::perms::none);
+  const int before = ::setfsuid(geteuid() == 0 ? 65534 : geteuid());  // root may read everything
+  EXPECT_THROW(write(), SystemError);
+  ::setfsuid(uid_t(before));
 }
 
 TEST(PromptTemplate, ReadsEveryPlaceATemplateIsKept) {

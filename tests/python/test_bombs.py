@@ -20,10 +20,10 @@ BOMB = 300 << 20  # bytes that what is small here would unfold to
 
 
 class BombCase(BadInput):
-    def bomb(self, *arguments, naming, may_leave=()):
+    def bomb(self, *arguments, naming, may_leave=(), seconds=SECONDS):
         """Refused, within a moment of the processor."""
         def prepare():
-            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         return self.refused(*arguments, naming=naming, may_leave=may_leave, preexec_fn=prepare)
 
     def model(self):
@@ -78,6 +78,26 @@ class ZipTest(BombCase):
             directory = record + b"".join(names)
             return data[:central] + directory + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 21, 21, len(directory), central, 0)
         self.bomb("inspect", self.entries(("m/data/0", one), change=overlap), naming=["pytorch_model.bin", "overlap"])
+
+
+class WorkbookTest(BombCase):
+    def test_in_the_place_of_a_table(self):
+        """Workbooks are written and never read: nothing of one is unpacked, however it is made."""
+        laughs = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
+        sheet = "xl/worksheets/sheet1.xml"
+        outside = '<Relationships><Relationship Id="rId1" Target="../../../../etc/passwd" TargetMode="External"/></Relationships>'
+        whole = {"[Content_Types].xml": "<Types/>", "xl/workbook.xml": "<workbook/>", sheet: "<worksheet/>"}
+        for name, parts, share in (("plain", {}, 1), ("cut", {}, 0.5), ("zeros", {sheet: bytes(BOMB)}, 1), ("outside", {"xl/_rels/workbook.xml.rels": outside}, 1),
+                                   ("laughs", {sheet: f'<!DOCTYPE w [<!ENTITY a0 "ha">{laughs}]><worksheet>&a11;</worksheet>'}, 1)):
+            book = self.folder / f"{name}.xlsx"
+            with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED) as archive:
+                for part, content in {**whole, **parts}.items():
+                    archive.writestr(part, content)
+            book.write_bytes(book.read_bytes()[:int(book.stat().st_size * share)])
+            for benchmark, words in (("mmbench", "Excel"), ("gqa", "not valid JSON")):
+                with self.subTest(book=name, benchmark=benchmark):
+                    self.bomb("eval", "--model", MODEL, "--benchmark", benchmark, "--questions", book, "--images", IMAGE.parent, "--output",
+                              self.folder / "new", naming=[book.name, words])
 
 
 class ArrayTest(BombCase):
@@ -188,12 +208,21 @@ class PatternTest(BombCase):
         return ["generate", "--model", model, "--image", IMAGE, "--prompt", question, "--max-new-tokens", 1, "--threads", 1]
 
     def test_catastrophic(self):
-        # The last three: each place of the text is cheap enough, and there are many.
+        # The last three: each place of the text is cheap enough, and there are many. A text may cost 5 seconds, and what begins then.
         for pattern, question in (("(?:a+)+[bc]", "a" * 60), ("(?:a|a)*[bc]", "a" * 3000), ("(?:a*)*[bc]", "a" * 3000), ("(?:a|aa)+[bc]", "a" * 100),
                                   ("a*a*a*[bc]", "a" * 3000), ("a*a*[bc]", "a" * 20000), ("(?:a?){40}a*[bc]", "a" * 3000)):
             with self.subTest(pattern=pattern):
-                self.bomb(*self.ask(self.tokenizer(pattern), question), naming=["tokenizer.json", "pre_tokenizer", "match limit"])
+                self.bomb(*self.ask(self.tokenizer(pattern), question), naming=["tokenizer.json", "pre_tokenizer", "match limit"], seconds=12)
         self.bomb(*self.ask(self.tokenizer("(a+)+$"), "a" * 60), naming=["tokenizer.json", "'$' is not supported"])
+
+    def test_a_long_text(self):
+        """Steps that each run over all of it."""
+        questions = self.folder / "questions.jsonl"
+        questions.write_text(json.dumps({"question_id": 0, "image": IMAGE.name, "text": "a" * 1_000_000}) + "\n")
+        for pattern in ("(?:(?=a*)a)*[bc]", "a*[bc]"):
+            with self.subTest(pattern=pattern):
+                self.bomb("calibrate", "--model", self.tokenizer(pattern), "--questions", questions, "--images", IMAGE.parent, "--threads", 1,
+                          "--output", self.folder / "stats.h5", naming=["tokenizer.json", "match limit"], seconds=12)
 
     def test_what_is_long_is_not_catastrophic(self):
         for pattern, question in (("\\p{L}+|\\s+(?!\\S)|\\s+", " " * 200), ("a+[bc]|a", "a" * 200), ("(?:a+)+[bc]", "a" * 200 + "b")):

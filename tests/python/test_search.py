@@ -3,10 +3,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
 from support import CALIB, MODEL, ROOT, TEST, Case, command, run
+
+sys.path.insert(0, str(ROOT / "tests" / "faults"))
+from faults import copy_cut  # noqa: E402
 
 # The demo's model and calibration images, and a search so small that it takes seconds.
 RECIPE = f"""
@@ -33,6 +37,17 @@ class Search(Case):
             data = (folder / name).read_bytes()
             found[name] = data
         return found
+
+    def test_equal_plans_are_measured_once(self):
+        """In two layers some are. A search that goes on finds them in its journal, so one that was not disturbed must, too."""
+        copy_cut(MODEL, self.folder / "model", 2)
+        recipe, output = self.recipe("twice", RECIPE.replace(str(MODEL), str(self.folder / "model")).replace("budget: 0.2", "budget: 0.5")
+                                     .replace("evaluations: 40, samples: 20", "evaluations: 4, samples: 2"))
+        for stage in ("calibrate", "plan"):
+            self.yopo(stage, recipe, "--threads", 1, "--quiet")
+        keys = [json.loads(line)["key"] for line in (output / "search.jsonl").read_text().splitlines()[1:]]
+        self.assertGreater(len(keys), 0)
+        self.assertEqual(len(keys), len(set(keys)), keys)
 
     def test_the_budget_is_met_and_every_way_ends_with_the_same_bytes(self):
         recipe, whole = self.recipe("whole")
