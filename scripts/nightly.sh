@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: the tests under AddressSanitizer and UndefinedBehaviorSanitizer, each fuzz
-# target for SECONDS, clang-tidy over everything, and a wheel that compiles the command: nightly.sh SECONDS. All run, whatever the first ones found; the
+# target for SECONDS, clang-tidy over everything, a wheel that compiles the command, and all prompts of python/answers: nightly.sh SECONDS. All run, whatever the first ones found; the
 # end tells which failed. out/nightly/ keeps a log of each and summary.txt with the times.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -25,5 +25,6 @@ compiled_wheel() {
     YOPO_COMPILE_WHEEL=1 .venv/bin/python -B tests/python/test_wheel.py -v WheelTest.test_the_command_runs_with_the_environments_torch
 }
 part wheel compiled_wheel
+part answers env YOPO_EVERY_PROMPT=1 .venv/bin/python -B tests/python/test_answers.py
 cat out/nightly/summary.txt
 exit "$failed"
