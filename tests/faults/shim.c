@@ -273,3 +273,11 @@ __attribute__((destructor)) static void tell(void) {
   int (*shut)(int) = real("close");
   shut(descriptor);
 }
+
+/// As commands end. The destructor above does not run then.
+void _exit(int code) {
+  tell();
+  void (*next)(int) = real("_exit");
+  next(code);
+  __builtin_unreachable();
+}
