@@ -121,7 +121,7 @@ class Search(Case):
         table = self.folder / "table.json"
         self.yopo("bench", "--model", MODEL, "--visual", 81, "--text", 20, "--dtype", "fp32", "--threads", 1, "--table", table, "--quiet")
         times = json.loads(table.read_text())
-        self.assertEqual((times["format"], times["device"], times["dtype"], times["model"]["hidden_size"]), ("yopo times", "cpu", "fp32", 144))
+        self.assertEqual((times["format"], times["device"], times["dtype"], times["model"]["hidden_size"]), ("yopo times", "cpu", "fp32", 128))
         self.assertIn(101, times["rows"])
         for name in ("out", "in"):
             self.assertTrue(all(time > 0 for line in times[name] for time in line))
@@ -139,8 +139,8 @@ class Search(Case):
         self.assertFalse((folder / "times.json").exists())
         self.refused("text alone takes", settings=["plan.budget.ms=0.1", f"search.times={table}"])
         table.write_text(json.dumps(dict(times, device="cuda")))
-        self.refused(str(table), "times of cuda", settings=["plan.budget.ms=1.5", f"search.times={table}"])
-        self.refused("no-such-table.json", settings=["plan.budget.ms=1.5", "search.times=no-such-table.json"])
+        self.refused(str(table), "times of cuda", recipe=self.recipe("other")[0], settings=["plan.budget.ms=1.5", f"search.times={table}"])
+        self.refused("no-such-table.json", recipe=self.recipe("none")[0], settings=["plan.budget.ms=1.5", "search.times=no-such-table.json"])
         # Without a table it is measured once, and the next run counts with the same.
         recipe, folder = self.recipe("measured", RECIPE.replace("budget: 0.2", "budget: {ms: 50}").replace("evaluations: 40", "evaluations: 5"))
         self.yopo("calibrate", recipe, "--quiet")
