@@ -49,10 +49,12 @@ bool Contention::update(const std::map<int64_t, int64_t>& waited, int64_t passed
   for (const auto& [thread, total] : waited)
     if (const auto found = before_.find(thread); found != before_.end()) most = std::max(most, total - found->second);
   before_ = waited;
-  quiet_ = most * 50 < passed ? quiet_ + passed : 0;
-  if (most * 10 >= passed)
+  constexpr double newest = 0.3, contended = 0.1, quiet = 0.05;
+  recent_ += newest * (std::min(1.0, double(most) / double(std::max<int64_t>(passed, 1))) - recent_);
+  quiet_ = recent_ < quiet ? quiet_ + passed : 0;
+  if (recent_ >= contended)
     now_ = true;
-  else if (quiet_ >= 1'000'000'000)
+  else if (quiet_ >= 500'000'000)
     now_ = false;
   return now_;
 }

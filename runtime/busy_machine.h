@@ -14,13 +14,15 @@ namespace yopo::runtime {
 /// Whether threads have to wait for cores, from how long they waited in the last interval.
 class Contention {
  public:
-  /// `waited`: of each thread (by id) since it began, in nanoseconds; `passed`: since the last call. On at a tenth of
-  /// the interval for any thread, off after a second of less than a fiftieth.
+  /// `waited`: of each thread (by id) since it began, in nanoseconds; `passed`: since the last call. On where the
+  /// thread that waits most waited for a tenth of the last intervals (later ones count more), off after half a second
+  /// of less than half of that. On an idle machine single intervals come to a tenth, too.
   bool update(const std::map<int64_t, int64_t>& waited, int64_t passed);
   bool now() const { return now_; }
 
  private:
   std::map<int64_t, int64_t> before_;
+  double recent_ = 0;  // share of the time that was waited
   int64_t quiet_ = 0;  // nanoseconds without contention
   bool now_ = false;
 };
