@@ -9,7 +9,7 @@ namespace yopo::cli {
 
 namespace {
 
-/// Products of all rows and of text alone, as the table has them.
+/// The whole table into the file; the products of its most rows are shown.
 int write_times(const runtime::BenchOptions& options, const fs::path& file, bool json) {
   const TimeTable times = runtime::bench_times(options);
   write_json(file, times_to_json(times));

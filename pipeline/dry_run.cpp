@@ -72,8 +72,8 @@ std::string parameters_text(double count) {
   return count < 1e9 ? fmt::format("{:.3g} million", count / 1e6) : fmt::format("{:.2f} billion", count / 1e9);
 }
 
-/// What a search will choose is not known but for what it may spend: `share` of the dense cost, null where that is
-/// another cost's.
+/// Dense and pruned. With a budget the plan is not known, only what it may spend where that is this `kind` of cost;
+/// else pruned is null.
 Json costs(const Json& pair, const std::optional<Budget>& budget, std::optional<Budget::Kind> kind) {
   if (!budget) return {{"dense", pair.at("dense")}, {"pruned", pair.at("plan")}, {"fraction", pair.at("kept")}};
   Json cost{{"dense", pair.at("dense")}, {"pruned", nullptr}, {"fraction", nullptr}};

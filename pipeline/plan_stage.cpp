@@ -82,6 +82,9 @@ TimeTable times_for(const Recipe& recipe, const OpenModel& model, const std::vec
   }
   TimeTable table = read_times(file);
   check_times(table, model.spec.text, engine.device, type, file.string());
+  if (table.threads != engine.threads)
+    warn(fmt::format("{}: times with {} threads (0: all); this run has {}", file.string(), table.threads,
+                     engine.threads));
   return table;
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/device.h"
 #include "runtime/machine.h"
 #include "runtime/measure_times.h"
+#include "runtime/random_input.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
@@ -38,29 +39,6 @@ double spread(const std::vector<double>& values) { return quantile(values, 0.75)
 Plan cut_plan(Plan plan, int64_t layers) {
   if (int64_t(plan.layers.size()) > layers) plan.layers.resize(size_t(layers));
   return plan;
-}
-
-/// Visual tokens on the grid nearest to a square, 35 text tokens before them (LLaVA's system prompt) and the rest
-/// behind.
-PromptShape prompt_of(const BenchOptions& options) {
-  int64_t rows = std::max<int64_t>(1, int64_t(std::sqrt(double(options.visual))));
-  while (options.visual % rows) --rows;
-  const int64_t before = std::min<int64_t>(35, options.text - 1);
-  return single_image_shape(before, options.visual ? rows : 0, options.visual / rows, options.text - before);
-}
-
-/// Inputs with the scale of a trained model's embeddings; values do not change the time.
-ModelInput random_input(const PromptShape& prompt, const ModelSpec& model, uint64_t seed) {
-  const int64_t hidden = model.text.hidden_size;
-  ModelInput input;
-  input.spans = prompt.spans;
-  input.embeds.resize(size_t(prompt.length * hidden));
-  for (int64_t token = 0; token < prompt.length; ++token) {
-    input.position_ids.push_back(token);
-    random_row(seed, Role::EmbedTokens, -1, token, hidden, input.embeds.data() + token * hidden);
-  }
-  input.deepstack.assign(size_t(model.deep_taps() * input.visual_tokens() * hidden), 0.0f);
-  return input;
 }
 
 struct Side {
@@ -166,7 +144,7 @@ BenchResult bench(const BenchOptions& options) {
   const Engine pruned = open_engine(options, false);
   const Engine dense = dense_beside(pruned, options);
   const DecoderSpec& spec = pruned.spec().text;
-  const PromptShape prompt = prompt_of(options);
+  const PromptShape prompt = square_prompt(options.visual, options.text);
   std::vector<ModelInput> inputs;
   for (int64_t i = 0; i < options.batch; ++i)
     inputs.push_back(random_input(prompt, pruned.spec(), options.seed + uint64_t(i) + 1));

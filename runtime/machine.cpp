@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/ops.h"
+#include "runtime/random_input.h"
 
 namespace yopo::runtime {
 namespace {
@@ -25,16 +26,8 @@ double best_seconds(int tries, Work work) {
 
 double measure_flops(DType type, const Ops& ops) {
   constexpr int64_t side = 3072;
-  const Buffer a(ops, side * side * size_of(type)), w(ops, side * side * size_of(type)),
-      out(ops, side * side * sizeof(float));
-  // Zeros would do for the time on most machines, but some spend less power on them and clock higher.
-  std::vector<float> values(side * side);
-  uint32_t state = 1;
-  for (float& value : values) value = float((state = state * 1664525u + 1013904223u) >> 8) / float(1 << 24) - 0.5f;
-  std::vector<std::byte> converted(values.size() * size_of(type));
-  from_float(values.data(), values.size(), type, converted.data());
-  ops.upload(a.data(), converted.data(), converted.size());
-  ops.upload(w.data(), converted.data(), converted.size());
+  const Buffer a = random_buffer(ops, side * side, type), w = random_buffer(ops, side * side, type);
+  const Buffer out(ops, side * side * sizeof(float));
   Gemm gemm;
   gemm.type = type;
   gemm.m = gemm.n = gemm.k = gemm.lda = gemm.ldw = gemm.ldo = side;

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <functional>
 #include <set>
-#include <thread>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/progress.h"
-#include "core/random.h"
 #include "runtime/device.h"
 #include "runtime/machine.h"
+#include "runtime/random_input.h"
 #include "runtime/state.h"
 
 namespace yopo::runtime {
@@ -70,12 +69,11 @@ class Measure {
 
  private:
   Buffer filled(size_t elements, DType type) const;
-  void products();
-  double product(int64_t rows, int64_t outputs, int64_t inputs, bool into_hidden) const;
+  std::vector<double> products(int64_t outputs, int64_t inputs, bool into_hidden) const;
+  void all_products();
   void elementwise();
   void attention();
   void whole_layers();
-  PromptShape prompt() const;
 
   const ModelSpec& model_;
   const DecoderSpec& spec_;
@@ -86,74 +84,59 @@ class Measure {
   TimeTable table_;
 };
 
-Buffer Measure::filled(size_t elements, DType type) const {
-  std::vector<float> values(elements);
-  uint32_t state = 1;
-  for (float& value : values) value = float((state = state * 1664525u + 1013904223u) >> 8) / float(1 << 24) - 0.5f;
-  std::vector<std::byte> converted(elements * size_of(type));
-  from_float(values.data(), elements, type, converted.data());
-  Buffer buffer(ops_, converted.size());
-  ops_.upload(buffer.data(), converted.data(), converted.size());
-  return buffer;
-}
+Buffer Measure::filled(size_t elements, DType type) const { return random_buffer(ops_, elements, type); }
 
-/// `visual_` tokens as square as they go, most of the text behind them.
-PromptShape Measure::prompt() const {
-  int64_t rows = std::max<int64_t>(1, int64_t(std::sqrt(double(visual_))));
-  while (visual_ % rows) --rows;
-  const int64_t before = std::min<int64_t>(35, text_ - 1);
-  return single_image_shape(before, visual_ > 0 ? rows : 0, visual_ / rows, text_ - before);
-}
-
-double Measure::product(int64_t rows, int64_t outputs, int64_t inputs, bool into_hidden) const {
+/// Of a weight [outputs, inputs], by rows of `table_.rows`.
+std::vector<double> Measure::products(int64_t outputs, int64_t inputs, bool into_hidden) const {
   const bool packs = options_.pack && options_.memory == 0 && ops_.packed_bytes && ops_.packed_bytes(type_, 1, 1) > 0;
-  const size_t bytes =
-      packs ? ops_.packed_bytes(type_, outputs, inputs) : size_t(outputs) * size_t(inputs) * size_of(type_);
+  const size_t elements = size_t(outputs) * size_t(inputs);
+  const size_t bytes = packs ? ops_.packed_bytes(type_, outputs, inputs) : elements * size_of(type_);
   // A model that caches hold whole finds its weights there.
-  const double model_bytes = weight_bytes(spec_, int64_t(size_of(type_)));
-  const auto wanted = double(std::min(cold_bytes, size_t(model_bytes)));
+  const auto wanted = double(std::min(cold_bytes, size_t(weight_bytes(spec_, int64_t(size_of(type_))))));
   const int64_t copies = std::clamp<int64_t>(int64_t(wanted / double(bytes)), 1, most_copies);
   std::vector<Buffer> weights;
-  Buffer rows_form = filled(size_t(outputs) * size_t(inputs), type_);
+  const Buffer by_rows = filled(packs ? elements : 0, type_);
   for (int64_t i = 0; i < copies; ++i) {
-    Buffer& weight = weights.emplace_back(ops_, bytes);
-    if (packs)
-      ops_.pack(type_, rows_form.data(), inputs, outputs, inputs, weight.data());
-    else
-      weight = filled(size_t(outputs) * size_t(inputs), type_);
+    weights.push_back(packs ? Buffer(ops_, bytes) : filled(elements, type_));
+    if (packs) ops_.pack(type_, by_rows.data(), inputs, outputs, inputs, weights.back().data());
   }
-  rows_form = {};
-  const Buffer a = filled(size_t(rows) * size_t(inputs), type_);
-  const Buffer out(ops_, size_t(rows) * size_t(outputs) * sizeof(float));
-  if (into_hidden) {
-    const std::vector<float> zeros(size_t(rows) * size_t(outputs), 0.0f);
-    ops_.upload(out.data(), zeros.data(), zeros.size() * sizeof(float));
-  }
+  const int64_t most = table_.rows.back();
+  const Buffer a = filled(size_t(most * inputs), type_), out = filled(size_t(most * outputs), DType::F32);
   Gemm gemm;
   gemm.type = type_;
-  gemm.m = rows, gemm.n = outputs, gemm.k = inputs;
+  gemm.n = outputs, gemm.k = inputs;
   gemm.a = a.data(), gemm.lda = inputs;
   gemm.ldw = inputs, gemm.packed = packs;
   gemm.out = out.data(), gemm.ldo = outputs;
   gemm.out_type = into_hidden ? DType::F32 : type_;
   gemm.accumulate = into_hidden;
+  std::vector<double> times;
   size_t turn = 0;
-  return time_of(ops_, [&] {
-    gemm.w = weights[turn++ % weights.size()].data();
-    ops_.gemm(gemm);
-  });
+  for (const int64_t rows : table_.rows) {
+    check_interrupt();
+    gemm.m = rows;
+    times.push_back(time_of(ops_, [&] {
+      gemm.w = weights[turn++ % weights.size()].data();
+      ops_.gemm(gemm);
+    }));
+  }
+  return times;
 }
 
-void Measure::products() {
+void Measure::all_products() {
   const int64_t all = visual_ + text_, heads = spec_.num_attention_heads * spec_.head_dim;
   table_.rows = points(all, 16, {1, text_, visual_});
   table_.widths = points(spec_.intermediate_size, 64, {heads, heads / 2, spec_.num_key_value_heads * spec_.head_dim});
-  Progress progress("times", 2 * int64_t(table_.rows.size() * table_.widths.size()), "products");
-  for (const int64_t rows : table_.rows)
-    for (const int64_t width : table_.widths) {
-      table_.out.push_back(product(rows, width, spec_.hidden_size, false));
-      table_.in.push_back(product(rows, spec_.hidden_size, width, true));
-      progress.tick(2);
+  const size_t widths = table_.widths.size();
+  table_.out.assign(table_.rows.size() * widths, 0.0);
+  table_.in = table_.out;
+  Progress progress("times", 2 * int64_t(table_.out.size()), "products");
+  for (size_t w = 0; w < widths; ++w)
+    for (const bool into_hidden : {false, true}) {
+      const int64_t width = table_.widths[w], hidden = spec_.hidden_size;
+      const std::vector<double> times = into_hidden ? products(hidden, width, true) : products(width, hidden, false);
+      for (size_t r = 0; r < times.size(); ++r) (into_hidden ? table_.in : table_.out)[r * widths + w] = times[r];
+      progress.tick(int64_t(times.size()));
     }
   progress.finish();
 }
@@ -192,7 +175,7 @@ void Measure::elementwise() {
 /// One request's attention: text rows alone, then with visual rows, without a window and with two.
 void Measure::attention() {
   const int64_t heads = spec_.num_attention_heads, kv_heads = spec_.num_key_value_heads, dim = spec_.head_dim;
-  const PromptShape shape = prompt();
+  const PromptShape shape = square_prompt(visual_, text_);
   const Span image = shape.spans.empty() ? Span{} : shape.spans.front();
   const auto on_device = [&](const auto& values) {
     Buffer buffer(ops_, std::max<size_t>(1, values.size() * sizeof(values[0])));
@@ -258,19 +241,12 @@ void Measure::attention() {
 
 /// What the parts leave out: prefills of one layer and of three, dense.
 void Measure::whole_layers() {
-  const PromptShape shape = prompt();
+  const PromptShape shape = square_prompt(visual_, text_);
   const auto timed = [&](int64_t layers) {
     ModelSpec cut = model_;
     cut.text.num_hidden_layers = layers;
     const Engine engine(cut, dense_plan(cut.text), options_, 0);
-    ModelInput input;
-    input.spans = shape.spans;
-    input.embeds.resize(size_t(shape.length * spec_.hidden_size));
-    for (int64_t token = 0; token < shape.length; ++token) {
-      input.position_ids.push_back(token);
-      random_row(0, Role::EmbedTokens, -1, token, spec_.hidden_size, input.embeds.data() + token * spec_.hidden_size);
-    }
-    input.deepstack.assign(size_t(cut.deep_taps() * input.visual_tokens() * spec_.hidden_size), 0.0f);
+    const ModelInput input = random_input(shape, cut, 0);
     return time_of(ops_, [&] { engine.prefill({input}, 0); });
   };
   const double one = timed(1), three = timed(3);
@@ -287,7 +263,7 @@ TimeTable Measure::table() {
   table_.hidden_size = spec_.hidden_size, table_.num_attention_heads = spec_.num_attention_heads;
   table_.num_key_value_heads = spec_.num_key_value_heads, table_.head_dim = spec_.head_dim;
   table_.intermediate_size = spec_.intermediate_size;
-  products();
+  all_products();
   elementwise();
   attention();
   whole_layers();

@@ -119,7 +119,7 @@ class Search(Case):
 
     def test_a_budget_of_milliseconds(self):
         table = self.folder / "table.json"
-        self.yopo("bench", "--model", MODEL, "--visual", 81, "--text", 20, "--dtype", "fp32", "--threads", 1, "--table", table, "--quiet")
+        self.yopo("bench", "--model", MODEL, "--visual", 81, "--text", 20, "--dtype", "fp32", "--table", table, "--quiet")
         times = json.loads(table.read_text())
         self.assertEqual((times["format"], times["device"], times["dtype"], times["model"]["hidden_size"]), ("yopo times", "cpu", "fp32", 128))
         self.assertIn(101, times["rows"])
@@ -131,7 +131,8 @@ class Search(Case):
         table.write_text(json.dumps(times))
         small = RECIPE.replace("budget: 0.2", "budget: {ms: 1.5}").replace("evaluations: 40", f"evaluations: 15, times: {table}")
         recipe, folder = self.recipe("timed", small)
-        self.yopo("run", recipe, "--quiet")
+        result = self.yopo("run", recipe, "--threads", 1)
+        self.assertIn("times with 0 threads (0: all); this run has 1", result.stderr)
         search = json.loads((folder / "plan.json").read_text())["provenance"]["search"]
         self.assertEqual(search["budget"], {"ms": 1.5})
         self.assertLessEqual(search["spent"], 1.5)
