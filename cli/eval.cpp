@@ -159,8 +159,7 @@ Evaluated evaluate_flags(const EvalFlags& flags, const Context& context) {
                      engine_options(context.settings(), flags.dtype, flags.device), into, shard, budget);
     if (!flags.dense && flags.plan.empty()) {
       const CheckpointBudgets there = budgets_of_checkpoint(model.checkpoint);
-      made.result.budget = budget.empty() ? there.fallback : budget;
-      if (there.names.empty()) made.result.budget.clear();
+      if (!there.names.empty()) made.result.budget = budget.empty() ? there.fallback : budget;
     }
     answers = answers_file(into, flags.benchmark, made.result.pruned, shard, budget);
   } else {
