@@ -60,6 +60,7 @@ void prefill_attention(benchmark::State& state) {
   attention.head_dim = kHeadDim;
   attention.q = prompt.q.data();
   attention.out = prompt.out.data();
+  attention.q_places.stride = attention.out_places.stride = kHeads * kHeadDim;
   attention.kept = prompt.kept.data();
   attention.updated = prompt.updated.data();
   attention.window_radius = state.range(3);
@@ -94,6 +95,7 @@ void decode_attention(benchmark::State& state) {
   attention.head_dim = kHeadDim;
   attention.q = prompt.q.data();
   attention.out = prompt.out.data();
+  attention.q_places.stride = attention.out_places.stride = kHeads * kHeadDim;
   attention.kept = prompt.kept.data();
   attention.requests = {&request, 1};
   const int32_t count = kText - 1;

@@ -63,9 +63,18 @@ std::vector<std::optional<std::vector<int64_t>>> select_neurons(const Statistics
   if (options.scope == Scope::Model) {
     keep_highest(scores, 0, visual * width,
                  kept_count(options.keep, visual * width, "neurons", "there are", place.of("keep")), kept);
+    for (int64_t layer = 0; layer < visual; ++layer) {
+      const auto first = kept.begin() + layer * width;
+      const int64_t count = std::count(first, first + width, uint8_t(1));
+      const int64_t whole = whole_neurons(options, count, width);
+      if (whole == count) continue;
+      std::fill(first, first + width, uint8_t(0));
+      keep_highest(scores, layer * width, (layer + 1) * width, whole, kept);
+    }
     std::fill(kept.begin() + visual * width, kept.end(), uint8_t(1));
   } else {
-    const int64_t count = kept_count(options.keep, width, "neurons", "there are", place.of("keep"));
+    const int64_t asked = kept_count(options.keep, width, "neurons", "there are", place.of("keep"));
+    const int64_t count = whole_neurons(options, asked, width);
     for (int64_t layer = 0; layer < layers; ++layer)
       keep_highest(scores, layer * width, (layer + 1) * width, count, kept);
   }

@@ -66,10 +66,12 @@ std::vector<std::optional<Neurons>> first_neurons(const FfnOptions& options, con
   const int64_t width = spec.intermediate_size, layers = spec.num_hidden_layers;
   std::vector<int64_t> counts(size_t(layers), width);
   if (options.scope == Scope::Layer) {
-    counts.assign(size_t(layers), kept_count(options.keep, width, "neurons", "there are", place.of("keep")));
+    const int64_t count = kept_count(options.keep, width, "neurons", "there are", place.of("keep"));
+    counts.assign(size_t(layers), whole_neurons(options, count, width));
   } else if (visual > 0) {
     const int64_t total = kept_count(options.keep, visual * width, "neurons", "there are", place.of("keep"));
-    for (int64_t l = 0; l < visual; ++l) counts[size_t(l)] = total / visual + (l < total % visual ? 1 : 0);
+    for (int64_t l = 0; l < visual; ++l)
+      counts[size_t(l)] = whole_neurons(options, total / visual + (l < total % visual ? 1 : 0), width);
   }
   std::vector<std::optional<Neurons>> sets;
   for (const int64_t count : counts) {

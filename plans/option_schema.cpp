@@ -165,6 +165,18 @@ void add_ffn(std::vector<PlanOption>& schema) {
        .beside = {"keep"}},
       [](FfnOptions& o, const OptionValue& value) { o.scope = scope_of(value); },
       [](const FfnOptions& o) -> Value { return std::string(name_of(o.scope)); }));
+  schema.push_back(in_section(
+      member,
+      {.key = "ffn.multiple",
+       .flag = "--ffn-multiple",
+       .kind = OptionKind::Integer,
+       .fallback = "32 where a layer has 2048 or more and `keep` is a fraction, else 1",
+       .help = "each layer keeps the nearest multiple of this: 32 suits CPUs, 128 GPUs",
+       .low = 1,
+       .high = 4096,
+       .beside = {"keep"}},
+      [](FfnOptions& o, const OptionValue& value) { o.multiple = std::get<int64_t>(value); },
+      [](const FfnOptions& o) -> Value { return o.multiple ? Value(*o.multiple) : Value(); }));
 }
 
 std::vector<PlanOption> make_schema() {

@@ -1,5 +1,6 @@
 #include "plans/options.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -50,6 +51,13 @@ std::string_view name_of(NeuronScore score) { return name_in(kScores, score); }
 std::string_view name_of(Scope scope) { return scope == Scope::Layer ? "layer" : "model"; }
 
 int64_t exempt_layers(const HeadOptions& options) { return options.exempt_layers.value_or(options.threshold ? 2 : 0); }
+
+int64_t whole_neurons(const FfnOptions& options, int64_t count, int64_t width) {
+  constexpr int64_t many = 2048, usual = 32;
+  const int64_t unit = options.multiple.value_or(options.keep.fraction && width >= many ? usual : 1);
+  if (count == 0 || count == width) return count;
+  return std::min(width, std::max<int64_t>(1, (2 * count + unit) / (2 * unit)) * unit);
+}
 
 int64_t kept_count(const Keep& keep, int64_t whole, std::string_view what, std::string_view there,
                    const std::string& where) {

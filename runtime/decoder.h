@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -41,8 +42,14 @@ class Decoder {
   /// changed. For devices whose memory is the host's.
   void watch_visual_rows(std::function<void(int64_t layer, const void* normed, float* x)> watch);
 
-  /// Hears of layer `layer` when attention is done: q [rows, heads * head_dim], rotated, on the device.
-  void watch_queries(int64_t layer, std::function<void(const void* q)> watch);
+  /// Hears of layer `layer` when attention is done: where each head's query, rotated, begins in a row of heads on the
+  /// device.
+  struct Queries {
+    const void* q;
+    int64_t stride;
+    std::vector<int32_t> column;  // [heads]
+  };
+  void watch_queries(int64_t layer, std::function<void(const Queries& queries)> watch);
 
   /// Issues final norm and head for these rows of x: logits [rows.size(), vocab] fp32 on the device. At most as many as
   /// rows().
@@ -51,21 +58,48 @@ class Decoder {
   /// Multiply-adds of the attention issued since the last call. Waits for it.
   double take_attention_macs();
 
+  /// The pieces that `rows` rows of an FFN are cut into: bounds its memory, long enough for full speed.
+  static int64_t slice_rows(int64_t rows);
+
  private:
-  struct Part;
+  /// out[rows] (+)= a[rows] w[first row .. + n, first column .. + k]^T; `a` and `out` point at row 0.
+  struct Part {
+    const void* a;
+    int64_t lda;
+    const Matrix& w;
+    int64_t w_row, n, w_column, k;
+    const float* bias;
+    DType out_type;
+    void* out;
+    int64_t ldo;
+    bool accumulate;
+  };
+  struct Rows {
+    int64_t first, count;
+  };
+  struct Sides {
+    bool split, rest;
+  };
   void upload_rotation(const std::vector<float>& cos, const std::vector<float>& sin);
   std::vector<DecodeRequest> decode_requests() const;
   void multiply(const Part& part, int64_t row, int64_t rows, double& macs);
-  void project(const Matrix& w, const float* bias, void* out, int64_t first, int64_t n, int64_t row, int64_t rows);
+  void project();
+  Rows rows_of(bool visual) const;
+  Sides sides(Reach reach) const;
+  void project_rows(const Matrix& w, const float* bias, int64_t column, int64_t first, int64_t n, bool visual);
+  void project_merged();
   void normalise(const float* weight, bool with_visual);
   void attention();
+  void turn_queries();
   void norm_keys(int64_t shared);
+  void add_out();
+  KvRows kv_rows() const;
   void store_keys();
   void attend();
   void ffn();
   void compensate();
   void add_deep();
-  void neurons(int64_t first, int64_t count, int64_t row, int64_t rows);
+  void neurons(std::initializer_list<Run> runs, const Rows& rows);
 
   const EngineState& s_;
   const DecoderSpec& spec_;
@@ -77,19 +111,23 @@ class Decoder {
   Buffer deep_;                         // [deep taps, visual rows, hidden] fp32; prefill only
   Buffer normed_;                       // [rows, hidden]
   Buffer scratch_;                      // q, attention output, k, v; or gate and up
-  void *q_ = nullptr, *out_ = nullptr;  // [rows, heads * head_dim]
-  void *k_ = nullptr, *v_ = nullptr;    // [rows, kv_heads * head_dim]
+  void* qkv_ = nullptr;                 // [rows, (heads + 2 kv_heads) * head_dim] in the order of columns_
+  void* out_ = nullptr;                 // [rows, heads * head_dim]
   Buffer cos_, sin_;                    // [rows, head_dim / 2]
   Buffer before_, image_of_, images_;   // Layout's, on the device; prefill only
   Buffer counts_;                       // [requests] int32 text rows so far; decode only
   Buffer pairs_;                        // one uint64
   int64_t layer_ = 0;
   const LayerSlices* slices_ = nullptr;
+  const HeadColumns* merged_ = nullptr;  // null: the layer's weights stand apart
+  LayerColumns apart_;                   // then these are its columns
+  const LayerColumns* columns_ = nullptr;
+  std::vector<Run> updated_, others_;    // of them: heads that all rows compute, and text rows alone
   const DecoderLayerWeights* w_ = nullptr;
   Cost* cost_ = nullptr;
   std::function<void(int64_t, const void*, float*)> watch_;
   int64_t queries_layer_ = -1;
-  std::function<void(const void*)> watch_queries_;
+  std::function<void(const Queries&)> watch_queries_;
 };
 
 }  // namespace yopo::runtime

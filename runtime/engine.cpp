@@ -51,8 +51,8 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
 }
 
 /// Without a limit every layer is loaded now, so that what is wrong with it is known now.
-void set_weights(EngineState& state, const Packing& packing) {
-  state.weights = state.load(packing);
+void set_weights(EngineState& state, const Arrangement& arrangement) {
+  state.weights = state.load(arrangement);
   const Weights& all = *state.weights;
   if (state.ops->host_memory)
     state.memory_budget =
@@ -60,16 +60,16 @@ void set_weights(EngineState& state, const Packing& packing) {
                                               all.vision_layers->count() * all.vision_layers->layer_bytes());
   // Within a budget layers may have to go again, and what passes through is not worth packing.
   if (state.memory_budget == 0) {
-    const bool packed = state.weights->layers_packed = all.packable;
-    state.weights->layers->load_all(packed), state.weights->vision_layers->load_all(packed);
+    const bool merged = state.weights->merged = all.can_merge;
+    state.weights->layers->load_all(merged), state.weights->vision_layers->load_all(merged);
   } else
     make_room(state, 0, "no request's");
 }
 
-std::function<std::shared_ptr<Weights>(const Packing&)> loader(const EngineState& state, const OpenModel& model,
+std::function<std::shared_ptr<Weights>(const Arrangement&)> loader(const EngineState& state, const OpenModel& model,
                                                                const Options& options) {
   return [model, orders = state.orders, type = choose_type(options, model.spec.dtype, *state.ops),
-          ops = state.ops](const Packing& packing) { return load_weights(model, orders, type, *ops, packing); };
+          ops = state.ops](const Arrangement& arrangement) { return load_weights(model, orders, type, *ops, arrangement); };
 }
 
 Buffer on_device(const EngineState& state, const std::vector<float>& values, DType type) {
@@ -90,20 +90,43 @@ LayerCompensation compensation_of(const EngineState& state, const LayerPlan& lay
   return device;
 }
 
+/// The layers as the weights' order shows them.
 std::vector<LayerSlices> slices(const EngineState& state, bool holes) {
   return slices_of(reorder_plan(state.plan, state.spec.text, state.orders), state.spec.text, holes);
 }
 
-/// Packed weights are cut for the state's own plan, and serve the dense one, too. Within a budget nothing is packed: it
+/// Weights are split for the state's own plan, and serve the dense one, too. Within a budget they stay as they are: it
 /// holds while weights are loaded, too, and its size changes no number.
-Packing packing_for(const EngineState& state, const Options& options) {
+Arrangement arrangement_for(const EngineState& state, const Options& options) {
   if (!options.pack || options.memory > 0) return {};
-  return {true, cuts_of(slices(state, false), state.spec.text)};
+  return {true, splits_of(state.layers, state.spec.text)};
 }
 
-/// The layers as the weights' order shows them, and their head flags and compensation on the device.
-void set_layers(EngineState& state, bool holes = false) {
-  state.layers = slices(state, holes);
+/// Where heads stand in the rows of layers whose weights are merged; nothing of layers that are not.
+std::vector<HeadColumns> head_columns(const EngineState& state) {
+  std::vector<HeadColumns> all(state.layers.size());
+  if (!state.weights->merged) return all;
+  const DecoderSpec& spec = state.spec.text;
+  const std::vector<LayerSplit> wanted = splits_of(state.layers, spec);
+  for (size_t layer = 0; layer < all.size(); ++layer) {
+    HeadColumns& columns = all[layer];
+    const LayerSplit& split = state.weights->splits[layer];
+    columns.at = columns_of(split, spec);
+    columns.reaches = reaches_of(split, wanted[layer], spec).value();
+    const auto uploaded = [&](const std::vector<int32_t>& values) {
+      Buffer buffer(*state.ops, values.size() * sizeof(int32_t));
+      state.ops->upload(buffer.data(), values.data(), buffer.bytes());
+      return buffer;
+    };
+    columns.q = uploaded(columns.at.q), columns.out = uploaded(columns.at.out);
+    columns.neurons = split.neurons;
+  }
+  return all;
+}
+
+/// What the device must know of the layers: head flags, columns and compensation.
+void put_on_device(EngineState& state) {
+  state.columns = head_columns(state);
   for (const LayerSlices& layer : state.layers) {
     const HeadFlags &heads = layer.plan.heads, &updates = layer.plan.updates;
     Buffer kept(*state.ops, heads.size()), updated(*state.ops, updates.size());
@@ -135,8 +158,9 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
   set_up(*state_, model.spec, plan, options);
   state_->orders = prefix_orders(plan, model);
   state_->load = loader(*state_, model, options);
-  set_weights(*state_, packing_for(*state_, options));
-  set_layers(*state_);
+  state_->layers = slices(*state_, false);
+  set_weights(*state_, arrangement_for(*state_, options));
+  put_on_device(*state_);
 }
 
 Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed)
@@ -145,11 +169,12 @@ Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, 
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
   state_->load = [spec, seed, orders = state_->orders, type = choose_type(options, spec.dtype, *state_->ops),
-                  ops = state_->ops](const Packing& packing) {
-    return random_weights(spec, orders, type, seed, *ops, packing);
+                  ops = state_->ops](const Arrangement& arrangement) {
+    return random_weights(spec, orders, type, seed, *ops, arrangement);
   };
-  set_weights(*state_, packing_for(*state_, options));
-  set_layers(*state_);
+  state_->layers = slices(*state_, false);
+  set_weights(*state_, arrangement_for(*state_, options));
+  put_on_device(*state_);
 }
 
 Engine::Engine(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -162,8 +187,9 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const std::vector<Layer
   set_up(*state_, model.spec, plan, options);
   state_->orders = orders;
   state_->load = loader(*state_, model, options);
+  state_->layers = slices(*state_, false);
   set_weights(*state_, {});  // every plan's products end elsewhere
-  set_layers(*state_);
+  put_on_device(*state_);
 }
 
 Engine Engine::dense() const { return under(dense_plan(state_->spec.text)); }
@@ -181,9 +207,10 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->share_prefixes = state_->share_prefixes;
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
-  set_layers(*twin, holes);
-  if (twin->weights->layers_packed && !serves(twin->weights->cuts, cuts_of(twin->layers, twin->spec.text)))
+  twin->layers = slices(*twin, holes);
+  if (twin->weights->merged && !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text))
     set_weights(*twin, {});
+  put_on_device(*twin);
   return Engine(std::move(twin));
 }
 

@@ -163,13 +163,13 @@ void Measure::elementwise() {
   const StoreRows target{0, rows, 0, {keys.data(), values.data(), kv_heads, rows, rows}};
   table_.store = time_of(ops_,
                          [&] {
-                           ops_.store(k.data(), v.data(), type_, kv_heads * dim, dim, angles.as<float>(),
-                                      angles.as<float>(), {&target, 1});
+                           ops_.store({k.data(), v.data(), v.data(), kv_heads, kv_heads * dim}, type_, dim,
+                                      angles.as<float>(), angles.as<float>(), {&target, 1});
                          }) /
                  double(rows * kv_heads);
   const int64_t neurons = std::min<int64_t>(rows, 512) * spec_.intermediate_size;  // as many rows as an FFN's slice
   const Buffer gate = filled(size_t(neurons), type_), up = filled(size_t(neurons), type_);
-  table_.gated = time_of(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, neurons); }) / double(neurons);
+  table_.gated = time_of(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, 1, neurons, neurons, gate.data()); }) / double(neurons);
 }
 
 /// One request's attention: text rows alone, then with visual rows, without a window and with two.
@@ -211,6 +211,7 @@ void Measure::attention() {
   PrefillAttention work;
   work.type = type_, work.heads = heads, work.kv_heads = kv_heads, work.head_dim = dim;
   work.q = q.data(), work.out = out.data();
+  work.q_places.stride = work.out_places.stride = heads * dim;
   work.kept = all_heads.as<uint8_t>(), work.updated = all_heads.as<uint8_t>();
   work.pairs = pairs.as<uint64_t>();
   work.requests = {&request, 1};

@@ -39,6 +39,20 @@ struct KvSegment {
   int64_t count = 0;   // rows in use
 };
 
+/// Where rows of heads stand: head h of row i begins at element i * stride + (column ? column[h] : h * head_dim).
+struct HeadPlaces {
+  int64_t stride = 0;
+  const int32_t* column = nullptr;  // [heads], on the device
+};
+
+/// Keys and values side by side, rows `stride` elements apart: the key of head h at k + h * head_dim, its value at v, or
+/// from head `v_heads` on at v_rest, + h * head_dim.
+struct KvRows {
+  const void *k = nullptr, *v = nullptr, *v_rest = nullptr;
+  int64_t v_heads = 0;
+  int64_t stride = 0;
+};
+
 /// Appends `rows` rows of one request to a segment: keys are rotated on the way, values copied.
 struct StoreRows {
   int64_t row = 0;  // first row in the key and value buffers and in the rotary table
@@ -69,8 +83,10 @@ struct PrefillRequest {
 struct PrefillAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;           // [rows, heads * head_dim], rotated
-  void* out = nullptr;               // [rows, heads * head_dim]; visual rows: only columns of updated heads are written
+  const void* q = nullptr;           // rows of heads, rotated
+  HeadPlaces q_places;
+  void* out = nullptr;               // rows of heads; visual rows: only updated heads are written
+  HeadPlaces out_places;
   const uint8_t* kept = nullptr;     // [heads] text rows read visual keys in this head; on the device
   const uint8_t* updated = nullptr;  // [heads] visual rows are computed in this head; on the device
   int64_t window_radius = -1;        // in rows and columns of the own image; -1: no window
@@ -88,8 +104,7 @@ struct DecodeRequest {
 struct DecodeStore {
   DType type = DType::F32;
   int64_t kv_heads = 0, head_dim = 0;
-  const void* k = nullptr;  // [requests, kv_heads * head_dim]
-  const void* v = nullptr;
+  KvRows rows;                 // [requests] of kv_heads heads
   const float* cos = nullptr;  // [requests, head_dim / 2]
   const float* sin = nullptr;
   const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device
@@ -98,8 +113,10 @@ struct DecodeStore {
 struct DecodeAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;          // [requests, heads * head_dim], rotated
-  void* out = nullptr;              // [requests, heads * head_dim]
+  const void* q = nullptr;          // [requests] rows of heads, rotated
+  HeadPlaces q_places;
+  void* out = nullptr;              // [requests] rows of heads
+  HeadPlaces out_places;
   const uint8_t* kept = nullptr;    // [heads], on the device
   const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device: counts + 1 are read
   std::span<const DecodeRequest> requests;
@@ -158,12 +175,13 @@ struct Ops {
   /// [head_dim].
   void (*norm_heads)(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride,
                      const float* weight, double eps);
-  /// k, v [rows, stride] hold heads * head_dim columns; cos, sin [rows, head_dim / 2].
-  void (*store)(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
-                const float* sin, std::span<const StoreRows> targets);
+  /// cos, sin [rows, head_dim / 2].
+  void (*store)(const KvRows& rows, DType type, int64_t head_dim, const float* cos, const float* sin,
+                std::span<const StoreRows> targets);
   void (*store_decode)(const DecodeStore& store);
-  /// gate [count] = silu(gate) * up.
-  void (*gated)(void* gate, const void* up, DType type, int64_t count);
+  /// out [rows, columns] = silu(gate) * up; rows of gate and up `stride` elements apart. `out` may be `gate` where the
+  /// stride is `columns`.
+  void (*gated)(const void* gate, const void* up, DType type, int64_t rows, int64_t columns, int64_t stride, void* out);
   /// x [count] = activation(x).
   void (*activate)(Activation activation, void* x, DType type, int64_t count);
   /// x [rows, columns] += bias [columns].

@@ -6,9 +6,6 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "models/spec.h"
-#include "models/tensors.h"
-#include "runtime/layer_slices.h"
 
 namespace yopo::runtime {
 
@@ -39,15 +36,5 @@ struct Piece {
 /// The products that rows [row, row + n) and columns [column, column + k) take. InternalError for a range of a packed
 /// matrix that does not end where tiles do.
 std::vector<Piece> pieces_of(const Matrix& w, DType type, int64_t row, int64_t n, int64_t column, int64_t k);
-
-/// Where a layer's products end, but for its axes' own ends: ascending.
-struct LayerCuts {
-  std::vector<int64_t> heads, kv_heads, neurons;
-  /// Along an axis, in elements.
-  std::vector<int64_t> along(Axis axis, int64_t head_dim) const;
-};
-std::vector<LayerCuts> cuts_of(const std::vector<LayerSlices>& layers, const DecoderSpec& spec);
-/// Whether every product that ends at `wanted` takes whole tiles of weights cut at `made`.
-bool serves(const std::vector<LayerCuts>& made, const std::vector<LayerCuts>& wanted);
 
 }  // namespace yopo::runtime

@@ -23,7 +23,7 @@ void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t co
 }
 
 std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
-                                        uint64_t seed, const Ops& ops, const Packing& packing) {
+                                        uint64_t seed, const Ops& ops, const Arrangement& arrangement) {
   const auto find = [seed](const TensorSlot& slot) {
     TensorSource source;
     source.rows = slot.shape.size() > 1 ? slot.shape[0] : 1;
@@ -35,7 +35,7 @@ std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector
     };
     return source;
   };
-  return std::make_shared<WeightBuilder>(spec, orders, type, ops, packing, find)->build(false);
+  return std::make_shared<WeightBuilder>(spec, orders, type, ops, arrangement, find)->build(false);
 }
 
 }  // namespace yopo::runtime

@@ -44,14 +44,13 @@ std::vector<float> keys_of(const EngineState& state, const KvSegment& segment, i
 
 }  // namespace
 
-std::vector<float> row_attention(const EngineState& state, const void* q, const KvSegment& visual,
+std::vector<float> row_attention(const EngineState& state, const std::vector<float>& query, const KvSegment& visual,
                                  const KvSegment& text) {
   const DecoderSpec& spec = state.spec.text;
   const int64_t dim = spec.head_dim, heads = spec.num_attention_heads;
   std::vector<double> sums(size_t(visual.count), 0.0);
   if (sums.empty()) return {};
   ensure(visual.heads == spec.num_key_value_heads, "attention of a dense layer");
-  const std::vector<float> query = floats_at(state, q, heads * dim);
   const std::vector<float> visual_keys = keys_of(state, visual, dim), text_keys = keys_of(state, text, dim);
   const double scale = 1 / std::sqrt(double(dim));
   for (int64_t head = 0; head < heads; ++head) {
@@ -111,14 +110,18 @@ std::vector<std::vector<float>> read_last_rows(const EngineState& state, const s
   for (const ModelInput& input : inputs) lengths.push_back(input.length());
   decoder.place(inputs, lengths);
   std::vector<std::vector<float>> attention;
-  decoder.watch_queries(layer, [&](const void* q) {
+  decoder.watch_queries(layer, [&](const Decoder::Queries& queries) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const RequestRows& rows = layout.requests[i];
       const KvCache& cache = live[i].cache;
       // Behind all pictures: the last row reads every visual token.
       ensure(rows.row_of.back() >= layout.visual_rows, "a prompt that ends with text");
-      const void* row = offset(q, state.type(), rows.row_of.back() * spec.num_attention_heads * spec.head_dim);
-      attention.push_back(row_attention(state, row, cache.visual(layer), cache.text(layer, rows.text_rows)));
+      const std::vector<float> row =
+          floats_at(state, offset(queries.q, state.type(), rows.row_of.back() * queries.stride), queries.stride);
+      std::vector<float> query;  // in the order of heads
+      for (const int32_t column : queries.column)
+        query.insert(query.end(), row.begin() + column, row.begin() + column + spec.head_dim);
+      attention.push_back(row_attention(state, query, cache.visual(layer), cache.text(layer, rows.text_rows)));
     }
   });
   Cost not_counted;

@@ -21,6 +21,14 @@ struct LayerCompensation {
   int64_t rank = 0;
 };
 
+/// Of a layer whose weights are merged.
+struct HeadColumns {
+  LayerColumns at;
+  Buffer q, out;        // at.q and at.out on the device
+  Reaches reaches;      // of visual rows
+  int64_t neurons = 0;  // up to which gate and up are split
+};
+
 /// Engine's private state, under a name that the parts of the forward may use.
 struct EngineState {
   ModelSpec spec;
@@ -29,8 +37,9 @@ struct EngineState {
   std::vector<LayerSlices> layers;                    // in the weights' order
   std::vector<std::pair<Buffer, Buffer>> head_flags;  // per layer kept and updated, [heads] bytes on the device
   std::vector<LayerCompensation> compensation;        // per layer
+  std::vector<HeadColumns> columns;                   // per layer, of merged weights
   std::shared_ptr<Weights> weights;
-  std::function<std::shared_ptr<Weights>(const Packing&)> load;  // once more
+  std::function<std::shared_ptr<Weights>(const Arrangement&)> load;  // once more
   int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
   const Ops* ops = nullptr;
   int threads = 0;

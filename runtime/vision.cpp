@@ -217,7 +217,7 @@ class Tower {
       void* up = offset(scratch_.data(), type_, wide);
       multiply(normed_.data(), rows_, layer.fc_gate, layer.fc_gate_bias, type_, scratch_.data());
       multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, up);
-      s_.ops->gated(scratch_.data(), up, type_, wide);
+      s_.ops->gated(scratch_.data(), up, type_, 1, wide, wide, scratch_.data());
     } else {
       multiply(normed_.data(), rows_, layer.fc1, layer.fc1_bias, type_, scratch_.data());
       s_.ops->activate(v_.hidden_act, scratch_.data(), type_, wide);

@@ -31,14 +31,22 @@ class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
   using Find = std::function<TensorSource(const TensorSlot& slot)>;
   /// `find` gives the tensor of a slot.
   WeightBuilder(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type, const Ops& ops,
-                const Packing& packing, Find find);
+                const Arrangement& arrangement, Find find);
   std::shared_ptr<Weights> build(bool with_vision);
 
  private:
-  Matrix matrix(LoadedTensors& memory, const TensorSlot& slot, bool packed) const;
-  /// `rows` [result.rows, result.columns] in host memory become the tiles of `result`.
-  void pack(LoadedTensors& memory, const TensorSlot& slot, const void* rows, Matrix& result) const;
-  const float* vector(LoadedTensors& memory, const TensorSlot& slot) const;
+  /// `split` (or null): of the layer, whose columns are ordered and, packed, cut by it.
+  Matrix matrix(LoadedTensors& memory, const TensorSlot& slot, bool packed, const LayerSplit* split) const;
+  /// `rows` [result.rows, result.columns] in host memory become tiles of `result`, cut at column `cut`.
+  void pack(LoadedTensors& memory, const void* rows, int64_t cut, Matrix& result) const;
+  /// Rows of several matrices as one; packed, it is cut at row `split`.
+  Matrix merged(LoadedTensors& memory, int64_t layer, const std::vector<MergedRow>& rows, int64_t split) const;
+  /// Of q, k and v, zeros where one has none; null where none has.
+  const float* merged_bias(LoadedTensors& memory, int64_t layer, const std::vector<MergedRow>& rows) const;
+  /// In order, all finite.
+  std::vector<float> vector_values(const TensorSlot& slot) const;
+  const float* on_device(LoadedTensors& memory, const std::vector<float>& values) const;
+  void fill_merged(LoadedTensors& memory, int64_t layer, DecoderLayerWeights& into) const;
   /// The order in which an axis of a slot is read; empty: as it is stored.
   std::vector<int64_t> order_of(const TensorSlot& slot, Axis axis) const;
   /// Every member that the model has a tensor for.
@@ -54,7 +62,8 @@ class WeightBuilder : public std::enable_shared_from_this<WeightBuilder> {
   std::vector<LayerOrder> orders_;
   DType type_;
   const Ops& ops_;
-  Packing packing_;
+  Arrangement arrangement_;
+  bool packs_ = false, merges_ = false;  // what of it the device gains by
   Find find_;
 };
 

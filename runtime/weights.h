@@ -8,6 +8,7 @@
 
 #include "models/layer_tensors.h"
 #include "plans/order.h"
+#include "runtime/layer_split.h"
 #include "runtime/layer_store.h"
 #include "runtime/ops.h"
 #include "runtime/packed.h"
@@ -15,7 +16,13 @@
 namespace yopo::runtime {
 
 // What a model lacks is null.
-using DecoderLayerWeights = LayerTensors<Matrix, const float*>;
+/// A decoder layer's matrices stand apart, or q, k and v are one matrix, gate and up another, and o has the columns that
+/// go with them (runtime/layer_split.h).
+struct DecoderLayerWeights : LayerTensors<Matrix, const float*> {
+  Matrix qkv, gate_up;
+  const float* qkv_bias = nullptr;
+  bool merged() const { return qkv.rows > 0; }
+};
 using VisionLayerWeights = VisionLayerTensors<Matrix, const float*>;
 
 struct Weights {
@@ -41,15 +48,16 @@ struct Weights {
 
   LoadedTensors fixed;  // what all of the above but the layers lies in
 
-  bool packable = false;        // packing was asked for, and the device has such a form
-  bool layers_packed = false;   // then whole tiles are all that is left of them ...
-  std::vector<LayerCuts> cuts;  // ... which end here
+  bool can_merge = false;           // the layers: it was asked for, and the device gains by it
+  bool merged = false;              // so the layers are; where the device has such a form, they are packed, too
+  std::vector<LayerSplit> splits;   // how
 };
 
-/// Whether weights are packed where the device has such a form, and where each decoder layer's are cut.
-struct Packing {
+/// Whether weights are copied into the form that the device computes with fastest, for one plan: each decoder layer's
+/// merged, so split, and all of them packed where there is such a form. Not where they would be copied for nothing else.
+struct Arrangement {
   bool wanted = false;
-  std::vector<LayerCuts> cuts = {};
+  std::vector<LayerSplit> splits = {};
 };
 
 /// Orders in which the plan's sets are prefixes; layers that compute nothing visual keep the checkpoint's order.
@@ -60,12 +68,12 @@ std::vector<LayerOrder> prefix_orders(const Plan& plan, const OpenModel& model);
 
 /// Layers are loaded when they are first asked for. UserError for NaN or Inf in a tensor that is converted.
 std::shared_ptr<Weights> load_weights(const OpenModel& model, const std::vector<LayerOrder>& orders, DType type,
-                                      const Ops& ops, const Packing& packing);
+                                      const Ops& ops, const Arrangement& arrangement);
 
 /// Weights of a spec from a seed, without a vision tower: normal(0, 0.02), norms 1, biases normal(0, 0.02). The value
 /// of an element depends on the seed, the tensor and its index in the unordered model alone.
 std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
-                                        uint64_t seed, const Ops& ops, const Packing& packing);
+                                        uint64_t seed, const Ops& ops, const Arrangement& arrangement);
 /// Row `row` of such a tensor before ordering and rounding: what random_weights is made of. out [columns].
 void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t columns, float* out);
 

@@ -14,6 +14,11 @@
 namespace yopo::runtime::cpu {
 namespace {
 
+template <typename Pointer>
+Pointer* head_at(Pointer* data, DType type, const HeadPlaces& places, int64_t row, int64_t head, int64_t dim) {
+  return offset(data, type, row * places.stride + (places.column ? places.column[head] : head * dim));
+}
+
 /// The first key and value row of a head.
 const void* head_rows(const void* data, DType type, const KvSegment& segment, int64_t head, int64_t dim) {
   return offset(data, type, head * segment.stride * dim);
@@ -86,10 +91,10 @@ class PrefillWorker {
         const void* text_values = head_rows(request.text.values, a_.type, request.text, kv_head, dim);
         const void* values = head_rows(visual.values, a_.type, visual, kv_head, dim);
         for (int64_t row = visual_first; row < visual_last; ++row) {
-          row_.begin(at(a_.q, request.visual_row + row, head));
+          row_.begin(at(a_.q, a_.q_places, request.visual_row + row, head));
           row_.read(text_keys, text_values, request.text_before_visual[row], dim);
           read_window(request, row, visual_head, values);
-          pairs += row_.finish(at(a_.out, request.visual_row + row, head));
+          pairs += row_.finish(at(a_.out, a_.out_places, request.visual_row + row, head));
         }
       }
     }
@@ -98,8 +103,8 @@ class PrefillWorker {
 
  private:
   template <typename Pointer>
-  Pointer* at(Pointer* data, int64_t row, int64_t head) const {
-    return offset(data, a_.type, (row * a_.heads + head) * a_.head_dim);
+  Pointer* at(Pointer* data, const HeadPlaces& places, int64_t row, int64_t head) const {
+    return head_at(data, a_.type, places, row, head, a_.head_dim);
   }
   void pack(PackedSegment& packed, const KvSegment& segment, int64_t kv_head) {
     packed.pack(set_, head_rows(segment.keys, a_.type, segment, kv_head, a_.head_dim),
@@ -121,8 +126,9 @@ class PrefillWorker {
         text_limit[i] = request.text_before + row + i + 1;
         visual_limit[i] = see_visual ? request.visual_before_text[row + i] : 0;
       }
-      pairs += block_.run(at(a_.q, request.text_row + row, head), at(a_.out, request.text_row + row, head), a_.type,
-                          a_.heads * a_.head_dim, rows, visual_, visual_limit, text_, text_limit);
+      pairs += block_.run(at(a_.q, a_.q_places, request.text_row + row, head), a_.q_places.stride,
+                          at(a_.out, a_.out_places, request.text_row + row, head), a_.out_places.stride, a_.type, rows,
+                          visual_, visual_limit, text_, text_limit);
     }
     return pairs;
   }
@@ -134,8 +140,9 @@ class PrefillWorker {
         text_limit[i] = request.text_before_visual[row + i];
         visual_limit[i] = row + i + 1;
       }
-      pairs += block_.run(at(a_.q, request.visual_row + row, head), at(a_.out, request.visual_row + row, head), a_.type,
-                          a_.heads * a_.head_dim, rows, text_, text_limit, visual_, visual_limit);
+      pairs += block_.run(at(a_.q, a_.q_places, request.visual_row + row, head), a_.q_places.stride,
+                          at(a_.out, a_.out_places, request.visual_row + row, head), a_.out_places.stride, a_.type,
+                          rows, text_, text_limit, visual_, visual_limit);
     }
     return pairs;
   }
@@ -207,8 +214,7 @@ void decode_attention(const DecodeAttention& attention) {
       const DecodeRequest& request = attention.requests[size_t(index)];
       int64_t pairs = 0;
       for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        const int64_t column = (index * attention.heads + head) * dim;
-        row.begin(offset(attention.q, attention.type, column));
+        row.begin(head_at(attention.q, attention.type, attention.q_places, index, head, dim));
         row.read(head_rows(request.text.keys, attention.type, request.text, kv_head, dim),
                  head_rows(request.text.values, attention.type, request.text, kv_head, dim),
                  attention.counts[index] + 1, dim);
@@ -216,7 +222,7 @@ void decode_attention(const DecodeAttention& attention) {
           row.read(head_rows(request.visual.keys, attention.type, request.visual, kv_head, dim),
                    head_rows(request.visual.values, attention.type, request.visual, kv_head, dim), request.visual.count,
                    dim);
-        pairs += row.finish(offset(attention.out, attention.type, column));
+        pairs += row.finish(head_at(attention.out, attention.type, attention.out_places, index, head, dim));
       }
       return pairs;
     };
@@ -241,8 +247,8 @@ void full_attention(const FullAttention& attention) {
       std::fill_n(limit, block_rows, attention.rows);
       const int64_t last = std::min(attention.rows, blocks * (piece + 1) / pieces * block_rows);
       for (int64_t row = blocks * piece / pieces * block_rows; row < last; row += block_rows)
-        pairs += block.run(offset(attention.q, attention.type, base + row * width),
-                           offset(attention.out, attention.type, base + row * width), attention.type, width,
+        pairs += block.run(offset(attention.q, attention.type, base + row * width), width,
+                           offset(attention.out, attention.type, base + row * width), width, attention.type,
                            std::min(block_rows, last - row), keys, limit, none, zero);
       return pairs;
     };

@@ -31,7 +31,7 @@ QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
       q_(size_t(block_rows * dim)),
       out_(size_t(block_rows * width_)) {}
 
-int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, int64_t rows, const PackedSegment& steady,
+int64_t QueryBlock::run(const void* q, int64_t q_stride, void* out, int64_t out_stride, DType type, int64_t rows, const PackedSegment& steady,
                         const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit) {
   const bool bf16 = type == DType::BF16;
   const int64_t steady_keys = steady_limit[rows - 1], growing_keys = growing_limit[rows - 1];
@@ -41,7 +41,7 @@ int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, in
   const int64_t steady_width = padded(steady_keys), row_width = steady_width + padded(growing_keys);
   if (scores_.size() < size_t(block_rows * row_width)) scores_.resize(size_t(block_rows * row_width));
 
-  set_.widen(q, bf16, rows, dim_, stride, 1.0f / std::sqrt(float(dim_)), q_.data(), dim_);
+  set_.widen(q, bf16, rows, dim_, q_stride, 1.0f / std::sqrt(float(dim_)), q_.data(), dim_);
   set_.scores(q_.data(), rows, dim_, dim_, steady.keys(), steady_keys, scores_.data(), row_width);
   set_.scores(q_.data(), rows, dim_, dim_, growing.keys(), growing_keys, scores_.data() + steady_width, row_width);
 
@@ -55,7 +55,7 @@ int64_t QueryBlock::run(const void* q, void* out, DType type, int64_t stride, in
   set_.weigh(scores_.data() + steady_width, rows, growing_keys, row_width, growing.values(), width_, out_.data(),
              width_);
   for (int64_t row = 0; row < rows; ++row)
-    set_.narrow(out_.data() + row * width_, dim_, 1.0f / sums[row], bf16, offset(out, type, row * stride));
+    set_.narrow(out_.data() + row * width_, dim_, 1.0f / sums[row], bf16, offset(out, type, row * out_stride));
   return pairs;
 }
 

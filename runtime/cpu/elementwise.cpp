@@ -93,8 +93,8 @@ void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_d
   }
 }
 
-void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
-           const float* sin, std::span<const StoreRows> targets) {
+void store(const KvRows& rows, DType type, int64_t head_dim, const float* cos, const float* sin,
+           std::span<const StoreRows> targets) {
   const Kernels& set = kernels();
   const int64_t half = head_dim / 2;
   std::vector<int64_t> first{0};  // of each target among the rows of all: many of them are short
@@ -115,11 +115,12 @@ void store(const void* k, const void* v, DType type, int64_t stride, int64_t hea
       const KvSegment& segment = target.segment;
       const int64_t row = at - first[index];
       for (int64_t head = 0; head < segment.heads; ++head) {
-        const int64_t from = (target.row + row) * stride + head * head_dim;
+        const int64_t from = (target.row + row) * rows.stride + head * head_dim;
         const int64_t to = (head * segment.stride + target.at + row) * head_dim;
-        set.rotate(offset(k, type, from), type == DType::BF16, half, cos + (target.row + row) * half,
+        set.rotate(offset(rows.k, type, from), type == DType::BF16, half, cos + (target.row + row) * half,
                    sin + (target.row + row) * half, offset(segment.keys, type, to));
-        std::memcpy(offset(segment.values, type, to), offset(v, type, from), size_t(head_dim) * size_of(type));
+        std::memcpy(offset(segment.values, type, to), offset(head < rows.v_heads ? rows.v : rows.v_rest, type, from),
+                    size_t(head_dim) * size_of(type));
       }
     }
   }
@@ -132,21 +133,31 @@ void store_decode(const DecodeStore& work) {
     const KvSegment& segment = work.requests[i].text;
     ensure(work.counts[i] < segment.stride, "KV rows past their segment");
     for (int64_t head = 0; head < work.kv_heads; ++head) {
-      const int64_t from = (int64_t(i) * work.kv_heads + head) * work.head_dim;
+      const int64_t from = int64_t(i) * work.rows.stride + head * work.head_dim;
       const int64_t to = (head * segment.stride + work.counts[i]) * work.head_dim;
-      set.rotate(offset(work.k, work.type, from), work.type == DType::BF16, half, work.cos + int64_t(i) * half,
+      set.rotate(offset(work.rows.k, work.type, from), work.type == DType::BF16, half, work.cos + int64_t(i) * half,
                  work.sin + int64_t(i) * half, offset(segment.keys, work.type, to));
-      std::memcpy(offset(segment.values, work.type, to), offset(work.v, work.type, from),
+      std::memcpy(offset(segment.values, work.type, to), offset(head < work.rows.v_heads ? work.rows.v : work.rows.v_rest, work.type, from),
                   size_t(work.head_dim) * size_of(work.type));
     }
   }
 }
 
-void gated(void* gate, const void* up, DType type, int64_t count) {
+void gated(const void* gate, const void* up, DType type, int64_t rows, int64_t columns, int64_t stride, void* out) {
   const Kernels& set = kernels();
-  over_chunks(count, [&](int64_t first, int64_t here) {
-    set.gated(offset(gate, type, first), offset(up, type, first), type == DType::BF16, here);
-  });
+  const auto part = [&](int64_t from, int64_t to, int64_t here) {
+    set.gated(offset(gate, type, from), offset(up, type, from), type == DType::BF16, here, offset(out, type, to));
+  };
+  if (rows == 1 || stride == columns) {
+    over_chunks(rows * columns, [&](int64_t first, int64_t here) { part(first, first, here); });
+    return;
+  }
+  const int64_t pieces = (columns + chunk - 1) / chunk;
+#pragma omp parallel for schedule(static) if (rows * columns > parallel_from)
+  for (int64_t task = 0; task < rows * pieces; ++task) {
+    const int64_t row = task / pieces, first = task % pieces * chunk;
+    part(row * stride + first, row * columns + first, std::min(chunk, columns - first));
+  }
 }
 
 void activate(Activation activation, void* x, DType type, int64_t count) {

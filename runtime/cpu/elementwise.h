@@ -12,10 +12,10 @@ void rope(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, in
           const float* sin);
 void norm_heads(void* x, DType type, int64_t rows, int64_t heads, int64_t head_dim, int64_t stride, const float* weight,
                 double eps);
-void store(const void* k, const void* v, DType type, int64_t stride, int64_t head_dim, const float* cos,
-           const float* sin, std::span<const StoreRows> targets);
+void store(const KvRows& rows, DType type, int64_t head_dim, const float* cos, const float* sin,
+           std::span<const StoreRows> targets);
 void store_decode(const DecodeStore& store);
-void gated(void* gate, const void* up, DType type, int64_t count);
+void gated(const void* gate, const void* up, DType type, int64_t rows, int64_t columns, int64_t stride, void* out);
 void activate(Activation activation, void* x, DType type, int64_t count);
 void add_bias(float* x, const float* bias, int64_t rows, int64_t columns);
 void add_scaled(float* x, const float* scale, const float* y, int64_t rows, int64_t columns);

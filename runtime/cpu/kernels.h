@@ -52,8 +52,8 @@ struct Kernels {
   /// out = (x - mean) * scale * weight + bias (bias may be null), fp32 or bf16.
   void (*normalise)(const float* x, float mean, float scale, const float* weight, const float* bias, int64_t count,
                     bool bf16, void* out);
-  /// gate = silu(gate) * up, in place.
-  void (*gated)(void* gate, const void* up, bool bf16, int64_t count);
+  /// out = silu(gate) * up; out may be gate.
+  void (*gated)(const void* gate, const void* up, bool bf16, int64_t count, void* out);
   /// out [2 half] = rotation of in [2 half] by cos, sin [half]; in may be out.
   void (*rotate)(const void* in, bool bf16, int64_t half, const float* cos, const float* sin, void* out);
 };

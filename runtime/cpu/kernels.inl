@@ -557,22 +557,22 @@ void normalise(const float* x, float mean, float scale, const float* weight, con
 }
 
 template <typename T>
-void gated_of(T* gate, const T* up, int64_t count) {
+void gated_of(const T* gate, const T* up, int64_t count, T* out) {
   int64_t i = 0;
   for (; i + W <= count; i += W) {
     const Vec g = load(gate + i);
-    store(gate + i, g / (1.0f + exponential(-g)) * load(up + i));
+    store(out + i, g / (1.0f + exponential(-g)) * load(up + i));
   }
   for (; i < count; ++i) {
     const float g = scalar(gate[i]);
-    assign(gate[i], g / (1.0f + exponential(-g)) * scalar(up[i]));
+    assign(out[i], g / (1.0f + exponential(-g)) * scalar(up[i]));
   }
 }
-void gated(void* gate, const void* up, bool bf16, int64_t count) {
+void gated(const void* gate, const void* up, bool bf16, int64_t count, void* out) {
   if (bf16)
-    gated_of(static_cast<uint16_t*>(gate), static_cast<const uint16_t*>(up), count);
+    gated_of(static_cast<const uint16_t*>(gate), static_cast<const uint16_t*>(up), count, static_cast<uint16_t*>(out));
   else
-    gated_of(static_cast<float*>(gate), static_cast<const float*>(up), count);
+    gated_of(static_cast<const float*>(gate), static_cast<const float*>(up), count, static_cast<float*>(out));
 }
 
 template <typename T>

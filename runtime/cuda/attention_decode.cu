@@ -31,8 +31,9 @@ struct Requests {
 };
 
 struct Call {
-  const void* q;          // [requests, heads * head_dim]
-  void* out;              // [requests, heads * head_dim]
+  const void* q;          // [requests] rows of heads
+  void* out;              // [requests] rows of heads
+  HeadPlaces q_places, out_places;
   const uint8_t* kept;    // [heads]
   const int32_t* counts;  // [requests]
   unsigned long long* pairs;
@@ -41,6 +42,11 @@ struct Call {
   float* mixes;  // [requests, heads, splits, head_dim] its sum of 2^(score - top) value
   int heads, group, batches, batch_heads, head_dim, splits;
 };
+
+/// The first element of head `head` of request `request`.
+__device__ inline int64_t element_of(const HeadPlaces& places, int64_t request, int64_t head, int64_t head_dim) {
+  return request * places.stride + (places.column ? places.column[head] : head * head_dim);
+}
 
 /// 2^(score - top) for scores up to `top`; -inf weighs nothing, also where nothing has been read yet and top is -inf.
 /// NaN stays.
@@ -132,8 +138,8 @@ __global__ void __launch_bounds__(block_threads, G <= 2 ? 4 : 2) attend(const Re
   const int64_t kv_head = int(blockIdx.y) / call.batches, head_dim = call.head_dim, split = blockIdx.x;
   const int first_in_group = int(blockIdx.y) % call.batches * call.batch_heads;
   const int heads = min(call.batch_heads, call.group - first_in_group);
-  const int64_t first_head =
-      int64_t(blockIdx.z) * call.heads + kv_head * call.group + first_in_group;  // of all requests'
+  const int64_t first_own = kv_head * call.group + first_in_group;
+  const int64_t first_head = int64_t(blockIdx.z) * call.heads + first_own;  // of all requests'
 
   unsigned kept = 0;
   int kept_heads = 0;
@@ -175,7 +181,7 @@ __global__ void __launch_bounds__(block_threads, G <= 2 ? 4 : 2) attend(const Re
     for (int i = 0; i < row_piece; ++i) {
       state.mix[g][i] = 0;
       q[g][i] = in_row && g < heads
-                    ? widen(static_cast<const T*>(call.q)[(first_head + g) * head_dim + piece + i]) * scale
+                    ? widen(static_cast<const T*>(call.q)[element_of(call.q_places, int64_t(blockIdx.z), first_own + g, head_dim) + piece + i]) * scale
                     : 0;
     }
   }
@@ -212,7 +218,8 @@ __global__ void __launch_bounds__(block_threads, G <= 2 ? 4 : 2) attend(const Re
       mix += weight * mixes[slot * head_dim + column];
     }
     if (call.splits == 1) {
-      static_cast<T*>(call.out)[head * head_dim + column] = narrow<T>(mix / sum);
+      const int64_t at = element_of(call.out_places, int64_t(blockIdx.z), first_own + g, head_dim);
+      static_cast<T*>(call.out)[at + column] = narrow<T>(mix / sum);
     } else {
       const int64_t slot = head * call.splits + split;
       call.mixes[slot * head_dim + column] = mix;
@@ -235,7 +242,8 @@ __global__ void combine(const Call call) {
     sum += weight * call.sums[first + s];
     mix += weight * call.mixes[(first + s) * head_dim + column];
   }
-  static_cast<T*>(call.out)[head * head_dim + column] = narrow<T>(mix / sum);
+  static_cast<T*>(call.out)[element_of(call.out_places, int64_t(blockIdx.y), int64_t(blockIdx.x), head_dim) + column] =
+      narrow<T>(mix / sum);
 }
 
 template <typename T>
@@ -273,6 +281,7 @@ void decode_attention(const DecodeAttention& work) {
          "CUDA decode attention takes a head_dim that is a multiple of 8 up to 256");
   Call call = {};
   call.kept = work.kept;
+  call.q_places = work.q_places, call.out_places = work.out_places;
   call.pairs = reinterpret_cast<unsigned long long*>(work.pairs);
   call.heads = int(work.heads), call.group = int(work.heads / work.kv_heads), call.head_dim = int(work.head_dim);
   call.batches = (call.group + max_shared_heads - 1) / max_shared_heads;
@@ -305,9 +314,8 @@ void decode_attention(const DecodeAttention& work) {
                      visual.heads,
                      visual.count};
     }
-    const int64_t column = int64_t(first) * work.heads * work.head_dim;
-    call.q = offset(work.q, work.type, column);
-    call.out = offset(work.out, work.type, column);
+    call.q = offset(work.q, work.type, int64_t(first) * work.q_places.stride);
+    call.out = offset(work.out, work.type, int64_t(first) * work.out_places.stride);
     call.counts = work.counts + first;
     with_element(work.type, [&](auto element) {
       using T = decltype(element);

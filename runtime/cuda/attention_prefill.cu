@@ -11,8 +11,9 @@ constexpr int requests_per_launch = 16;
 
 /// One launch's arguments; at most 4 KiB.
 struct PrefillArguments {
-  const void* q;  // [rows, heads * head_dim]
+  const void* q;  // rows of heads
   void* out;
+  HeadPlaces q_places, out_places;
   const uint8_t *kept, *updated;  // [heads]
   unsigned long long* pairs;
   int heads, kv_heads, head_dim;
@@ -174,11 +175,12 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) prefill_kernel(co
   const int rows = min(Tile::rows, int(text_rows ? request.text_rows : request.visual_rows) - first_row);
   const bool sees_visual = kv_head < request.visual.heads && request.visual.count > 0 && (!text_rows || a.kept[head]);
 
-  const int64_t stride = int64_t(a.heads) * a.head_dim;
-  const int64_t at =
-      ((text_rows ? request.text_row : request.visual_row) + first_row) * stride + int64_t(head) * a.head_dim;
+  const int64_t row_at = (text_rows ? request.text_row : request.visual_row) + first_row;
+  const auto element_of = [&](const HeadPlaces& places) {
+    return row_at * places.stride + (places.column ? places.column[head] : int64_t(head) * a.head_dim);
+  };
   Tile tile(shared.tile, a.head_dim);
-  tile.load_queries(static_cast<const Element*>(a.q) + at, stride, rows, a.head_dim);
+  tile.load_queries(static_cast<const Element*>(a.q) + element_of(a.q_places), a.q_places.stride, rows, a.head_dim);
 
   unsigned long long pairs = 0;
   for (int i = int(threadIdx.x); i < Tile::rows; i += Tile::threads) {
@@ -203,7 +205,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) prefill_kernel(co
   if (threadIdx.x == 0) atomicAdd(a.pairs, pairs);
 
   if (threadIdx.x == 0) {
-    shared.out = static_cast<Element*>(a.out) + at;
+    shared.out = static_cast<Element*>(a.out) + element_of(a.out_places);
     shared.rows = rows;
     auto& walk = shared.walk;
     const KvSegment* segments[2] = {&request.visual, &request.text};
@@ -222,7 +224,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) prefill_kernel(co
   __syncthreads();
   PrefillKeys<Tile> keys(shared, a.head_dim);
   attend(tile, keys, a.head_dim);
-  tile.finish(shared.out, int64_t(a.heads) * a.head_dim, shared.rows, a.head_dim);
+  tile.finish(shared.out, a.out_places.stride, shared.rows, a.head_dim);
 }
 
 template <class Tile>
@@ -250,7 +252,9 @@ void prefill_attention(const PrefillAttention& attention) {
   ensure(attention.window_radius < 1 << 30, "a window larger than a launch takes");
   ensure(aligned(attention.q) && aligned(attention.out) && attention.pairs, "attention over unaligned rows");
   PrefillArguments a{};
-  a.q = attention.q, a.out = attention.out, a.kept = attention.kept, a.updated = attention.updated;
+  a.q = attention.q, a.q_places = attention.q_places;
+  a.out = attention.out, a.out_places = attention.out_places;
+  a.kept = attention.kept, a.updated = attention.updated;
   a.pairs = reinterpret_cast<unsigned long long*>(attention.pairs);
   a.heads = int(attention.heads), a.kv_heads = int(attention.kv_heads), a.head_dim = int(attention.head_dim);
   a.window_radius = int(attention.window_radius), a.window_causal = attention.window_causal;

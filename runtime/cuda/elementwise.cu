@@ -31,23 +31,33 @@ FlatLaunch over_flat(int64_t count, bool vectors) {
 }
 
 template <int N, typename T>
-__device__ void gate_values(T* gate, const T* up) {
+__device__ void gate_values(const T* gate, const T* up, T* out) {
   float g[N], u[N];
   load(gate, g);
   load(up, u);
 #pragma unroll
   for (int n = 0; n < N; ++n) g[n] = activated<Activation::Silu>(g[n]) * u[n];
-  store(g, gate);
+  store(g, out);
 }
 
-/// gate, up [count].
+/// gate, up, out [count]; out may be gate.
 template <typename T>
-__global__ void gate_flat(T* __restrict__ gate, const T* __restrict__ up, int64_t vectors, int64_t count) {
+__global__ void gate_flat(const T* gate, const T* __restrict__ up, int64_t vectors, int64_t count, T* out) {
   constexpr int N = vector_of<T>;
   const int64_t index = flat_index();
-  if (index < vectors) return gate_values<N>(gate + index * N, up + index * N);
+  if (index < vectors) return gate_values<N>(gate + index * N, up + index * N, out + index * N);
   const int64_t i = vectors * N + index - vectors;
-  if (i < count) gate_values<1>(gate + i, up + i);
+  if (i < count) gate_values<1>(gate + i, up + i, out + i);
+}
+
+/// gate, up: rows `stride` apart; out [rows, columns].
+template <typename T, int N>
+__global__ void gate_rows(const T* __restrict__ gate, const T* __restrict__ up, int64_t rows, int64_t columns,
+                          int64_t stride, T* __restrict__ out) {
+  const int64_t row = row_of_thread();
+  if (row >= rows) return;
+  for (int64_t i = item_of_thread() * N; i < columns; i += items_apart() * N)
+    gate_values<N>(gate + row * stride + i, up + row * stride + i, out + row * columns + i);
 }
 
 template <Activation A, int N, typename T>
@@ -161,13 +171,23 @@ __global__ void mix_four(const float* __restrict__ from, const int32_t* __restri
 
 }  // namespace
 
-void gated(void* gate, const void* up, DType type, int64_t count) {
-  if (count <= 0) return;
+void gated(const void* gate, const void* up, DType type, int64_t rows, int64_t columns, int64_t stride, void* out) {
+  if (rows <= 0 || columns <= 0) return;
+  ensure(stride >= columns || rows == 1, "row strides shorter than rows");
   with_element(type, [&](auto element) {
     using T = decltype(element);
-    const FlatLaunch shape = over_flat<T>(count, vectors_at({gate, up}));
-    launch(gate_flat<T>, shape.grid, dim3(flat_threads), 0, static_cast<T*>(gate), static_cast<const T*>(up),
-           shape.vectors, count);
+    const T *g = static_cast<const T*>(gate), *u = static_cast<const T*>(up);
+    T* to = static_cast<T*>(out);
+    if (rows == 1 || stride == columns) {
+      const int64_t count = rows * columns;
+      const FlatLaunch shape = over_flat<T>(count, vectors_at({gate, up, out}));
+      launch(gate_flat<T>, shape.grid, dim3(flat_threads), 0, g, u, shape.vectors, count, to);
+      return;
+    }
+    constexpr int N = vector_of<T>;
+    const bool vectors = columns % N == 0 && stride % N == 0 && vectors_at({gate, up, out});
+    const RowLaunch shape = over_rows(rows, columns / (vectors ? N : 1));
+    launch(vectors ? gate_rows<T, N> : gate_rows<T, 1>, shape.grid, shape.block, 0, g, u, rows, columns, stride, to);
   });
 }
 

@@ -85,6 +85,34 @@ TEST(SelectNeurons, TiesGoToTheLowerLayerThenTheLowerNeuron) {
   EXPECT_EQ(select_neurons(s, ffn(4, false, NeuronScore::MeanAbs, Scope::Model), "t"), (Sets{std::nullopt, {{0}}}));
 }
 
+TEST(SelectNeurons, KeepsMultiples) {
+  const auto whole = [](FfnOptions options, int64_t count, int64_t width) {
+    return whole_neurons(options, count, width);
+  };
+  const FfnOptions share = ffn(0.2, true, NeuronScore::Wanda), number = ffn(2202, false, NeuronScore::Wanda);
+  EXPECT_EQ(whole(share, 2202, 11008), 2208);  // the nearest multiple of 32
+  EXPECT_EQ(whole(share, 2223, 11008), 2208);
+  EXPECT_EQ(whole(share, 3, 11008), 32);
+  EXPECT_EQ(whole(share, 0, 11008), 0);
+  EXPECT_EQ(whole(share, 10999, 11000), 11000);  // never more than there are
+  EXPECT_EQ(whole(share, 35, 176), 35);
+  EXPECT_EQ(whole(number, 2202, 11008), 2202);
+  FfnOptions of_128 = number;
+  of_128.multiple = 128;
+  EXPECT_EQ(whole(of_128, 2202, 11008), 2176);
+  FfnOptions of_one = share;
+  of_one.multiple = 1;
+  EXPECT_EQ(whole(of_one, 2202, 11008), 2202);
+
+  const Statistics s = small_statistics();
+  FfnOptions pairs = ffn(0.5, true, NeuronScore::Wanda, Scope::Model);  // {1, 2} and {0} alone
+  pairs.multiple = 2;
+  EXPECT_EQ(select_neurons(s, pairs, "t"), (Sets{{{1, 2}}, {{0, 2}}}));
+  pairs.scope = Scope::Layer;
+  pairs.keep = {.fraction = false, .value = 1};
+  EXPECT_EQ(select_neurons(s, pairs, "t"), (Sets{{{1, 2}}, {{0, 2}}}));
+}
+
 TEST(SelectNeurons, RefusesWhatCannotBe) {
   Statistics s = small_statistics();
   EXPECT_USER_ERROR((void)select_neurons(s, ffn(4, false, NeuronScore::Rms), "recipe: plan.ffn"),

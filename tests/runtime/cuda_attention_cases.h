@@ -12,6 +12,7 @@
 
 #include "runtime/ops.h"
 #include "tests/runtime/cuda_arrays.h"
+#include "tests/runtime/head_rows.h"
 
 namespace yopo::testing {
 
@@ -38,6 +39,7 @@ struct PrefillCase {
   int64_t text_before = 0;                             // text keys of each request before its first text row
   float sharpness = 1;                                 // of the softmax: scales the queries
   int64_t text_keys = 1 << 30, visual_keys = 1 << 30;  // keys and values past these of each request are NaN
+  bool spread = false;                                 // queries and outputs stand as HeadRows has them
 };
 
 /// One weighted mean of values in double, and how far a kernel may be from it.
@@ -93,7 +95,7 @@ class PrefillProblem {
  public:
   static constexpr float untouched = 9;
 
-  explicit PrefillProblem(const PrefillCase& c) : c_(c) {
+  explicit PrefillProblem(const PrefillCase& c) : c_(c), places_(c.heads, c.head_dim) {
     int64_t row = 2;  // a gap before the first request and after every part
     for (const Prompt& prompt : c.prompts) row = lay_out(prompt, row);
     rows_ = row;
@@ -103,6 +105,7 @@ class PrefillProblem {
         for (int64_t head = 0; head < c.heads; ++head)
           if (!c.updated[size_t(head)]) std::fill_n(q_.begin() + (r * c.heads + head) * c.head_dim, c.head_dim, NAN);
     out_.assign(q_.size(), untouched);
+    if (c.spread) q_rows_ = places_.spread(q_, NAN), out_rows_ = places_.spread(out_, untouched);
     for (Part& part : parts_) {
       host_.push_back(fill(part, false));
       device_.push_back(fill(part, true));
@@ -113,7 +116,12 @@ class PrefillProblem {
     runtime::PrefillAttention call;
     call.type = device ? c_.type : DType::F32;
     call.heads = c_.heads, call.kv_heads = c_.kv_heads, call.head_dim = c_.head_dim;
-    call.q = device ? put(q_, c_.type) : q_.data(), call.out = device ? put(out_, c_.type) : out_.data();
+    std::vector<float>&q = c_.spread ? q_rows_ : q_, &out = c_.spread ? out_rows_ : out_;
+    call.q = device ? put(q, c_.type) : q.data(), call.out = device ? put(out, c_.type) : out.data();
+    call.q_places.stride = call.out_places.stride = c_.spread ? places_.stride : c_.heads * c_.head_dim;
+    if (c_.spread)
+      call.q_places.column = call.out_places.column =
+          device ? static_cast<int32_t*>(put(places_.column)) : places_.column.data();
     call.kept = device ? static_cast<uint8_t*>(put(c_.kept)) : c_.kept.data();
     call.updated = device ? static_cast<uint8_t*>(put(c_.updated)) : c_.updated.data();
     call.window_radius = c_.window_radius, call.window_causal = c_.window_causal;
@@ -124,13 +132,13 @@ class PrefillProblem {
   /// Of a device call's `out`.
   std::vector<float> floats(const void* out) const {
     for (const OnDevice& array : arrays_)
-      if (array.data() == out) return array.floats();
+      if (array.data() == out) return in_order(array.floats());
     throw std::logic_error("not an array of this problem");
   }
   /// Where a request's visual and text rows begin in `out`.
   int64_t visual_at(size_t request) const { return parts_[request].request.visual_row * c_.heads * c_.head_dim; }
   int64_t text_at(size_t request) const { return parts_[request].request.text_row * c_.heads * c_.head_dim; }
-  const std::vector<float>& host_out() const { return out_; }
+  std::vector<float> host_out() const { return c_.spread ? in_order(out_rows_) : out_; }
 
   /// The result by plain loops; adds the pairs.
   std::vector<Mean> expected(DType type, uint64_t* pairs) const {
@@ -159,6 +167,12 @@ class PrefillProblem {
     std::vector<runtime::ImageGrid> images;
     std::vector<float> rows[4];  // text keys, text values, visual keys, visual values: [heads][stride][head_dim]
   };
+
+  std::vector<float> in_order(const std::vector<float>& rows) const {
+    if (!c_.spread) return rows;
+    if (!places_.untouched(rows, untouched)) throw std::logic_error("written between the heads");
+    return places_.gathered(rows);
+  }
 
   int64_t lay_out(const Prompt& prompt, int64_t row) {
     Part& part = parts_.emplace_back();
@@ -252,6 +266,8 @@ class PrefillProblem {
   std::mt19937 random_{17};
   int64_t rows_ = 0;
   std::vector<float> q_, out_;  // [rows, heads * head_dim]
+  HeadRows places_;
+  std::vector<float> q_rows_, out_rows_;  // the same as places_ has them
   std::deque<Part> parts_;
   std::deque<OnDevice> arrays_;
   std::vector<runtime::PrefillRequest> host_, device_;

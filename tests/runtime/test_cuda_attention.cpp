@@ -50,6 +50,15 @@ PrefillCase mixed_heads() {
   return c;
 }
 
+TEST_P(CudaPrefill, HeadsStandAnywhere) {
+  PrefillCase c = mixed_heads();
+  c.spread = true;
+  c.prompts = {{text(5), image(3, 4), text(40), image(7, 11), text(3)}, {text(70)}};
+  check(c, "no window");
+  c.window_radius = 1;
+  check(c, "a window");
+}
+
 TEST_P(CudaPrefill, HeadsAndWindows) {
   PrefillCase c = mixed_heads();
   c.prompts = {{text(5), image(3, 4), text(2), image(1, 7), image(7, 1), text(9), image(6, 11), text(3)}};
@@ -278,6 +287,7 @@ TEST(CudaAttention, OwnMistakesAreCaught) {
   request.text = {data.as<char>() + 8, data.data(), 1, 1, 1};
   PrefillAttention prefill;
   prefill.heads = prefill.kv_heads = 1, prefill.head_dim = 16;
+  prefill.q_places.stride = prefill.out_places.stride = 16;
   prefill.q = prefill.out = data.data(), prefill.pairs = pairs.as<uint64_t>(), prefill.requests = {&request, 1};
   EXPECT_THROW(prefill_attention(prefill), InternalError) << "unaligned";
   request.text.keys = data.data();

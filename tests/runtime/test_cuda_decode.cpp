@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "runtime/cuda/kernels.h"
 #include "tests/runtime/cuda_arrays.h"
+#include "tests/runtime/head_rows.h"
 #include "tests/support/close.h"
 
 namespace yopo::runtime::YOPO_CUDA_SPACE {
@@ -36,11 +37,14 @@ enum class Kept { All, None, Some };
 class Step {
  public:
   Step(DType type, int64_t heads, int64_t kv_heads, int64_t head_dim, const std::vector<Lengths>& lengths, Kept keep,
-       float q_scale = 1)
-      : kept_(static_cast<size_t>(heads), keep == Kept::All),
+       float q_scale = 1, bool spread = false)
+      : spread_(spread),
+        places_(heads, head_dim),
+        kept_(static_cast<size_t>(heads), keep == Kept::All),
         q_(yopo::testing::draw(random_, int64_t(lengths.size()) * heads * head_dim, type, q_scale)),
-        on_q_(q_, type),
-        on_out_(std::vector<float>(q_.size(), 9.0f), type),
+        on_q_(spread ? places_.spread(q_, NAN) : q_, type),
+        on_out_(std::vector<float>(spread ? lengths.size() * size_t(places_.stride) : q_.size(), 9.0f), type),
+        on_column_(places_.column),
         on_pairs_(std::vector<uint64_t>{5}) {
     if (keep == Kept::Some)
       for (uint8_t& flag : kept_) flag = random_() % 2;
@@ -76,6 +80,7 @@ class Step {
     on_kept_ = std::make_unique<OnDevice>(kept_);
     on_counts_ = std::make_unique<OnDevice>(counts_);
     work_.type = type, work_.heads = heads, work_.kv_heads = kv_heads, work_.head_dim = head_dim;
+    work_.q_places.stride = work_.out_places.stride = heads * head_dim;
   }
 
   /// The call is the same whatever the counts, which lie on the device alone: so a step is replayed.
@@ -83,6 +88,7 @@ class Step {
     on_counts_->set(counts);
     on_pairs_.set(std::vector<uint64_t>{5});
     DecodeAttention work = work_;
+    if (spread_) work.q_places = work.out_places = {places_.stride, on_column_.as<int32_t>()};
     work.q = on_q_.data(), work.out = on_out_.data(), work.kept = on_kept_->as<uint8_t>();
     work.counts = on_counts_->as<int32_t>(), work.requests = device_, work.pairs = on_pairs_.as<uint64_t>();
     decode_attention(work);
@@ -98,7 +104,12 @@ class Step {
     cpu_ops().decode_attention(work);
   }
   void run() { run(counts_); }
-  std::vector<float> out() const { return on_out_.floats(); }
+  std::vector<float> out() const {
+    const std::vector<float> rows = on_out_.floats();
+    if (!spread_) return rows;
+    if (!places_.untouched(rows, 9)) throw std::logic_error("written between the heads");
+    return places_.gathered(rows);
+  }
   uint64_t pairs() const { return on_pairs_.raw<uint64_t>()[0]; }
 
   std::vector<float> expected;  // [requests, heads * head_dim]
@@ -106,9 +117,11 @@ class Step {
 
  private:
   std::mt19937 random_{11};
+  bool spread_;
+  yopo::testing::HeadRows places_;
   std::vector<uint8_t> kept_;
   std::vector<float> q_;
-  OnDevice on_q_, on_out_, on_pairs_;
+  OnDevice on_q_, on_out_, on_column_, on_pairs_;
   std::unique_ptr<OnDevice> on_kept_, on_counts_;
   std::vector<int32_t> counts_;
   std::vector<std::vector<float>> memory_;  // per request text keys, values, visual keys, values
@@ -200,6 +213,16 @@ TEST_P(CudaDecode, SameInputSameBytes) {
   for (int again = 0; again < 3; ++again) {
     step.run();
     EXPECT_EQ(step.out(), first);
+  }
+}
+
+TEST_P(CudaDecode, HeadsStandAnywhere) {
+  for (const int64_t text : {3, 900}) {  // in one split, and in several
+    const Lengths length{int32_t(text), text + 5, 40, 45, 3};
+    Step step(GetParam(), 6, 3, 16, {length, length}, Kept::Some, 1, true);
+    step.run();
+    EXPECT_TRUE(averaged(step.out(), step.expected, GetParam())) << text;
+    EXPECT_EQ(step.pairs(), step.expected_pairs);
   }
 }
 

@@ -159,9 +159,10 @@ TEST_P(CudaKernel, StoreIntoManySegments) {
     for (const int64_t head_dim : {8, 24, 64}) {
       const size_t shift = head_dim == 64 && targets == 2;
       const int64_t kv_heads = 3, rows = 90, stride = kv_heads * head_dim + (targets == 1 ? 5 : 16);
-      const auto k = draw(rows * stride), v = draw(rows * stride);
+      const auto k = draw(rows * stride), v = draw(rows * stride), rest = draw(rows * stride);
       const auto cos = draw_float(rows * head_dim / 2), sin = draw_float(rows * head_dim / 2);
-      const auto on_k = typed(k), on_v = typed(v), on_cos = floats(cos), on_sin = floats(sin);
+      const auto on_k = typed(k), on_v = typed(v), on_rest = typed(rest), on_cos = floats(cos), on_sin = floats(sin);
+      const int64_t v_heads = targets % (kv_heads + 1);
       std::vector<std::vector<float>> keys, values;
       std::vector<OnDevice> on_keys, on_values;
       std::vector<StoreRows> host, device;
@@ -178,8 +179,14 @@ TEST_P(CudaKernel, StoreIntoManySegments) {
         host[i].segment.keys = keys[i].data(), host[i].segment.values = values[i].data();
         device[i].segment.keys = on_keys[i].data(), device[i].segment.values = on_values[i].data();
       }
-      cpu().store(k.data(), v.data(), DType::F32, stride, head_dim, cos.data(), sin.data(), host);
-      store(on_k.data(), on_v.data(), type(), stride, head_dim, on_cos.as<float>(), on_sin.as<float>(), device);
+      cpu().store({k.data(), v.data(), rest.data(), v_heads, stride}, DType::F32, head_dim, cos.data(), sin.data(),
+                  host);
+      for (const StoreRows& target : host)  // the CPU's values are copies of the right rows
+        for (int64_t head = 0; target.rows > 0 && head < target.segment.heads; ++head)
+          EXPECT_EQ(static_cast<const float*>(target.segment.values)[(head * target.segment.stride + target.at) * head_dim],
+                    (head < v_heads ? v : rest)[size_t(target.row * stride + head * head_dim)]);
+      store({on_k.data(), on_v.data(), on_rest.data(), v_heads, stride}, type(), head_dim, on_cos.as<float>(),
+            on_sin.as<float>(), device);
       for (size_t i = 0; i < host.size(); ++i) {
         if (keys[i].empty()) continue;
         EXPECT_TRUE(rounded_once(on_keys[i].floats(), keys[i], type())) << "target " << i << " of " << targets;
@@ -192,17 +199,17 @@ TEST_P(CudaKernel, StoreRefusesRowsPastTheSegment) {
   const auto data = typed(std::vector<float>(64, 1.0f));
   const auto table = floats(std::vector<float>(32, 1.0f));
   const StoreRows past{0, 2, 1, {data.data(), data.data(), 1, 2, 0}};
-  EXPECT_THROW(store(data.data(), data.data(), type(), 8, 8, table.as<float>(), table.as<float>(), {&past, 1}),
-               InternalError);
+  const KvRows rows{data.data(), data.data(), data.data(), 1, 8};
+  EXPECT_THROW(store(rows, type(), 8, table.as<float>(), table.as<float>(), {&past, 1}), InternalError);
 }
 
 TEST_P(CudaKernel, StoreOfADecodeStep) {
   for (const int requests : {1, 3, 64, 65, 130})
     for (const int64_t head_dim : {8, 24, 128}) {
-      const int64_t kv_heads = requests == 3 ? 5 : 2, width = kv_heads * head_dim;
-      const auto k = draw(requests * width), v = draw(requests * width);
+      const int64_t kv_heads = requests == 3 ? 5 : 2, width = kv_heads * head_dim + (requests == 64 ? 16 : 0);
+      const auto k = draw(requests * width), v = draw(requests * width), rest = draw(requests * width);
       const auto cos = draw_float(requests * head_dim / 2), sin = draw_float(requests * head_dim / 2);
-      const auto on_k = typed(k), on_v = typed(v), on_cos = floats(cos), on_sin = floats(sin);
+      const auto on_k = typed(k), on_v = typed(v), on_rest = typed(rest), on_cos = floats(cos), on_sin = floats(sin);
       std::vector<std::vector<float>> keys, values;
       std::vector<OnDevice> on_keys, on_values;
       std::vector<DecodeRequest> host, device;
@@ -222,10 +229,10 @@ TEST_P(CudaKernel, StoreOfADecodeStep) {
         device[i].text.keys = on_keys[i].data(), device[i].text.values = on_values[i].data();
       }
       const OnDevice on_counts(counts);
-      cpu().store_decode(
-          {DType::F32, kv_heads, head_dim, k.data(), v.data(), cos.data(), sin.data(), counts.data(), host});
-      store_decode({type(), kv_heads, head_dim, on_k.data(), on_v.data(), on_cos.as<float>(), on_sin.as<float>(),
-                    on_counts.as<int32_t>(), device});
+      cpu().store_decode({DType::F32, kv_heads, head_dim, {k.data(), v.data(), rest.data(), 1, width}, cos.data(),
+                          sin.data(), counts.data(), host});
+      store_decode({type(), kv_heads, head_dim, {on_k.data(), on_v.data(), on_rest.data(), 1, width},
+                    on_cos.as<float>(), on_sin.as<float>(), on_counts.as<int32_t>(), device});
       for (size_t i = 0; i < host.size(); ++i) {
         EXPECT_TRUE(rounded_once(on_keys[i].floats(), keys[i], type())) << "request " << i << " of " << requests;
         EXPECT_EQ(on_values[i].floats(), values[i]) << "request " << i << " of " << requests;
@@ -240,8 +247,8 @@ TEST_P(CudaKernel, AFullSegmentIsNotWrittenPast) {
     const OnDevice counts(std::vector<int32_t>{count});
     DecodeRequest request;
     request.text = {keys.data(), values.data(), 1, 3, 0};  // the memory behind holds three rows more
-    store_decode(
-        {type(), 1, 16, k.data(), k.data(), table.as<float>(), table.as<float>(), counts.as<int32_t>(), {&request, 1}});
+    store_decode({type(), 1, 16, {k.data(), k.data(), k.data(), 1, 16}, table.as<float>(), table.as<float>(),
+                  counts.as<int32_t>(), {&request, 1}});
     EXPECT_EQ(keys.floats(), held);
     EXPECT_EQ(values.floats(), held);
   }
@@ -255,9 +262,29 @@ TEST_P(CudaKernel, Gated) {
       auto gate = draw(count, 4);
       const auto up = draw(count);
       const auto on_gate = typed(gate), on_up = typed(up, shift);
-      cpu().gated(gate.data(), up.data(), DType::F32, count);
-      gated(on_gate.data(), on_up.data(), type(), count);
+      cpu().gated(gate.data(), up.data(), DType::F32, 1, count, count, gate.data());
+      gated(on_gate.data(), on_up.data(), type(), 1, count, count, on_gate.data());
       EXPECT_TRUE(rounded_once(on_gate.floats(), gate, type())) << count << " + " << shift;
+    }
+}
+
+TEST_P(CudaKernel, GatedSideBySide) {
+  for (const int64_t columns : {1, 7, 64, 136, 9000})
+    for (const int64_t rows : {1, 5, 300}) {
+      if (rows * columns > 100000) continue;
+      const auto both = draw(rows * 2 * columns, 4);  // [gate | up] a row
+      const auto on_both = typed(both), on_out = typed(std::vector<float>(size_t(rows * columns), 9));
+      std::vector<float> out(size_t(rows * columns)), gate(out.size()), up(out.size());
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < columns; ++i) {
+          gate[size_t(row * columns + i)] = both[size_t(row * 2 * columns + i)];
+          up[size_t(row * columns + i)] = both[size_t(row * 2 * columns + columns + i)];
+        }
+      cpu().gated(gate.data(), up.data(), DType::F32, 1, rows * columns, rows * columns, gate.data());
+      cpu().gated(both.data(), both.data() + columns, DType::F32, rows, columns, 2 * columns, out.data());
+      EXPECT_EQ(out, gate) << rows << " x " << columns;
+      gated(on_both.data(), offset(on_both.data(), type(), columns), type(), rows, columns, 2 * columns, on_out.data());
+      EXPECT_TRUE(rounded_once(on_out.floats(), out, type())) << rows << " x " << columns;
     }
 }
 
@@ -365,8 +392,8 @@ TEST_P(CudaKernel, NothingToDoIsNothingDone) {
   rope(data.data(), type(), 0, 1, 8, 8, x, x);
   rope(data.data(), type(), 1, 0, 8, 8, x, x);
   store(data.data(), data.data(), type(), 8, 8, x, x, {});
-  store_decode({type(), 1, 8, data.data(), data.data(), x, x, nullptr, {}});
-  gated(data.data(), data.data(), type(), 0);
+  store_decode({type(), 1, 8, {data.data(), data.data(), data.data(), 1, 8}, x, x, nullptr, {}});
+  gated(data.data(), data.data(), type(), 1, 0, 0, data.data());
   activate(Activation::Gelu, data.data(), type(), 0);
   add_bias_to(data.data(), type(), x, 0, 8, 8);
   drop_rows(x, 1, 4, 4, 8, type(), data.data());
@@ -382,7 +409,7 @@ TEST(CudaKernels, OtherTypesAreRefused) {
   float* const x = nullptr;
   for (const DType type : {DType::F64, DType::I32, DType::U8}) {
     EXPECT_THROW(rms_norm(x, x, 1e-5, 1, 1, type, x), InternalError);
-    EXPECT_THROW(gated(x, x, type, 1), InternalError);
+    EXPECT_THROW(gated(x, x, type, 1, 1, 1, x), InternalError);
     EXPECT_THROW(rope(x, type, 1, 1, 2, 2, x, x), InternalError);
     EXPECT_THROW(drop_rows(x, 1, 1, 0, 1, type, x), InternalError);
   }

@@ -197,7 +197,7 @@ TEST_P(Kernel, NormsGatesAndRotation) {
 
     auto gate = stored(x);
     const auto up = stored(weight);
-    set().gated(gate.data(), up.data(), bf16(), count);
+    set().gated(gate.data(), up.data(), bf16(), count, gate.data());
     expected.clear();
     for (size_t i = 0; i < x.size(); ++i)
       expected.push_back(float(double(x[i]) / (1 + std::exp(-double(x[i]))) * weight[i]));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "runtime/ops.h"
 #include "tests/runtime/fixtures.h"
 #include "tests/runtime/tested_device.h"
 #include "tests/support/close.h"
@@ -136,6 +137,83 @@ TEST(Plans, OtherPlansOverPackedWeights) {
     check_against_reference(engine.under(plan), weights, testing::drawn_input(spec.text, random, 1), random);
   }
   check_against_reference(engine, weights, testing::drawn_input(spec.text, random, 1), random);
+}
+
+// Weights merged for one plan serve the dense one, and one that stops earlier.
+TEST(Plans, MergedWeightsServeTheDensePlan) {
+  std::mt19937 random(15);
+  const ModelSpec spec = testing::small_spec();
+  const testing::ReferenceWeights weights = testing::drawn_weights(spec, 5);
+  for (int i = 0; i < 6; ++i) {
+    SCOPED_TRACE(i);
+    Plan plan = testing::drawn_plan(spec.text, random);
+    const Engine engine(spec, plan, testing::on_device(), 5);
+    const int64_t bytes = engine.weight_bytes_owned();
+    const Engine dense = engine.dense();
+    EXPECT_EQ(dense.weight_bytes_owned(), bytes);
+    check_against_reference(dense, weights, testing::drawn_input(spec.text, random, 1 + i % 2), random);
+    const int64_t alive = visual_layers(plan);
+    if (alive == 0) continue;
+    set_visual_layers(plan, alive - 1);
+    check_against_reference(engine.under(plan), weights, testing::drawn_input(spec.text, random, 1), random);
+    check_against_reference(engine, weights, testing::drawn_input(spec.text, random, 1), random);
+  }
+}
+
+int64_t products = 0;  // issued through counting_ops
+
+/// The tested device's table, whose products are counted.
+const runtime::Ops& counting_ops() {
+  static const runtime::Ops ops = [] {
+    runtime::Ops counting = testing::tested_ops();
+    counting.gemm = [](const runtime::Gemm& gemm) {
+      ++products;
+      testing::tested_ops().gemm(gemm);
+    };
+    return counting;
+  }();
+  return ops;
+}
+
+// Whatever the plan, heads all over the groups included: q, k, v; o; gate, up; down, each once for all rows and once for
+// the text rows. What is dense needs them once.
+TEST(Plans, AtMostEightProductsALayer) {
+  std::mt19937 random(16);
+  const ModelSpec spec = testing::small_spec();
+  const DecoderSpec& s = spec.text;
+  Plan scattered = dense_plan(s);  // every other head is updated, all groups are read, three layers of their own kind
+  for (LayerPlan& layer : scattered.layers) {
+    for (size_t head = 0; head < layer.updates.size(); ++head) layer.updates[head] = head % 2 == 0;
+    layer.neurons = Neurons{1, 5, 8, 30};
+  }
+  scattered.layers[1].updates.assign(size_t(s.num_attention_heads), 0);
+  Plan shallow = scattered;
+  set_visual_layers(shallow, 1);
+  const runtime::Ops& tested = testing::tested_ops();
+  const bool merges = !tested.host_memory || (tested.packed_bytes && tested.packed_bytes(DType::F32, 64, 64) > 0);
+  const auto counted = [&](const Plan& plan, int64_t images, bool decode) {
+    runtime::Options options = testing::on_device();
+    options.ops = &counting_ops();
+    const Engine engine(spec, plan, options, 5);
+    const ModelInput input = testing::drawn_input(s, random, images);
+    products = 0;
+    const auto session = engine.prefill({input}, 1);
+    if (decode) {
+      products = 0;
+      engine.decode(*session, {0}, {3});
+    }
+    return products - 1;  // the head
+  };
+  const int64_t layers = s.num_hidden_layers, whole = merges ? 4 : 7;
+  for (const bool decode : {false, true}) EXPECT_EQ(counted(dense_plan(s), 1, decode), whole * layers);
+  EXPECT_EQ(counted(dense_plan(s), 0, false), whole * layers);
+  for (const Plan& plan : {scattered, shallow})
+    for (const int64_t images : {0, 1})
+      for (const bool decode : {false, true}) {
+        // Without merged weights each run of updated heads and of others is a product of q and one of o.
+        const int64_t most = merges ? 8 * layers : (2 * (s.num_attention_heads + 2) + 4 + 6) * layers;
+        EXPECT_LE(counted(plan, images, decode), most) << images << " images, decode " << decode;
+      }
 }
 
 // Other plans over the weights of one order, with and without holes among their heads, are what they are alone.
