@@ -49,7 +49,8 @@ void gated(benchmark::State& state) {
   std::vector<std::byte> up(ones.size() * size_of(type));
   from_float(ones.data(), ones.size(), type, up.data());
   for (auto _ : state) {
-    runtime::cpu_ops().gated(gate.data(), up.data(), type, 1, kRows * kIntermediate, kRows * kIntermediate, gate.data());
+    runtime::cpu_ops().gated(gate.data(), up.data(), type, 1, kRows * kIntermediate, kRows * kIntermediate,
+                             gate.data());
     benchmark::ClobberMemory();
   }
   finish(state, 3 * int64_t(gate.size()));

@@ -7,7 +7,7 @@ Scores on the first calibration questions: `ratio` (attention on visual keys ove
 the head's output in text rows changes without visual keys, relative to the layer's), `taylor` (the mean of |d log p / d g| with g a factor on the
 weights of the head's visual keys and p the probability of the dense model's own answer; the first-order term of the divergence itself is zero,
 because the dense model is its minimum), `fisher` (the mean of its square: the second-order term), `alone` (the divergence without this head alone,
-measured), `in turn` (heads are given up one eighth of those left at a time, those whose loss alone is least, each round measured anew).
+measured), `in turn` (heads are given up a quarter of those left at a time, those whose loss alone is least, each round measured anew).
 Each score then keeps its best heads, a share of all, and what is left is measured on other questions: the mean of KL / (1 + KL) from the dense
 model over the answer's tokens, and how many answers stay.
 """
@@ -25,7 +25,7 @@ from digitgrid_hf import HuggingFace
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("model", type=pathlib.Path)
-parser.add_argument("--questions", type=int, default=100, help="for the scores, and as many others to measure on")
+parser.add_argument("--questions", type=int, default=60, help="for the scores, and as many others to measure on")
 parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125])
 arguments = parser.parse_args()
 
@@ -162,7 +162,7 @@ def in_turn(on):
     while left:
         losses = {head: measured(on, without(order + [head]))[0] for head in left}
         left.sort(key=losses.get)
-        gone = max(1, len(left) // 8)
+        gone = max(1, len(left) // 4)
         order += left[:gone]
         left = left[gone:]
     score = torch.zeros(L, H)

@@ -37,9 +37,9 @@ struct FfnOptions {
   Scope scope = Scope::Layer;
   std::optional<int64_t> multiple = {};  // as given; see whole_neurons() for the default
 };
-/// A layer's neurons that a fraction keeps, `count` of `width`, as a number that products like: the nearest multiple, at
-/// least one where there is one. Without a multiple that is 32 where there are many (2,048 and more); a count that was
-/// given stays.
+/// A layer's neurons that a fraction keeps, `count` of `width`, as a number that products like: the nearest multiple,
+/// at least one where there is one. Without a multiple that is 32 where there are many (2,048 and more); a count that
+/// was given stays.
 int64_t whole_neurons(const FfnOptions& options, int64_t count, int64_t width);
 struct WindowOptions {
   int64_t size = 0;

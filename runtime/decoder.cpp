@@ -10,8 +10,8 @@
 namespace yopo::runtime {
 namespace {
 
-/// Elements of what a layer needs beside its rows: q, k, v and attention's output, or later a slice's gate, up and their
-/// product.
+/// Elements of what a layer needs beside its rows: q, k, v and attention's output, or later a slice's gate, up and
+/// their product.
 int64_t scratch_elements(const EngineState& state, int64_t visual_rows, int64_t text_rows) {
   const DecoderSpec& spec = state.spec.text;
   const int64_t rows = visual_rows + text_rows;
@@ -41,7 +41,12 @@ int64_t Decoder::slice_rows(int64_t rows) {
 }
 
 Decoder::Decoder(const EngineState& state, std::vector<Request*> requests, const Layout* layout)
-    : s_(state), spec_(state.spec.text), type_(state.type()), requests_(std::move(requests)), layout_(layout), apart_(columns_of(whole_split(spec_), spec_)) {
+    : s_(state),
+      spec_(state.spec.text),
+      type_(state.type()),
+      requests_(std::move(requests)),
+      layout_(layout),
+      apart_(columns_of(whole_split(spec_), spec_)) {
   visual_rows_ = layout ? layout->visual_rows : 0;
   text_rows_ = layout ? layout->text_rows : int64_t(requests_.size());
   x_ = s_.buffer(rows() * spec_.hidden_size, DType::F32);

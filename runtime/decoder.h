@@ -107,22 +107,22 @@ class Decoder {
   std::vector<Request*> requests_;
   const Layout* layout_;
   int64_t visual_rows_ = 0, text_rows_ = 0;
-  Buffer x_;                            // [rows, hidden] fp32
-  Buffer deep_;                         // [deep taps, visual rows, hidden] fp32; prefill only
-  Buffer normed_;                       // [rows, hidden]
-  Buffer scratch_;                      // q, attention output, k, v; or gate and up
-  void* qkv_ = nullptr;                 // [rows, (heads + 2 kv_heads) * head_dim] in the order of columns_
-  void* out_ = nullptr;                 // [rows, heads * head_dim]
-  Buffer cos_, sin_;                    // [rows, head_dim / 2]
-  Buffer before_, image_of_, images_;   // Layout's, on the device; prefill only
-  Buffer counts_;                       // [requests] int32 text rows so far; decode only
-  Buffer pairs_;                        // one uint64
+  Buffer x_;                           // [rows, hidden] fp32
+  Buffer deep_;                        // [deep taps, visual rows, hidden] fp32; prefill only
+  Buffer normed_;                      // [rows, hidden]
+  Buffer scratch_;                     // q, attention output, k, v; or gate and up
+  void* qkv_ = nullptr;                // [rows, (heads + 2 kv_heads) * head_dim] in the order of columns_
+  void* out_ = nullptr;                // [rows, heads * head_dim]
+  Buffer cos_, sin_;                   // [rows, head_dim / 2]
+  Buffer before_, image_of_, images_;  // Layout's, on the device; prefill only
+  Buffer counts_;                      // [requests] int32 text rows so far; decode only
+  Buffer pairs_;                       // one uint64
   int64_t layer_ = 0;
   const LayerSlices* slices_ = nullptr;
   const HeadColumns* merged_ = nullptr;  // null: the layer's weights stand apart
   LayerColumns apart_;                   // then these are its columns
   const LayerColumns* columns_ = nullptr;
-  std::vector<Run> updated_, others_;    // of them: heads that all rows compute, and text rows alone
+  std::vector<Run> updated_, others_;  // of them: heads that all rows compute, and text rows alone
   const DecoderLayerWeights* w_ = nullptr;
   Cost* cost_ = nullptr;
   std::function<void(int64_t, const void*, float*)> watch_;

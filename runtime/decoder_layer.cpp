@@ -14,9 +14,7 @@ void Decoder::normalise(const float* weight, bool with_visual) {
                      offset(normed_.data(), type_, row * spec_.hidden_size));
 }
 
-Decoder::Rows Decoder::rows_of(bool visual) const {
-  return visual ? Rows{0, rows()} : Rows{visual_rows_, text_rows_};
-}
+Decoder::Rows Decoder::rows_of(bool visual) const { return visual ? Rows{0, rows()} : Rows{visual_rows_, text_rows_}; }
 
 /// Whether visual rows go into what merged weights are split at, and into what lies behind.
 Decoder::Sides Decoder::sides(Reach reach) const {
@@ -45,8 +43,10 @@ void Decoder::project_merged() {
 void Decoder::project() {
   if (merged_) return project_merged();
   const int64_t dim = spec_.head_dim, kv_width = spec_.num_key_value_heads * dim;
-  for (const Run& run : updated_) project_rows(w_->q, w_->q_bias, run.first * dim, run.first * dim, run.count * dim, true);
-  for (const Run& run : others_) project_rows(w_->q, w_->q_bias, run.first * dim, run.first * dim, run.count * dim, false);
+  for (const Run& run : updated_)
+    project_rows(w_->q, w_->q_bias, run.first * dim, run.first * dim, run.count * dim, true);
+  for (const Run& run : others_)
+    project_rows(w_->q, w_->q_bias, run.first * dim, run.first * dim, run.count * dim, false);
   const int64_t shared = visual_rows_ > 0 ? slices_->counts.kv_heads * dim : 0;
   project_rows(w_->k, w_->k_bias, columns_->k, 0, shared, true);
   project_rows(w_->k, w_->k_bias, columns_->k + shared, shared, kv_width - shared, false);
@@ -264,8 +264,8 @@ void Decoder::compensate() {
   s_.ops->add_bias(x(), added.bias.as<float>(), visual_rows_, hidden);
 }
 
-/// x[rows] += down(silu(gate) * up) over neurons that follow one another; of merged weights each run has its gate and up
-/// side by side, of others there is one run.
+/// x[rows] += down(silu(gate) * up) over neurons that follow one another; of merged weights each run has its gate and
+/// up side by side, of others there is one run.
 void Decoder::neurons(std::initializer_list<Run> runs, const Rows& rows) {
   const int64_t hidden = spec_.hidden_size, first = runs.begin()->first;
   int64_t count = 0;
@@ -277,9 +277,9 @@ void Decoder::neurons(std::initializer_list<Run> runs, const Rows& rows) {
     const int64_t here = std::min(slice, end - row);
     const void* in = offset(normed_.data(), type_, row * hidden);
     const auto project = [&](const Matrix& w, int64_t w_row, int64_t n, int64_t column) {
-      multiply({in, hidden, w, w_row, n, 0, hidden, nullptr, type_, offset(scratch_.data(), type_, column), width,
-                false},
-               0, here, cost_->ffn);
+      multiply(
+          {in, hidden, w, w_row, n, 0, hidden, nullptr, type_, offset(scratch_.data(), type_, column), width, false}, 0,
+          here, cost_->ffn);
     };
     if (merged_) {
       project(w_->gate_up, 2 * first, width, 0);

@@ -67,9 +67,9 @@ void set_weights(EngineState& state, const Arrangement& arrangement) {
 }
 
 std::function<std::shared_ptr<Weights>(const Arrangement&)> loader(const EngineState& state, const OpenModel& model,
-                                                               const Options& options) {
-  return [model, orders = state.orders, type = choose_type(options, model.spec.dtype, *state.ops),
-          ops = state.ops](const Arrangement& arrangement) { return load_weights(model, orders, type, *ops, arrangement); };
+                                                                   const Options& options) {
+  return [model, orders = state.orders, type = choose_type(options, model.spec.dtype, *state.ops), ops = state.ops](
+             const Arrangement& arrangement) { return load_weights(model, orders, type, *ops, arrangement); };
 }
 
 Buffer on_device(const EngineState& state, const std::vector<float>& values, DType type) {
@@ -208,7 +208,8 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
   twin->layers = slices(*twin, holes);
-  if (twin->weights->merged && !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text))
+  if (twin->weights->merged &&
+      !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text))
     set_weights(*twin, {});
   put_on_device(*twin);
   return Engine(std::move(twin));

@@ -106,14 +106,16 @@ std::vector<MergedRow> qkv_rows(const LayerSplit& split, const DecoderSpec& spec
   add_heads(rows, Role::V, 0, shared, dim);
   add_heads(rows, Role::K, 0, kv_heads, dim);
   add_heads(rows, Role::V, shared, kv_heads - shared, dim);
-  for (const int64_t head : other_heads(split.updated, spec.num_attention_heads)) add_heads(rows, Role::Q, head, 1, dim);
+  for (const int64_t head : other_heads(split.updated, spec.num_attention_heads))
+    add_heads(rows, Role::Q, head, 1, dim);
   return rows;
 }
 
 std::vector<MergedRow> gate_up_rows(const LayerSplit& split, const DecoderSpec& spec) {
   std::vector<MergedRow> rows;
   rows.reserve(size_t(2 * spec.intermediate_size));
-  for (const auto& [first, last] : {std::pair(int64_t(0), split.neurons), std::pair(split.neurons, spec.intermediate_size)})
+  for (const auto& [first, last] :
+       {std::pair(int64_t(0), split.neurons), std::pair(split.neurons, spec.intermediate_size)})
     for (const Role role : {Role::Gate, Role::Up})
       for (int64_t neuron = first; neuron < last; ++neuron) rows.push_back({role, neuron});
   return rows;

@@ -36,12 +36,12 @@ bool serves(const std::vector<LayerSplit>& made, const std::vector<LayerSplit>& 
 /// [updated q | v | k] of visual rows, then [k | v | other q] of what only text rows have. Keys of all heads lie one
 /// behind the other.
 struct LayerColumns {
-  int64_t others = 0;                 // q of heads that are not updated, one behind the other; the others begin at 0
-  int64_t k = 0;                      // key of head h: k + h * head_dim
-  int64_t v = 0, v_rest = 0;          // value of head h: v, or from `v_heads` on v_rest, + h * head_dim
+  int64_t others = 0;         // q of heads that are not updated, one behind the other; the others begin at 0
+  int64_t k = 0;              // key of head h: k + h * head_dim
+  int64_t v = 0, v_rest = 0;  // value of head h: v, or from `v_heads` on v_rest, + h * head_dim
   int64_t v_heads = 0;
-  int64_t split = 0, stride = 0;      // what visual rows have; all
-  std::vector<int32_t> q, out;        // [heads]
+  int64_t split = 0, stride = 0;  // what visual rows have; all
+  std::vector<int32_t> q, out;    // [heads]
 };
 LayerColumns columns_of(const LayerSplit& split, const DecoderSpec& spec);
 

@@ -169,7 +169,8 @@ void Measure::elementwise() {
                  double(rows * kv_heads);
   const int64_t neurons = std::min<int64_t>(rows, 512) * spec_.intermediate_size;  // as many rows as an FFN's slice
   const Buffer gate = filled(size_t(neurons), type_), up = filled(size_t(neurons), type_);
-  table_.gated = time_of(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, 1, neurons, neurons, gate.data()); }) / double(neurons);
+  table_.gated = time_of(ops_, [&] { ops_.gated(gate.data(), up.data(), type_, 1, neurons, neurons, gate.data()); }) /
+                 double(neurons);
 }
 
 /// One request's attention: text rows alone, then with visual rows, without a window and with two.

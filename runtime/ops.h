@@ -45,8 +45,8 @@ struct HeadPlaces {
   const int32_t* column = nullptr;  // [heads], on the device
 };
 
-/// Keys and values side by side, rows `stride` elements apart: the key of head h at k + h * head_dim, its value at v, or
-/// from head `v_heads` on at v_rest, + h * head_dim.
+/// Keys and values side by side, rows `stride` elements apart: the key of head h at k + h * head_dim, its value at v,
+/// or from head `v_heads` on at v_rest, + h * head_dim.
 struct KvRows {
   const void *k = nullptr, *v = nullptr, *v_rest = nullptr;
   int64_t v_heads = 0;
@@ -83,9 +83,9 @@ struct PrefillRequest {
 struct PrefillAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;           // rows of heads, rotated
+  const void* q = nullptr;  // rows of heads, rotated
   HeadPlaces q_places;
-  void* out = nullptr;               // rows of heads; visual rows: only updated heads are written
+  void* out = nullptr;  // rows of heads; visual rows: only updated heads are written
   HeadPlaces out_places;
   const uint8_t* kept = nullptr;     // [heads] text rows read visual keys in this head; on the device
   const uint8_t* updated = nullptr;  // [heads] visual rows are computed in this head; on the device
@@ -113,9 +113,9 @@ struct DecodeStore {
 struct DecodeAttention {
   DType type = DType::F32;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const void* q = nullptr;          // [requests] rows of heads, rotated
+  const void* q = nullptr;  // [requests] rows of heads, rotated
   HeadPlaces q_places;
-  void* out = nullptr;              // [requests] rows of heads
+  void* out = nullptr;  // [requests] rows of heads
   HeadPlaces out_places;
   const uint8_t* kept = nullptr;    // [heads], on the device
   const int32_t* counts = nullptr;  // [requests] text rows before this step, on the device: counts + 1 are read

@@ -235,15 +235,18 @@ Matrix WeightBuilder::merged(LoadedTensors& memory, int64_t layer, const std::ve
 void WeightBuilder::fill_merged(LoadedTensors& memory, int64_t layer, DecoderLayerWeights& into) const {
   const LayerSplit& split = arrangement_.splits[size_t(layer)];
   const DecoderSpec& spec = spec_.text;
-  const auto in = [](Role role, std::initializer_list<Role> roles) { return std::ranges::find(roles, role) != roles.end(); };
+  const auto in = [](Role role, std::initializer_list<Role> roles) {
+    return std::ranges::find(roles, role) != roles.end();
+  };
   fill_tensors(
       into, table_, layer,
       [&](const TensorSlot& slot) {
         return in(slot.role, {Role::Q, Role::K, Role::V, Role::Gate, Role::Up}) ? Matrix{}
-                                                                              : matrix(memory, slot, packs_, &split);
+                                                                                : matrix(memory, slot, packs_, &split);
       },
       [&](const TensorSlot& slot) {
-        return in(slot.role, {Role::QBias, Role::KBias, Role::VBias}) ? nullptr : on_device(memory, vector_values(slot));
+        return in(slot.role, {Role::QBias, Role::KBias, Role::VBias}) ? nullptr
+                                                                      : on_device(memory, vector_values(slot));
       });
   const std::vector<MergedRow> rows = qkv_rows(split, spec);
   into.qkv = merged(memory, layer, rows, columns_of(split, spec).split);
@@ -251,14 +254,17 @@ void WeightBuilder::fill_merged(LoadedTensors& memory, int64_t layer, DecoderLay
   into.qkv_bias = merged_bias(memory, layer, rows);
 }
 
-const float* WeightBuilder::merged_bias(LoadedTensors& memory, int64_t layer, const std::vector<MergedRow>& rows) const {
+const float* WeightBuilder::merged_bias(LoadedTensors& memory, int64_t layer,
+                                        const std::vector<MergedRow>& rows) const {
   std::map<Role, std::vector<float>> values;
-  for (const auto& [role, bias] : {std::pair(Role::Q, Role::QBias), std::pair(Role::K, Role::KBias), std::pair(Role::V, Role::VBias)})
+  for (const auto& [role, bias] :
+       {std::pair(Role::Q, Role::QBias), std::pair(Role::K, Role::KBias), std::pair(Role::V, Role::VBias)})
     if (const TensorSlot* slot = slot_if(table_, bias, layer)) values[role] = vector_values(*slot);
   if (values.empty()) return nullptr;
   std::vector<float> bias(rows.size(), 0.0f);
   for (size_t i = 0; i < rows.size(); ++i)
-    if (const auto found = values.find(rows[i].role); found != values.end()) bias[i] = found->second[size_t(rows[i].row)];
+    if (const auto found = values.find(rows[i].role); found != values.end())
+      bias[i] = found->second[size_t(rows[i].row)];
   return on_device(memory, bias);
 }
 

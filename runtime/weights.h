@@ -16,8 +16,8 @@
 namespace yopo::runtime {
 
 // What a model lacks is null.
-/// A decoder layer's matrices stand apart, or q, k and v are one matrix, gate and up another, and o has the columns that
-/// go with them (runtime/layer_split.h).
+/// A decoder layer's matrices stand apart, or q, k and v are one matrix, gate and up another, and o has the columns
+/// that go with them (runtime/layer_split.h).
 struct DecoderLayerWeights : LayerTensors<Matrix, const float*> {
   Matrix qkv, gate_up;
   const float* qkv_bias = nullptr;
@@ -48,13 +48,14 @@ struct Weights {
 
   LoadedTensors fixed;  // what all of the above but the layers lies in
 
-  bool can_merge = false;           // the layers: it was asked for, and the device gains by it
-  bool merged = false;              // so the layers are; where the device has such a form, they are packed, too
-  std::vector<LayerSplit> splits;   // how
+  bool can_merge = false;          // the layers: it was asked for, and the device gains by it
+  bool merged = false;             // so the layers are; where the device has such a form, they are packed, too
+  std::vector<LayerSplit> splits;  // how
 };
 
 /// Whether weights are copied into the form that the device computes with fastest, for one plan: each decoder layer's
-/// merged, so split, and all of them packed where there is such a form. Not where they would be copied for nothing else.
+/// merged, so split, and all of them packed where there is such a form. Not where they would be copied for nothing
+/// else.
 struct Arrangement {
   bool wanted = false;
   std::vector<LayerSplit> splits = {};

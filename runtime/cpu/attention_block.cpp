@@ -31,8 +31,9 @@ QueryBlock::QueryBlock(const Kernels& set, int64_t dim)
       q_(size_t(block_rows * dim)),
       out_(size_t(block_rows * width_)) {}
 
-int64_t QueryBlock::run(const void* q, int64_t q_stride, void* out, int64_t out_stride, DType type, int64_t rows, const PackedSegment& steady,
-                        const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit) {
+int64_t QueryBlock::run(const void* q, int64_t q_stride, void* out, int64_t out_stride, DType type, int64_t rows,
+                        const PackedSegment& steady, const int64_t* steady_limit, const PackedSegment& growing,
+                        const int64_t* growing_limit) {
   const bool bf16 = type == DType::BF16;
   const int64_t steady_keys = steady_limit[rows - 1], growing_keys = growing_limit[rows - 1];
   ensure(rows <= block_rows && steady_keys <= steady.count() && growing_keys <= growing.count(),

@@ -34,10 +34,11 @@ constexpr int64_t block_rows = 48;
 class QueryBlock {
  public:
   QueryBlock(const Kernels& set, int64_t dim);
-  /// q, out: first row of the block at its head's column; rows q_stride and out_stride elements apart. steady_limit, growing_limit
-  /// [rows]: how many keys each row reads, not descending. Returns the pairs.
-  int64_t run(const void* q, int64_t q_stride, void* out, int64_t out_stride, DType type, int64_t rows, const PackedSegment& steady,
-              const int64_t* steady_limit, const PackedSegment& growing, const int64_t* growing_limit);
+  /// q, out: first row of the block at its head's column; rows q_stride and out_stride elements apart. steady_limit,
+  /// growing_limit [rows]: how many keys each row reads, not descending. Returns the pairs.
+  int64_t run(const void* q, int64_t q_stride, void* out, int64_t out_stride, DType type, int64_t rows,
+              const PackedSegment& steady, const int64_t* steady_limit, const PackedSegment& growing,
+              const int64_t* growing_limit);
 
  private:
   const Kernels& set_;

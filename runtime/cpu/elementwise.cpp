@@ -137,7 +137,8 @@ void store_decode(const DecodeStore& work) {
       const int64_t to = (head * segment.stride + work.counts[i]) * work.head_dim;
       set.rotate(offset(work.rows.k, work.type, from), work.type == DType::BF16, half, work.cos + int64_t(i) * half,
                  work.sin + int64_t(i) * half, offset(segment.keys, work.type, to));
-      std::memcpy(offset(segment.values, work.type, to), offset(head < work.rows.v_heads ? work.rows.v : work.rows.v_rest, work.type, from),
+      std::memcpy(offset(segment.values, work.type, to),
+                  offset(head < work.rows.v_heads ? work.rows.v : work.rows.v_rest, work.type, from),
                   size_t(work.head_dim) * size_of(work.type));
     }
   }

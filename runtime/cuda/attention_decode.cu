@@ -31,8 +31,8 @@ struct Requests {
 };
 
 struct Call {
-  const void* q;          // [requests] rows of heads
-  void* out;              // [requests] rows of heads
+  const void* q;  // [requests] rows of heads
+  void* out;      // [requests] rows of heads
   HeadPlaces q_places, out_places;
   const uint8_t* kept;    // [heads]
   const int32_t* counts;  // [requests]
@@ -180,9 +180,12 @@ __global__ void __launch_bounds__(block_threads, G <= 2 ? 4 : 2) attend(const Re
 #pragma unroll
     for (int i = 0; i < row_piece; ++i) {
       state.mix[g][i] = 0;
-      q[g][i] = in_row && g < heads
-                    ? widen(static_cast<const T*>(call.q)[element_of(call.q_places, int64_t(blockIdx.z), first_own + g, head_dim) + piece + i]) * scale
-                    : 0;
+      q[g][i] =
+          in_row && g < heads
+              ? widen(static_cast<const T*>(
+                    call.q)[element_of(call.q_places, int64_t(blockIdx.z), first_own + g, head_dim) + piece + i]) *
+                    scale
+              : 0;
     }
   }
   const auto read = [&](const Keys& segment, int64_t from, int64_t to, unsigned mask) {

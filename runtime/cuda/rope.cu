@@ -97,8 +97,8 @@ struct Steps {
 /// rows [requests], counts [requests]: all from this launch's first request on.
 template <typename T, int N>
 __global__ void store_steps(const Rows<T> rows, int64_t kv_heads, int64_t half, const float* __restrict__ cos,
-                            const float* __restrict__ sin,
-                            const int32_t* __restrict__ counts, int64_t requests, const Steps steps) {
+                            const float* __restrict__ sin, const int32_t* __restrict__ counts, int64_t requests,
+                            const Steps steps) {
   const int64_t row = row_of_thread();
   if (row >= requests) return;
   const Step& step = steps.at[row];

@@ -183,8 +183,9 @@ TEST_P(CudaKernel, StoreIntoManySegments) {
                   host);
       for (const StoreRows& target : host)  // the CPU's values are copies of the right rows
         for (int64_t head = 0; target.rows > 0 && head < target.segment.heads; ++head)
-          EXPECT_EQ(static_cast<const float*>(target.segment.values)[(head * target.segment.stride + target.at) * head_dim],
-                    (head < v_heads ? v : rest)[size_t(target.row * stride + head * head_dim)]);
+          EXPECT_EQ(
+              static_cast<const float*>(target.segment.values)[(head * target.segment.stride + target.at) * head_dim],
+              (head < v_heads ? v : rest)[size_t(target.row * stride + head * head_dim)]);
       store({on_k.data(), on_v.data(), on_rest.data(), v_heads, stride}, type(), head_dim, on_cos.as<float>(),
             on_sin.as<float>(), device);
       for (size_t i = 0; i < host.size(); ++i) {
@@ -229,10 +230,22 @@ TEST_P(CudaKernel, StoreOfADecodeStep) {
         device[i].text.keys = on_keys[i].data(), device[i].text.values = on_values[i].data();
       }
       const OnDevice on_counts(counts);
-      cpu().store_decode({DType::F32, kv_heads, head_dim, {k.data(), v.data(), rest.data(), 1, width}, cos.data(),
-                          sin.data(), counts.data(), host});
-      store_decode({type(), kv_heads, head_dim, {on_k.data(), on_v.data(), on_rest.data(), 1, width},
-                    on_cos.as<float>(), on_sin.as<float>(), on_counts.as<int32_t>(), device});
+      cpu().store_decode({DType::F32,
+                          kv_heads,
+                          head_dim,
+                          {k.data(), v.data(), rest.data(), 1, width},
+                          cos.data(),
+                          sin.data(),
+                          counts.data(),
+                          host});
+      store_decode({type(),
+                    kv_heads,
+                    head_dim,
+                    {on_k.data(), on_v.data(), on_rest.data(), 1, width},
+                    on_cos.as<float>(),
+                    on_sin.as<float>(),
+                    on_counts.as<int32_t>(),
+                    device});
       for (size_t i = 0; i < host.size(); ++i) {
         EXPECT_TRUE(rounded_once(on_keys[i].floats(), keys[i], type())) << "request " << i << " of " << requests;
         EXPECT_EQ(on_values[i].floats(), values[i]) << "request " << i << " of " << requests;
@@ -247,8 +260,14 @@ TEST_P(CudaKernel, AFullSegmentIsNotWrittenPast) {
     const OnDevice counts(std::vector<int32_t>{count});
     DecodeRequest request;
     request.text = {keys.data(), values.data(), 1, 3, 0};  // the memory behind holds three rows more
-    store_decode({type(), 1, 16, {k.data(), k.data(), k.data(), 1, 16}, table.as<float>(), table.as<float>(),
-                  counts.as<int32_t>(), {&request, 1}});
+    store_decode({type(),
+                  1,
+                  16,
+                  {k.data(), k.data(), k.data(), 1, 16},
+                  table.as<float>(),
+                  table.as<float>(),
+                  counts.as<int32_t>(),
+                  {&request, 1}});
     EXPECT_EQ(keys.floats(), held);
     EXPECT_EQ(values.floats(), held);
   }
@@ -391,7 +410,7 @@ TEST_P(CudaKernel, NothingToDoIsNothingDone) {
   layer_norm(x, x, x, 1e-5, 8, 0, type(), data.data());
   rope(data.data(), type(), 0, 1, 8, 8, x, x);
   rope(data.data(), type(), 1, 0, 8, 8, x, x);
-  store(data.data(), data.data(), type(), 8, 8, x, x, {});
+  store({data.data(), data.data(), data.data(), 1, 8}, type(), 8, x, x, {});
   store_decode({type(), 1, 8, {data.data(), data.data(), data.data(), 1, 8}, x, x, nullptr, {}});
   gated(data.data(), data.data(), type(), 1, 0, 0, data.data());
   activate(Activation::Gelu, data.data(), type(), 0);
