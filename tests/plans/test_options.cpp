@@ -23,7 +23,8 @@ PlanOptions from_flags(const std::vector<std::pair<std::string, std::string>>& g
 /// Every option given, none at its default, in recipes that together hold them all.
 const std::vector<std::string> kRecipes{
     "{window: {size: 5, causal: true}, heads: {keep: 24, scope: model, exempt_layers: 3}, updates: {threshold: 0.25, "
-    "vote: 0.5, exempt_layers: 1}, ffn: {keep: 0.5, score: rms, scope: model}, visual_layers: 0.5, semantics: llava}",
+    "vote: 0.5, exempt_layers: 1}, ffn: {keep: 0.5, score: rms, scope: model, multiple: 16}, visual_layers: 0.5, "
+    "semantics: llava}",
     "{heads: {threshold: 0.125, vote: 0.75, exempt_layers: 4}, updates: {keep: 0.25, scope: model, exempt_layers: 5}}",
     "{heads: {mask: a b.npy}, updates: {mask: c.npy}, visual_layers: 7}", "{budget: 0.25}"};
 
