@@ -17,6 +17,7 @@ constexpr std::chrono::microseconds kShortPause{200}, kLongPause{20'000};
 constexpr std::chrono::seconds kHearWithin{5};
 constexpr int kOutsideError = 2, kSignalled = 130;  // exit codes
 constexpr const char* kFailed = "failed";
+constexpr const char* kGone = "its process is gone: killed, perhaps for want of memory";
 
 std::string failure_text(const RankFailure& failure) {
   return fmt::format("{} {} {}", failure.rank, failure.code, failure.message);
@@ -126,8 +127,8 @@ void Group::watch() {
     lock.unlock();
     try {
       look(*watching_);
-    } catch (const StoreLost& lost) {
-      failed(nullptr, {0, kOutsideError, lost.what()});
+    } catch (const StoreLost&) {
+      failed(nullptr, lost());
       return;
     } catch (const std::exception& error) {  // no memory for a message: nothing that ends the work
     }
@@ -159,12 +160,18 @@ void Group::look(Store& store) {
   }
   for (const int k : gone)
     if (!store.has({key("left", k)}))
-      failed(&store, {k, kOutsideError, "its process is gone: killed, perhaps for want of memory"});
+      failed(&store, {k, kOutsideError, kGone});
   for (const int k : silent)
     if (!store.has({key("left", k)}))
       failed(&store, {k, kOutsideError,
                       fmt::format("it has given no sign of life for {} s",
                                   std::chrono::duration_cast<std::chrono::seconds>(options_.silence).count())});
+}
+
+/// What became of rank 0, at which the store is, or near which.
+RankFailure Group::lost() const {
+  const bool gone = !members_.empty() && !leads() && members_[0].gone(members_[size_t(rank())].machine);
+  return {0, kOutsideError, gone ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
 }
 
 /// With a store, the others hear of it; the first failure counts.
@@ -271,6 +278,7 @@ RankFailure Group::leave_with(int code, const std::string& message, bool interru
       own = {other->rank, other->code, text(*other)};
     else
       store_->set_once(key(kFailed, 0), failure_text(own));
+    store_->set(key("heard", rank()), "");
     if (!hosts_) return own;
     const Clock::time_point until = Clock::now() + kHearWithin;
     const auto waits = [&](int k) {
@@ -280,8 +288,10 @@ RankFailure Group::leave_with(int code, const std::string& message, bool interru
     };
     for (int k = 0; k < size(); ++k)
       while (waits(k) && Clock::now() < until) std::this_thread::sleep_for(kLongPause);
-  } catch (const StoreLost&) {  // rank 0 has gone before
-    if (const std::optional<RankFailure> other = failure(); code == kSignalled && other && !interrupted)
+  } catch (const StoreLost&) {
+    // Rank 0 stays until the others have heard why it ends, so it has ended otherwise.
+    failed(nullptr, lost());
+    if (const std::optional<RankFailure> other = failure(); code == kSignalled && other)
       own = {other->rank, other->code, text(*other)};
   }
   return own;

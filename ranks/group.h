@@ -88,6 +88,7 @@ class Group {
   void meet();
   void watch();
   void look(Store& store);
+  RankFailure lost() const;
   void failed(Store* store, RankFailure failure);
   std::optional<RankFailure> failure() const;
   std::string text(const RankFailure& failure) const;
