@@ -20,7 +20,7 @@ namespace yopo {
 
 namespace {
 
-constexpr const char* kLock = ".lock";
+constexpr const char *kLock = ".lock", *kMark = ".ranks";
 constexpr const char* kOutputKey = "output: ";  // of a resolved recipe
 
 void make_folder(const fs::path& folder) {
@@ -34,7 +34,8 @@ void make_folder(const fs::path& folder) {
 bool holds_only(const fs::path& folder, const fs::path& recipe) {
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(folder, code))
-    if (entry.path().filename() != recipe.filename() && entry.path().filename() != kLock) return false;
+    if (const fs::path name = entry.path().filename(); name != recipe.filename() && name != kLock && name != kMark)
+      return false;
   return !code;
 }
 
@@ -123,7 +124,7 @@ OutputFolder::OutputFolder(const Recipe& recipe, Group* ranks) : files_(output_f
                               "another yopo is writing into this folder; wait for it or choose another output");
       claim_folder(files_.recipe, recipe.resolved());
     }
-    if (ranks) check_same_folder(*ranks, files_.folder / kLock, descriptor_);
+    if (ranks) check_same_folder(*ranks, files_.folder);
   } catch (...) {
     if (descriptor_ >= 0) ::close(descriptor_);
     throw;

@@ -31,10 +31,10 @@ void check_recipe_model(const Recipe& recipe);
 /// Says which of a recipe's question file, images and annotations are not there.
 std::vector<std::string> missing_paths(const DatasetOptions& dataset);
 
-/// Makes the output folder and holds it for this process; of several ranks for rank 0, and the others see that it is the
-/// same folder. UserError if another process holds it, or if it belongs to a
-/// recipe whose resolved text, but for the output, differs (naming the first line that does): one with nothing else in
-/// it changes its recipe. For one thread.
+/// Makes the output folder and holds it for this process; of several ranks for rank 0, and the others see that it is
+/// the same folder. UserError if another process holds it, or if it belongs to a recipe whose resolved text, but for
+/// the output, differs (naming the first line that does): one with nothing else in it changes its recipe. For one
+/// thread.
 class OutputFolder {
  public:
   explicit OutputFolder(const Recipe& recipe, Group* ranks = nullptr);
@@ -91,8 +91,8 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
                           const std::string& budget = "");
 /// Dense and pruned on every benchmark of the recipe; eval.json. Answers that the journals hold are not asked for
 /// again; where they hold all of them, no engine is made, and the times are those of eval.json. `budget`: of a
-/// checkpoint with several plans; "" the default. `dense`: such a list, whose dense results are taken. With other ranks,
-/// each of which asks a part of the questions, rank 0 alone has the results.
+/// checkpoint with several plans; "" the default. `dense`: such a list, whose dense results are taken. With other
+/// ranks, each of which asks a part of the questions, rank 0 alone has the results.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
                                              const OutputFiles& files, const std::string& budget = "",
                                              const std::vector<EvaluationResult>* dense = nullptr);

@@ -1,13 +1,10 @@
 #include "pipeline/together.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <random>
 #include <thread>
 
-#include "core/progress.h"
-#include "core/version.h"
+#include "core/interrupt.h"
 #include "evaluation/merge_answers.h"
 #include "runtime/engine.h"
 
@@ -17,6 +14,7 @@ namespace {
 
 using TogetherClock = std::chrono::steady_clock;
 
+constexpr const char* kMark = ".ranks";
 constexpr std::chrono::seconds kSeenWithin{30};
 constexpr std::chrono::milliseconds kLookEvery{20};
 
@@ -30,6 +28,8 @@ bool becomes(const std::function<bool()>& seen) {
   return true;
 }
 
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+
 std::string rank_suffix(int64_t rank, int64_t count) { return fmt::format(".rank-{}-of-{}", rank, count); }
 
 /// Removes what ranks left beside `file`, of any number of ranks.
@@ -37,8 +37,7 @@ void remove_parts(const fs::path& file) {
   const std::string start = file.filename().string() + ".rank-";
   std::vector<fs::path> parts;
   std::error_code ignored;
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
+  for (const auto& entry : fs::directory_iterator(folder_of(file), ignored))
     if (entry.path().filename().string().starts_with(start)) parts.push_back(entry.path());
   for (const fs::path& part : parts) fs::remove(part, ignored);
 }
@@ -55,13 +54,13 @@ void agree_on_recipe(Group& ranks, const Recipe& recipe, const OpenModel& model,
                {"type of numbers", std::string(short_name(runtime::computing_type(run, model.spec.dtype)))}});
 }
 
-void check_same_folder(Group& ranks, const fs::path& file, int descriptor) {
+void check_same_folder(Group& ranks, const fs::path& folder) {
+  const fs::path file = folder / kMark;
   std::string mark;
   if (ranks.leads()) {
     std::random_device random;
     mark = fmt::format("rank 0 of a run {:08x}{:08x}{:08x}\n", random(), random(), random());
-    require(::ftruncate(descriptor, 0) == 0 && ::write(descriptor, mark.data(), mark.size()) == ssize_t(mark.size()),
-            "{}: cannot write", file.string());
+    write_text(file, mark);
   }
   mark = ranks.broadcast(mark);
   const auto sees = [&] {
@@ -69,9 +68,10 @@ void check_same_folder(Group& ranks, const fs::path& file, int descriptor) {
     return fs::exists(file, code) && read_text(file) == mark;
   };
   require(becomes(sees), "{}: {} does not see the folder that rank 0 writes into: the ranks need a shared one",
-          file.parent_path().string(), ranks.name());
+          folder.string(), ranks.name());
   ranks.barrier();
-  if (ranks.leads()) (void)!::ftruncate(descriptor, 0);
+  std::error_code ignored;
+  if (ranks.leads()) fs::remove(file, ignored);
 }
 
 void wait_for_file(const Group& ranks, const fs::path& file, int maker) {
@@ -86,17 +86,18 @@ void wait_for_file(const Group& ranks, const fs::path& file, int maker) {
 Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, Group* ranks) {
   if (!ranks) {
     Statistics statistics = calibrate(model, run, output);
+    remove_parts(output);
     return statistics;
   }
   const std::vector<Sample> samples = calibration_samples(run);
   ranks->agree({{"checkpoint (fingerprint)", model.checkpoint.fingerprint()},
                 {"samples of the calibration (fingerprint of questions and images)", dataset_fingerprint(samples)},
-                {"options of the calibration", fmt::format("queries {}, dtype {}, {}", name_of(run.options.queries),
-                                                           run.dtype, run.prompts.text())},
+                {"options of the calibration",
+                 fmt::format("queries {}, dtype {}, {}", name_of(run.options.queries), run.dtype, run.prompts.text())},
                 {"statistics file", output.string()}});
+  check_same_folder(*ranks, folder_of(output));
   const int64_t parts = std::min<int64_t>(ranks->size(), int64_t(samples.size()));
-  const bool alone =
-      parts == 1 || ranks->broadcast(ranks->leads() && fs::exists(output) ? "there" : "") == "there";
+  const bool alone = parts == 1 || ranks->broadcast(ranks->leads() && fs::exists(output) ? "there" : "") == "there";
   const auto part_file = [&](int64_t rank) { return fs::path(output.string() + rank_suffix(rank, parts)); };
   if (!alone && ranks->rank() < parts) {
     CalibrationRun part = run;
@@ -126,9 +127,11 @@ EvaluationResult evaluate_together(const OpenBenchmark& benchmark, const Evaluat
                                    std::optional<EvaluationResult> finished,
                                    const std::function<EvaluationResult(const EvaluationRun& part)>& ask,
                                    Group& ranks) {
-  ranks.agree({{fmt::format("{}: questions, images, model and plan (fingerprint)", run.options.benchmark),
-                run.fingerprint},
-               {"file of answers", run.answers.string()}});
+  ranks.agree(
+      {{fmt::format("{}: questions, images, model and plan (fingerprint)", run.options.benchmark), run.fingerprint},
+       {"file of answers", run.answers.string()}});
+  check_same_folder(ranks, folder_of(run.answers));
+  if (finished) remove_parts(run.answers);
   if (ranks.broadcast(finished ? "finished" : "") == "finished") return finished.value_or(EvaluationResult{});
   const auto start = TogetherClock::now();
   const int64_t count = std::min<int64_t>(ranks.size(), int64_t(benchmark.samples->size()));

@@ -1,5 +1,5 @@
-// What several processes share of a recipe's stages, over a folder that all of them see. Every rank calls the same stages;
-// rank 0 alone writes what one process would write, and its result is that of all.
+// What several processes share of a recipe's stages, over a folder that all of them see. Every rank calls the same
+// stages; rank 0 alone writes what one process would write, and its result is that of all.
 #pragma once
 
 #include <functional>
@@ -15,8 +15,8 @@ namespace yopo {
 /// UserError naming the rank that has another recipe, checkpoint, type of numbers or release.
 void agree_on_recipe(Group& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device);
 
-/// UserError naming a rank that does not see the file in which rank 0, which has it open, leaves a mark.
-void check_same_folder(Group& ranks, const fs::path& file, int descriptor);
+/// UserError naming a rank that does not see the file `.ranks` that rank 0 leaves there for a moment.
+void check_same_folder(Group& ranks, const fs::path& folder);
 
 /// Waits until a file of rank `maker` is seen here; network file systems take some seconds. UserError naming both.
 void wait_for_file(const Group& ranks, const fs::path& file, int maker);
@@ -29,7 +29,6 @@ Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run,
 /// them. `ask` asks what it is given; `finished`: rank 0 has all answers already. On the other ranks an empty result.
 EvaluationResult evaluate_together(const OpenBenchmark& benchmark, const EvaluationRun& run,
                                    std::optional<EvaluationResult> finished,
-                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask,
-                                   Group& ranks);
+                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask, Group& ranks);
 
 }  // namespace yopo

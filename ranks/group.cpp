@@ -81,9 +81,8 @@ Group::~Group() {
 std::string Group::name(int rank) const { return fmt::format("rank {} of {}", rank, size()); }
 
 int Group::here() const {
-  return int(std::count_if(members_.begin(), members_.end(), [&](const Member& member) {
-    return member.machine == members_[size_t(rank())].machine;
-  }));
+  return int(std::count_if(members_.begin(), members_.end(),
+                           [&](const Member& member) { return member.machine == members_[size_t(rank())].machine; }));
 }
 
 std::string Group::key(const std::string& name, int number) const {
@@ -159,8 +158,7 @@ void Group::look(Store& store) {
     if (k != rank() && Clock::now() - since > options_.silence) silent.push_back(k);
   }
   for (const int k : gone)
-    if (!store.has({key("left", k)}))
-      failed(&store, {k, kOutsideError, kGone});
+    if (!store.has({key("left", k)})) failed(&store, {k, kOutsideError, kGone});
   for (const int k : silent)
     if (!store.has({key("left", k)}))
       failed(&store, {k, kOutsideError,
@@ -171,7 +169,8 @@ void Group::look(Store& store) {
 /// What became of rank 0, at which the store is, or near which.
 RankFailure Group::lost() const {
   const bool gone = !members_.empty() && !leads() && members_[0].gone(members_[size_t(rank())].machine);
-  return {0, kOutsideError, gone ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
+  return {0, kOutsideError,
+          gone ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
 }
 
 /// With a store, the others hear of it; the first failure counts.

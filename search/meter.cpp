@@ -118,7 +118,9 @@ void PlanMeter::set_samples(const std::vector<Sample>& samples) {
   std::vector<JudgedSample> judged = judged_samples(
       engines_.front(), processor, recombined(samples, run_.search.questions), run_.search.max_new_tokens);
   require(!judged.empty(), "search: none of the {} samples has an image", samples.size());
-  if (run_.ranks) run_.ranks->agree({{"the dense model's answers to the prompts of the search", digest_of(judged, spec_.hidden_size)}});
+  if (run_.ranks)
+    run_.ranks->agree(
+        {{"the dense model's answers to the prompts of the search", digest_of(judged, spec_.hidden_size)}});
   const int64_t pictures = judged.back().picture + 1;
   // Every n-th picture is held out, spread over all; too few leave none.
   const double share = run_.search.held_out;
