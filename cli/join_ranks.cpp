@@ -1,3 +1,6 @@
+#include <sched.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -8,6 +11,23 @@
 #include "ranks/launcher.h"
 
 namespace yopo::cli {
+
+namespace {
+
+/// The cores that this process may use, a 1 each: launchers may have given each rank its own.
+std::string own_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::string cores;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int i = 0; i < CPU_SETSIZE; ++i) cores += CPU_ISSET(i, &set) ? '1' : '0';
+  else  // more cores than the set has room for
+    cores.assign(std::max(1u, std::thread::hardware_concurrency()), '1');
+  cores.erase(cores.find_last_not_of('0') + 1);
+  return cores;
+}
+
+}  // namespace
 
 void join_ranks(const std::string& command, Context& context) {
   const Variables variables = [](const char* name) -> const char* { return std::getenv(name); };
@@ -26,10 +46,17 @@ void join_ranks(const std::string& command, Context& context) {
     mute_output();
   }
   ranks.agree({{"release", std::string(tool_version)}, {"command", command}});
-  const int cores = int(std::max(1u, std::thread::hardware_concurrency()));
-  if (context.threads == 0) context.threads = threads_of_rank(variables, cores, ranks.here());
-  note(fmt::format("{}: {} ranks share the work, {} on this machine with {} threads each", launcher.name, ranks.size(),
-                   ranks.here(), context.threads));
+  const std::string cores = own_cores();
+  const std::vector<std::string> all = ranks.gather(cores);
+  int here = 0, sharing = 0;
+  for (int k = 0; k < ranks.size(); ++k) {
+    here += ranks.is_here(k);
+    sharing += ranks.is_here(k) && all[size_t(k)] == cores;
+  }
+  if (context.threads == 0)
+    context.threads = threads_of_rank(variables, int(std::count(cores.begin(), cores.end(), '1')), sharing);
+  note(fmt::format("{}: {} ranks share the work, {} on this machine; rank 0 has {} threads", launcher.name,
+                   ranks.size(), here, context.threads));
 }
 
 }  // namespace yopo::cli

@@ -134,7 +134,7 @@ Ending ending_of(int argc, char** argv, yopo::cli::Context& context) {
     return {kInterrupted, std::string("interrupted; the same command ") +
                               (context.resumes ? "continues where it stopped" : "starts over")};
   } catch (const RankFailed& error) {
-    return {kInterrupted, error.what()};
+    return {error.code(), error.what()};
   } catch (const StoreLost& error) {
     return {kInterrupted, error.what()};
   } catch (const std::bad_alloc&) {

@@ -80,10 +80,7 @@ Group::~Group() {
 
 std::string Group::name(int rank) const { return fmt::format("rank {} of {}", rank, size()); }
 
-int Group::here() const {
-  return int(std::count_if(members_.begin(), members_.end(),
-                           [&](const Member& member) { return member.machine == members_[size_t(rank())].machine; }));
-}
+bool Group::is_here(int other) const { return members_[size_t(other)].machine == members_[size_t(rank())].machine; }
 
 std::string Group::key(const std::string& name, int number) const {
   return fmt::format("yopo/{}/{}/{}", launcher_.run, name, number);

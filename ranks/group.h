@@ -58,8 +58,8 @@ class Group {
   bool leads() const { return rank() == 0; }
   std::string name(int rank) const;
   std::string name() const { return name(rank()); }
-  /// How many of the ranks are on this machine.
-  int here() const;
+  /// Whether that rank is on this machine.
+  bool is_here(int rank) const;
 
   void barrier() { (void)gather(""); }
   /// What rank 0 gave, on all ranks.

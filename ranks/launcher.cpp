@@ -86,13 +86,13 @@ std::chrono::seconds join_timeout(const Variables& variables) {
   return std::chrono::seconds(whole_number_of(variables, name, 1, kMostSeconds));
 }
 
-int threads_of_rank(const Variables& variables, int cores, int here) {
+int threads_of_rank(const Variables& variables, int cores, int sharing) {
   // OMP_NUM_THREADS may hold one number a level of nesting; where it is none OpenMP says so itself.
   const std::string text = value_of(variables, "OMP_NUM_THREADS");
   int value = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc() && value > 0)
     return std::min(value, kMostThreads);
-  return std::max(1, cores / std::max(1, here));
+  return std::max(1, cores / std::max(1, sharing));
 }
 
 }  // namespace yopo
