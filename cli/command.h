@@ -27,7 +27,7 @@ struct Context {
   std::string memory;            // --memory: a size; empty is no limit
   bool resumes = false;          // interrupted work is taken up by the same command
   bool shares = false;           // several processes that a launcher started share the work
-  std::unique_ptr<Group> ranks;  // these, if there are several
+  std::unique_ptr<RankGroup> ranks;  // these, if there are several
   /// Whether rank 0 does what only one process does, and this is another one.
   bool follows() const { return !leads(ranks.get()); }
   std::function<int()> run;
@@ -64,7 +64,7 @@ void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::s
 void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe);
 
 /// Joins the other processes that a launcher started, if any. UserError for a command that has nothing to share, and as
-/// Group says. All but rank 0 are quiet from then on.
+/// RankGroup says. All but rank 0 are quiet from then on.
 void join_ranks(const std::string& command, Context& context);
 
 /// Prints one JSON document on stdout.

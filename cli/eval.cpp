@@ -210,7 +210,7 @@ int eval_command(const EvalFlags& flags, const Context& context) {
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
     const OpenModel model = open_recipe_model(recipe);
-    Group* const ranks = context.ranks.get();
+    RankGroup* const ranks = context.ranks.get();
     if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
     const OutputFolder folder(recipe, ranks);
     others = evaluate_budgets(recipe, context.settings(), folder.files());

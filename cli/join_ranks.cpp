@@ -39,8 +39,8 @@ void join_ranks(const std::string& command, Context& context) {
           command, launcher.name, launcher.rank, launcher.size);
   GroupOptions options;
   options.join = join_timeout(variables);
-  context.ranks = std::make_unique<Group>(launcher, options);
-  Group& ranks = *context.ranks;
+  context.ranks = std::make_unique<RankGroup>(launcher, options);
+  RankGroup& ranks = *context.ranks;
   if (!ranks.leads()) {
     set_quiet(true);
     mute_output();

@@ -99,7 +99,7 @@ int sweep_command(const PlanCommandFlags& flags, const Context& context) {
   for (const std::string& text : flags.sweep) budgets.push_back(parse_budget(text, "--sweep"));
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
   const OpenModel model = open_recipe_model(recipe);
-  Group* const ranks = context.ranks.get();
+  RankGroup* const ranks = context.ranks.get();
   if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
   const OutputFolder folder(recipe, ranks);
   const fs::path stats = flags.stats.empty() ? folder.files().statistics : fs::path(flags.stats);

@@ -32,7 +32,7 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard, const std::string& budget,
-                              const std::optional<Dropping>& dropping, Group* ranks) {
+                              const std::optional<Dropping>& dropping, RankGroup* ranks) {
   const bool pruned = dropping || !is_dense(plan, model.spec.text);
   const OpenBenchmark benchmark = open_benchmark(options, true);  // before the weights: its mistakes show at once
   if (!benchmark.labelled)

@@ -99,7 +99,7 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   const std::vector<Sample> samples =
       choose_samples(read_samples(recipe.calibration->dataset), recipe.search.samples, recipe.seed);
   SearchRun run;
-  Group* const ranks = run.ranks = settings.ranks;
+  RankGroup* const ranks = run.ranks = settings.ranks;
   const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
   run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
   if (recipe.plan->budget->kind == Budget::Kind::Time) {

@@ -95,7 +95,7 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   (void)sized_plan(*recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   check_there(recipe.calibration->dataset);
   for (const EvaluateOptions& options : recipe.evaluate) check_there(options.dataset);
-  Group* const ranks = settings.ranks;
+  RankGroup* const ranks = settings.ranks;
   if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
   const OutputFolder output(recipe, ranks);
   RunResult result;

@@ -116,7 +116,7 @@ std::vector<std::string> missing_paths(const DatasetOptions& dataset) {
   return missing;
 }
 
-OutputFolder::OutputFolder(const Recipe& recipe, Group* ranks) : files_(output_files(recipe.output)) {
+OutputFolder::OutputFolder(const Recipe& recipe, RankGroup* ranks) : files_(output_files(recipe.output)) {
   try {
     if (leads(ranks)) {
       make_folder(files_.folder);

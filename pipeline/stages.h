@@ -16,7 +16,7 @@ namespace yopo {
 struct RunSettings {
   int threads = 0;         // 0: all
   int64_t memory = 0;      // bytes; 0: no limit
-  Group* ranks = nullptr;  // other processes that share the work (pipeline/together.h); none: alone
+  RankGroup* ranks = nullptr;  // other processes that share the work (pipeline/together.h); none: alone
 };
 
 /// What a run leaves in its output folder.
@@ -37,7 +37,7 @@ std::vector<std::string> missing_paths(const DatasetOptions& dataset);
 /// thread.
 class OutputFolder {
  public:
-  explicit OutputFolder(const Recipe& recipe, Group* ranks = nullptr);
+  explicit OutputFolder(const Recipe& recipe, RankGroup* ranks = nullptr);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -114,7 +114,7 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard = {}, const std::string& budget = "",
-                              const std::optional<Dropping>& dropping = {}, Group* ranks = nullptr);
+                              const std::optional<Dropping>& dropping = {}, RankGroup* ranks = nullptr);
 
 /// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.
 ModelSpec spec_of(const fs::path& model);

@@ -44,7 +44,7 @@ void remove_parts(const fs::path& file) {
 
 }  // namespace
 
-void agree_on_recipe(Group& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device) {
+void agree_on_recipe(RankGroup& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device) {
   runtime::Options run;
   run.dtype = recipe.dtype;
   run.device = device;
@@ -54,7 +54,7 @@ void agree_on_recipe(Group& ranks, const Recipe& recipe, const OpenModel& model,
                {"type of numbers", std::string(short_name(runtime::computing_type(run, model.spec.dtype)))}});
 }
 
-void check_same_folder(Group& ranks, const fs::path& folder) {
+void check_same_folder(RankGroup& ranks, const fs::path& folder) {
   const fs::path file = folder / kMark;
   std::string mark;
   if (ranks.leads()) {
@@ -74,7 +74,7 @@ void check_same_folder(Group& ranks, const fs::path& folder) {
   if (ranks.leads()) fs::remove(file, ignored);
 }
 
-void wait_for_file(const Group& ranks, const fs::path& file, int maker) {
+void wait_for_file(const RankGroup& ranks, const fs::path& file, int maker) {
   const auto sees = [&] {
     std::error_code code;
     return fs::exists(file, code);
@@ -83,7 +83,7 @@ void wait_for_file(const Group& ranks, const fs::path& file, int maker) {
           ranks.name(), ranks.name(maker));
 }
 
-Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, Group* ranks) {
+Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, RankGroup* ranks) {
   if (!ranks) {
     Statistics statistics = calibrate(model, run, output);
     remove_parts(output);
@@ -126,7 +126,7 @@ Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run,
 EvaluationResult evaluate_together(const OpenBenchmark& benchmark, const EvaluationRun& run,
                                    std::optional<EvaluationResult> finished,
                                    const std::function<EvaluationResult(const EvaluationRun& part)>& ask,
-                                   Group& ranks) {
+                                   RankGroup& ranks) {
   ranks.agree(
       {{fmt::format("{}: questions, images, model and plan (fingerprint)", run.options.benchmark), run.fingerprint},
        {"file of answers", run.answers.string()}});

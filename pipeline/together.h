@@ -13,22 +13,22 @@
 namespace yopo {
 
 /// UserError naming the rank that has another recipe, checkpoint, type of numbers or release.
-void agree_on_recipe(Group& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device);
+void agree_on_recipe(RankGroup& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device);
 
 /// UserError naming a rank that does not see the file `.ranks` that rank 0 leaves there for a moment.
-void check_same_folder(Group& ranks, const fs::path& folder);
+void check_same_folder(RankGroup& ranks, const fs::path& folder);
 
 /// Waits until a file of rank `maker` is seen here; network file systems take some seconds. UserError naming both.
-void wait_for_file(const Group& ranks, const fs::path& file, int maker);
+void wait_for_file(const RankGroup& ranks, const fs::path& file, int maker);
 
 /// As calibrate(). With other ranks each calibrates a part, in `output`.rank-K-of-N, and rank 0 merges them into the
 /// bytes of one process. All of them have the result.
-Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, Group* ranks);
+Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, RankGroup* ranks);
 
 /// Each rank asks its part of the questions, into a file of its own beside `run.answers`, and rank 0 merges and scores
 /// them. `ask` asks what it is given; `finished`: rank 0 has all answers already. On the other ranks an empty result.
 EvaluationResult evaluate_together(const OpenBenchmark& benchmark, const EvaluationRun& run,
                                    std::optional<EvaluationResult> finished,
-                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask, Group& ranks);
+                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask, RankGroup& ranks);
 
 }  // namespace yopo

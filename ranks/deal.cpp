@@ -13,7 +13,7 @@ struct DealtHeader {
 
 }  // namespace
 
-Deal::Deal(Group& ranks, size_t count) : ranks_(ranks), count_(count) {
+Deal::Deal(RankGroup& ranks, size_t count) : ranks_(ranks), count_(count) {
   const std::string step = ranks.next_step();
   taken_ = step + "/taken", given_ = step + "/given";
 }

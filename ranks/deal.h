@@ -15,7 +15,7 @@ namespace yopo {
 /// group make a deal together and call finish(); take() and give() may come from any thread, the rest from the group's.
 class Deal {
  public:
-  Deal(Group& ranks, size_t count);
+  Deal(RankGroup& ranks, size_t count);
   size_t count() const { return count_; }
   /// The next item that nobody has taken; count() and above when there is none.
   size_t take();
@@ -27,7 +27,7 @@ class Deal {
   void finish(const std::function<void(size_t item, const std::string& bytes)>& see);
 
  private:
-  Group& ranks_;
+  RankGroup& ranks_;
   size_t count_, seen_ = 0, read_ = 0;
   std::string taken_, given_;
 };

@@ -46,7 +46,7 @@ std::pair<std::string, std::string> first_difference(const std::string& one, con
 
 }  // namespace
 
-Group::Group(const Launcher& launcher, const GroupOptions& options)
+RankGroup::RankGroup(const Launcher& launcher, const GroupOptions& options)
     : launcher_(launcher), options_(options), until_(Clock::now() + options.join) {
   ensure(launcher.shared() && launcher.rank < launcher.size, "a group of several ranks");
   hosts_ = leads() && !launcher_.holds_store;
@@ -69,7 +69,7 @@ Group::Group(const Launcher& launcher, const GroupOptions& options)
   watcher_ = std::thread([this] { watch(); });
 }
 
-Group::~Group() {
+RankGroup::~RankGroup() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -78,16 +78,16 @@ Group::~Group() {
   if (watcher_.joinable()) watcher_.join();
 }
 
-std::string Group::name(int rank) const { return fmt::format("rank {} of {}", rank, size()); }
+std::string RankGroup::name(int rank) const { return fmt::format("rank {} of {}", rank, size()); }
 
-bool Group::is_here(int other) const { return members_[size_t(other)].machine == members_[size_t(rank())].machine; }
+bool RankGroup::is_here(int other) const { return members_[size_t(other)].machine == members_[size_t(rank())].machine; }
 
-std::string Group::key(const std::string& name, int number) const {
+std::string RankGroup::key(const std::string& name, int number) const {
   return fmt::format("yopo/{}/{}/{}", launcher_.run, name, number);
 }
 
 /// Says who this is and waits for the others.
-void Group::meet() {
+void RankGroup::meet() {
   const std::string own = fmt::format("{} {}", size(), Member::self().text());
   store_->set(key("beat", rank()), "0");
   require(store_->set_once(key("member", rank()), own) == own,
@@ -117,7 +117,7 @@ void Group::meet() {
 }
 
 /// Gives signs of life and looks for those of others, beside what the rank computes.
-void Group::watch() {
+void RankGroup::watch() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     lock.unlock();
@@ -133,7 +133,7 @@ void Group::watch() {
   }
 }
 
-void Group::look(Store& store) {
+void RankGroup::look(Store& store) {
   const std::lock_guard lock(looking_);
   store.set(key("beat", rank()), std::to_string(++beats_));
   // First who is gone, then what they left: the other way round a rank that ends meanwhile would seem to be killed.
@@ -164,14 +164,14 @@ void Group::look(Store& store) {
 }
 
 /// What became of rank 0, at which the store is, or near which.
-RankFailure Group::lost() const {
+RankFailure RankGroup::lost() const {
   const bool gone = !members_.empty() && !leads() && members_[0].gone(members_[size_t(rank())].machine);
   return {0, kOutsideError,
           gone ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
 }
 
 /// With a store, the others hear of it; the first failure counts.
-void Group::failed(Store* store, RankFailure failure) {
+void RankGroup::failed(Store* store, RankFailure failure) {
   if (store) failure = parse_failure(store->set_once(key(kFailed, 0), failure_text(failure)));
   const std::lock_guard lock(mutex_);
   if (failure_ || left_ || failure.rank == rank()) return;
@@ -179,38 +179,38 @@ void Group::failed(Store* store, RankFailure failure) {
   has_failed_ = true;
 }
 
-std::optional<RankFailure> Group::failure() const {
+std::optional<RankFailure> RankGroup::failure() const {
   const std::lock_guard lock(mutex_);
   return failure_;
 }
 
-std::string Group::text(const RankFailure& failure) const {
+std::string RankGroup::text(const RankFailure& failure) const {
   return fmt::format("{} failed: {}", name(failure.rank), failure.message);
 }
 
-void Group::throw_failure() const {
+void RankGroup::throw_failure() const {
   if (const std::optional<RankFailure> other = failure()) throw RankFailed(text(*other), other->code);
 }
 
-void Group::pause(std::chrono::microseconds& how_long) const {
+void RankGroup::pause(std::chrono::microseconds& how_long) const {
   throw_failure();
   check_interrupt();
   std::this_thread::sleep_for(how_long);
   how_long = std::min(how_long * 3 / 2, kLongPause);
 }
 
-void Group::wait_for(const std::vector<std::string>& keys) const {
+void RankGroup::wait_for(const std::vector<std::string>& keys) const {
   for (std::chrono::microseconds how_long = kShortPause; !store_->has(keys);) pause(how_long);
 }
 
 /// In pieces; the key itself comes last and says how many.
-void Group::put(const std::string& key, const std::string& bytes) {
+void RankGroup::put(const std::string& key, const std::string& bytes) {
   const size_t pieces = (bytes.size() + kPiece - 1) / kPiece;
   for (size_t i = 0; i < pieces; ++i) store_->set(fmt::format("{}/{}", key, i), bytes.substr(i * kPiece, kPiece));
   store_->set(key, std::to_string(pieces));
 }
 
-std::string Group::take(const std::string& key) {
+std::string RankGroup::take(const std::string& key) {
   wait_for({key});
   const size_t pieces = std::stoul(store_->get(key));
   std::string bytes;
@@ -218,14 +218,14 @@ std::string Group::take(const std::string& key) {
   return bytes;
 }
 
-std::string Group::broadcast(const std::string& bytes) {
+std::string RankGroup::broadcast(const std::string& bytes) {
   const std::string key = next_step();
   if (!leads()) return take(key);
   put(key, bytes);
   return bytes;
 }
 
-std::vector<std::string> Group::gather(const std::string& bytes) {
+std::vector<std::string> RankGroup::gather(const std::string& bytes) {
   const std::string step = next_step();
   put(fmt::format("{}/{}", step, rank()), bytes);
   std::vector<std::string> keys, all;
@@ -235,7 +235,7 @@ std::vector<std::string> Group::gather(const std::string& bytes) {
   return all;
 }
 
-void Group::agree(const std::vector<std::pair<std::string, std::string>>& what) {
+void RankGroup::agree(const std::vector<std::pair<std::string, std::string>>& what) {
   const std::vector<std::string> all = gather(Json(what).dump(-1, ' ', false, Json::error_handler_t::replace));
   if (std::equal(all.begin() + 1, all.end(), all.begin())) return;
   const Json first = parse_json(all[0], name(0));
@@ -253,7 +253,7 @@ void Group::agree(const std::vector<std::pair<std::string, std::string>>& what) 
   throw InternalError("ranks agree on other things");
 }
 
-void Group::leave() {
+void RankGroup::leave() {
   store_->set(key("left", rank()), "");
   if (!hosts_) {
     const std::lock_guard lock(mutex_);
@@ -265,7 +265,7 @@ void Group::leave() {
   wait_for(all);
 }
 
-RankFailure Group::leave_with(int code, const std::string& message, bool interrupted) {
+RankFailure RankGroup::leave_with(int code, const std::string& message, bool interrupted) {
   RankFailure own{rank(), code, message};
   try {
     if (!members_.empty()) look(*store_);

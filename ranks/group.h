@@ -45,13 +45,13 @@ struct GroupOptions {
 /// All ranks call the same functions in the same order; each returns when the others have come as far as it needs.
 /// Meanwhile it sleeps. A rank that failed, was killed or fell silent is a RankFailed, in a wait at once and in
 /// check_interrupt() as Interrupted. For the thread that made it, but for what Deal does.
-class Group {
+class RankGroup {
  public:
   /// UserError naming the ranks that did not come in time, or that came twice.
-  Group(const Launcher& launcher, const GroupOptions& options = {});
-  ~Group();
-  Group(const Group&) = delete;
-  Group& operator=(const Group&) = delete;
+  RankGroup(const Launcher& launcher, const GroupOptions& options = {});
+  ~RankGroup();
+  RankGroup(const RankGroup&) = delete;
+  RankGroup& operator=(const RankGroup&) = delete;
 
   int rank() const { return launcher_.rank; }
   int size() const { return launcher_.size; }
@@ -116,6 +116,6 @@ class Group {
 };
 
 /// Whether this process does what only one does: rank 0, or the only one.
-inline bool leads(const Group* ranks) { return ranks == nullptr || ranks->leads(); }
+inline bool leads(const RankGroup* ranks) { return ranks == nullptr || ranks->leads(); }
 
 }  // namespace yopo

@@ -14,7 +14,7 @@
 
 namespace yopo {
 
-class Group;
+class RankGroup;
 
 struct SearchRun {
   Budget budget{Budget::Kind::Flops, 0.25};
@@ -34,7 +34,7 @@ struct SearchRun {
   bool so_far = false;
   /// With other ranks, which share the plans to be measured: rank 0 keeps the journal, and only its result is whole
   /// (of the others it is the ranking).
-  Group* ranks = nullptr;
+  RankGroup* ranks = nullptr;
 };
 
 struct SearchResult {
