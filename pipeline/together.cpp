@@ -19,8 +19,9 @@ constexpr std::chrono::seconds kSeenWithin{30};
 constexpr std::chrono::milliseconds kLookEvery{20};
 
 /// `seen` again and again until it is true; false when it has not become so.
-bool becomes(const std::function<bool()>& seen) {
-  for (const auto until = TogetherClock::now() + kSeenWithin; !seen();) {
+bool becomes(const RankGroup& ranks, const std::function<bool()>& seen) {
+  const auto within = std::min<std::chrono::milliseconds>(kSeenWithin, ranks.patience());
+  for (const auto until = TogetherClock::now() + within; !seen();) {
     check_interrupt();
     if (TogetherClock::now() > until) return false;
     std::this_thread::sleep_for(kLookEvery);
@@ -67,7 +68,7 @@ void check_same_folder(RankGroup& ranks, const fs::path& folder) {
     std::error_code code;
     return fs::exists(file, code) && read_text(file) == mark;
   };
-  require(becomes(sees), "{}: {} does not see the folder that rank 0 writes into: the ranks need a shared one",
+  require(becomes(ranks, sees), "{}: {} does not see the folder that rank 0 writes into: the ranks need a shared one",
           folder.string(), ranks.name());
   ranks.barrier();
   std::error_code ignored;
@@ -79,7 +80,7 @@ void wait_for_file(const RankGroup& ranks, const fs::path& file, int maker) {
     std::error_code code;
     return fs::exists(file, code);
   };
-  require(becomes(sees), "{}: {} does not see this file of {}: the ranks need a shared folder", file.string(),
+  require(becomes(ranks, sees), "{}: {} does not see this file of {}: the ranks need a shared folder", file.string(),
           ranks.name(), ranks.name(maker));
 }
 

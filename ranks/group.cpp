@@ -64,7 +64,6 @@ RankGroup::RankGroup(const Launcher& launcher, const GroupOptions& options)
     if (store_) leave_with(kOutsideError, error.what(), false);
     throw;
   }
-  seen_.assign(size_t(size()), {"", Clock::now()});
   wish_ = std::make_unique<StopWish>([this] { return has_failed_.load(); });
   watcher_ = std::thread([this] { watch(); });
 }
@@ -107,13 +106,16 @@ void RankGroup::meet() {
          std::chrono::duration_cast<std::chrono::seconds>(options_.join).count());
   }
   const std::vector<std::string> all = store_->get(members);
+  std::vector<Member> found;
   for (int k = 0; k < size(); ++k) {
     const size_t space = all[size_t(k)].find(' ');
     const std::string count = all[size_t(k)].substr(0, space);
     require(count == std::to_string(size()), "rank {} was started as one of {}, rank {} as one of {}", k,
             printable(count), rank(), size());
-    members_.push_back(Member::parse(all[size_t(k)].substr(space + 1)));
+    found.push_back(Member::parse(all[size_t(k)].substr(space + 1)));
   }
+  seen_.assign(size_t(size()), {"", Clock::now()});
+  members_ = std::move(found);
 }
 
 /// Gives signs of life and looks for those of others, beside what the rank computes.

@@ -60,6 +60,8 @@ class RankGroup {
   std::string name() const { return name(rank()); }
   /// Whether that rank is on this machine.
   bool is_here(int rank) const;
+  /// How long a rank waits for what another one has already done: at the start for it to come, later for its files.
+  std::chrono::milliseconds patience() const { return options_.join; }
 
   void barrier() { (void)gather(""); }
   /// What rank 0 gave, on all ranks.
