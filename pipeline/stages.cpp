@@ -20,7 +20,7 @@ namespace yopo {
 
 namespace {
 
-constexpr const char *kLock = ".lock", *kMark = ".ranks";
+constexpr const char* kLock = ".lock";
 constexpr const char* kOutputKey = "output: ";  // of a resolved recipe
 
 void make_folder(const fs::path& folder) {
@@ -34,7 +34,7 @@ void make_folder(const fs::path& folder) {
 bool holds_only(const fs::path& folder, const fs::path& recipe) {
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(folder, code))
-    if (const fs::path name = entry.path().filename(); name != recipe.filename() && name != kLock && name != kMark)
+    if (const fs::path name = entry.path().filename(); name != recipe.filename() && name != kLock && name != rank_mark)
       return false;
   return !code;
 }

@@ -14,7 +14,6 @@ namespace {
 
 using TogetherClock = std::chrono::steady_clock;
 
-constexpr const char* kMark = ".ranks";
 constexpr std::chrono::seconds kSeenWithin{30};
 constexpr std::chrono::milliseconds kLookEvery{20};
 
@@ -56,7 +55,7 @@ void agree_on_recipe(RankGroup& ranks, const Recipe& recipe, const OpenModel& mo
 }
 
 void check_same_folder(RankGroup& ranks, const fs::path& folder) {
-  const fs::path file = folder / kMark;
+  const fs::path file = folder / rank_mark;
   std::string mark;
   if (ranks.leads()) {
     std::random_device random;

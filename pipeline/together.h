@@ -12,10 +12,13 @@
 
 namespace yopo {
 
+/// What rank 0 leaves for a moment in a folder, to see that the others see it.
+inline constexpr const char* rank_mark = ".ranks";
+
 /// UserError naming the rank that has another recipe, checkpoint, type of numbers or release.
 void agree_on_recipe(RankGroup& ranks, const Recipe& recipe, const OpenModel& model, const std::string& device);
 
-/// UserError naming a rank that does not see the file `.ranks` that rank 0 leaves there for a moment.
+/// UserError naming a rank that does not see `rank_mark` there.
 void check_same_folder(RankGroup& ranks, const fs::path& folder);
 
 /// Waits until a file of rank `maker` is seen here; network file systems take some seconds. UserError naming both.
