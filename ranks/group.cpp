@@ -167,9 +167,11 @@ void RankGroup::look(Store& store) {
 
 /// What became of rank 0, at which the store is, or near which.
 RankFailure RankGroup::lost() const {
-  const bool gone = !members_.empty() && !leads() && members_[0].gone(members_[size_t(rank())].machine);
+  // A process that ends closes its connections a moment before it is seen to be gone.
+  const auto gone = [&] { return !members_.empty() && members_[0].gone(members_[size_t(rank())].machine); };
+  for (int tries = 0; tries < 20 && !leads() && !gone(); ++tries) std::this_thread::sleep_for(kLongPause);
   return {0, kOutsideError,
-          gone ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
+          gone() ? kGone : fmt::format("the connection to {}:{} is lost", launcher_.address, launcher_.port)};
 }
 
 /// With a store, the others hear of it; the first failure counts.
