@@ -226,7 +226,7 @@ TEST(Deal, EachItemIsTakenOnceAndAllSeeWhatCameOfIt) {
       EXPECT_EQ(seen.size(), 25u);
     }
     Deal nothing(ranks, 0);
-    EXPECT_EQ(nothing.take(), 0u);
+    EXPECT_GE(nothing.take(), nothing.count());
     nothing.finish([](size_t, const std::string&) { FAIL(); });
   }));
   for (const std::atomic<int>& count : taken) EXPECT_EQ(count, 1);
