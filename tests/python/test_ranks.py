@@ -19,8 +19,8 @@ model: {{path: {MODEL}}}
 output: OUT
 calibration:
   dataset: {{questions: {CALIB.questions}, images: {CALIB.images}, samples: 9}}
-plan: {{budget: 0.3}}
-search: {{evaluations: 12, samples: 5, questions: 2}}
+plan: {{budget: 0.2}}
+search: {{evaluations: 60, samples: 5, questions: 2}}
 verify: {{samples: 1}}
 evaluate:
   - {{benchmark: vqa, questions: {TEST.questions}, images: {TEST.images}, samples: 60, batch_size: 2}}
@@ -55,6 +55,7 @@ class Ranks(Case):
         if result.returncode != 0:
             raise AssertionError(result.stderr)
         cls.expected = cls.files(cls.shared / "whole")
+        assert "plan.safetensors" in cls.expected, "vectors are compared, too"
 
     @staticmethod
     def files(folder):
