@@ -39,20 +39,26 @@ std::string identity_of(const OpenModel& model, const CalibrationRun& run, const
 struct Work {
   std::vector<Sample> chosen, own;
 };
-Work work_of(const CalibrationRun& run) {
-  require(run.parts >= 1 && run.part >= 0 && run.part < run.parts,
-          "part {} of {}: parts are counted from 1 to the number of parts", run.part + 1, run.parts);
+std::vector<Sample> chosen_by(const CalibrationRun& run, size_t& left_out) {
   std::vector<Sample> samples = read_samples(run.options.dataset);
   const size_t all = samples.size();
   std::erase_if(samples, [](const Sample& sample) { return sample.images.empty(); });
   require(!samples.empty(), "{}: none of the {} samples has an image; calibration measures visual tokens",
           run.options.dataset.questions.string(), all);
-  if (samples.size() < all)
-    note(fmt::format("calibration leaves out {} samples without an image", all - samples.size()));
-  Work work;
-  work.chosen = choose_samples(std::move(samples), run.options.dataset.samples, run.seed);
-  std::sort(work.chosen.begin(), work.chosen.end(),
+  left_out = all - samples.size();
+  std::vector<Sample> chosen = choose_samples(std::move(samples), run.options.dataset.samples, run.seed);
+  std::sort(chosen.begin(), chosen.end(),
             [](const Sample& a, const Sample& b) { return a.id == b.id ? a.repeat < b.repeat : id_less(a.id, b.id); });
+  return chosen;
+}
+
+Work work_of(const CalibrationRun& run) {
+  require(run.parts >= 1 && run.part >= 0 && run.part < run.parts,
+          "part {} of {}: parts are counted from 1 to the number of parts", run.part + 1, run.parts);
+  Work work;
+  size_t left_out = 0;
+  work.chosen = chosen_by(run, left_out);
+  if (left_out > 0) note(fmt::format("calibration leaves out {} samples without an image", left_out));
   for (size_t i = size_t(run.part); i < work.chosen.size(); i += size_t(run.parts)) work.own.push_back(work.chosen[i]);
   require(!work.own.empty(), "part {} of {} has no sample: there are only {}", run.part + 1, run.parts,
           work.chosen.size());
@@ -216,6 +222,11 @@ void observe_samples(const OpenModel& model, const CalibrationRun& run, const st
 }
 
 }  // namespace
+
+std::vector<Sample> calibration_samples(const CalibrationRun& run) {
+  size_t left_out = 0;
+  return chosen_by(run, left_out);
+}
 
 Statistics calibrate(const OpenModel& model, const CalibrationRun& run, const fs::path& output) {
   const Work work = work_of(run);

@@ -20,6 +20,10 @@ struct CalibrationRun {
   int64_t part = 0, parts = 1;  // this process's share of the samples: every parts-th, starting at part
 };
 
+/// The samples that a run measures, those of all its parts: with an image, chosen, in the order in which they are
+/// summed. UserError where there are none.
+std::vector<Sample> calibration_samples(const CalibrationRun& run);
+
 /// Calibrates `model` and writes `output` (stats.h5). Progress is journalled in `output` + ".partial"; a journal of
 /// other inputs is refused by fingerprint (UserError); a finished output with the same fingerprint is returned as it
 /// is.

@@ -3,6 +3,7 @@
 #include "core/progress.h"
 #include "evaluation/shard.h"
 #include "pipeline/stages.h"
+#include "pipeline/together.h"
 
 namespace yopo::cli {
 
@@ -29,7 +30,8 @@ int calibrate_command(const CalibrateFlags& flags, const Context& context) {
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
     const OpenModel model = open_recipe_model(recipe);
-    const OutputFolder folder(recipe);
+    if (context.ranks) agree_on_recipe(*context.ranks, recipe, model, resolve_device(recipe.device));
+    const OutputFolder folder(recipe, context.ranks.get());
     if (output.empty()) output = folder.files().statistics;
     statistics = calibrate_stage(recipe, model, context.settings(), output);
   } else {
@@ -46,8 +48,12 @@ int calibrate_command(const CalibrateFlags& flags, const Context& context) {
     const Shard part = parse_part(flags.part);
     run.part = part.number - 1;
     run.parts = part.count;
-    statistics = calibrate(open_model(flags.model), run, output);
+    require(!context.ranks || run.parts == 1,
+            "calibrate: --part is for processes that do not know of each other; {} shares the samples by itself",
+            context.ranks ? context.ranks->name() : "");
+    statistics = calibrate_together(open_model(flags.model), run, output, context.ranks.get());
   }
+  if (context.follows()) return 0;
   if (context.json) {
     print_json({{"output", output.string()},
                 {"samples", statistics.samples()},
@@ -82,7 +88,7 @@ void add_calibrate(CLI::App& app, Context& context) {
   add_prompt_flags(command, flags->prompts);
   command->add_option("--output", flags->output, "Statistics file to write");
   command->callback([flags, command, &context] {
-    context.resumes = true;
+    context.resumes = context.shares = true;
     context.run = [flags, command, &context] {
       check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose", "--output"});
       return calibrate_command(*flags, context);

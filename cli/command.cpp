@@ -12,12 +12,12 @@ namespace yopo::cli {
 constexpr int64_t kLeastMemory = 100'000;
 
 RunSettings Context::settings() const {
-  if (memory.empty()) return {threads, 0};
+  if (memory.empty()) return {threads, 0, ranks.get()};
   const int64_t bytes = int64_t(parse_size(memory, "--memory"));
   const bool bare = memory.find_first_not_of("0123456789") == std::string::npos;  // a number without its unit
   require(bytes >= kLeastMemory, "--memory: {} is {} bytes, too little for any model{}", memory, bytes,
           bare ? "; did you mean " + memory + "GB?" : "");
-  return {threads, bytes};
+  return {threads, bytes, ranks.get()};
 }
 
 CLI::App* add_command(CLI::App& app, Context& context, Runs runs, const std::string& name,

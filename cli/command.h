@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,18 +13,23 @@
 #include "models/prompt.h"
 #include "pipeline/recipe.h"
 #include "pipeline/stages.h"
+#include "ranks/group.h"
 
 namespace yopo::cli {
 
 /// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
 /// returns the exit code.
 struct Context {
-  bool json = false;     // --json: the result on stdout for machines
-  bool quiet = false;    // --quiet: no progress
-  bool strict = false;   // --strict: remarks are errors
-  int threads = 0;       // --threads: 0 is all
-  std::string memory;    // --memory: a size; empty is no limit
-  bool resumes = false;  // interrupted work is taken up by the same command
+  bool json = false;             // --json: the result on stdout for machines
+  bool quiet = false;            // --quiet: no progress
+  bool strict = false;           // --strict: remarks are errors
+  int threads = 0;               // --threads: 0 is all
+  std::string memory;            // --memory: a size; empty is no limit
+  bool resumes = false;          // interrupted work is taken up by the same command
+  bool shares = false;           // several processes that a launcher started share the work
+  std::unique_ptr<RankGroup> ranks;  // these, if there are several
+  /// Whether rank 0 does what only one process does, and this is another one.
+  bool follows() const { return !leads(ranks.get()); }
   std::function<int()> run;
   RunSettings settings() const;
 };
@@ -56,6 +62,10 @@ void add_recipe_flags(CLI::App* command, std::string& recipe, std::vector<std::s
 /// With a recipe, UserError for flags that would be ignored: those behind --set that are not in `with_recipe`
 /// ("--output"). Without one, for --set.
 void check_recipe_flags(const CLI::App& command, const std::vector<std::string>& with_recipe);
+
+/// Joins the other processes that a launcher started, if any. UserError for a command that has nothing to share, and as
+/// RankGroup says. All but rank 0 are quiet from then on.
+void join_ranks(const std::string& command, Context& context);
 
 /// Prints one JSON document on stdout.
 void print_json(const Json& value);

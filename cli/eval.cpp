@@ -11,6 +11,7 @@
 #include "evaluation/reference.h"
 #include "evaluation/submission.h"
 #include "pipeline/stages.h"
+#include "pipeline/together.h"
 #include "plans/pruned_config.h"
 
 namespace yopo::cli {
@@ -125,6 +126,9 @@ Evaluated evaluate_flags(const EvalFlags& flags, const Context& context) {
   const Shard shard = flags.shard.empty() ? Shard() : parse_shard(flags.shard, "--shard");
   need(shard.whole() || (!flags.model.empty() && flags.answers.empty() && flags.merge.empty()), "eval",
        "--shard asks a model: give --model, without --answers or --merge");
+  need(
+      shard.whole() || !context.ranks, "eval",
+      "--shard is for processes that do not know of each other; those of a launcher share the questions by themselves");
   need(shard.whole() ||
            (flags.submission.empty() && flags.lmms.empty() && flags.compare.empty() && flags.reference.empty()),
        "eval", "a shard is scored when it is merged: --submission, --lmms, --compare and --reference go with --merge");
@@ -154,9 +158,10 @@ Evaluated evaluate_flags(const EvalFlags& flags, const Context& context) {
     const OpenModel model = open_model(flags.model);
     const fs::path into = fs::path(flags.output) / "answers";
     const std::string budget = flags.budget.empty() ? "" : parse_budget(flags.budget, "--budget");
-    made.result =
-        evaluate_one(model, choose_plan(model, flags.dense, flags.plan, budget), options, flags.model, flags.prompts,
-                     engine_options(context.settings(), flags.dtype, flags.device), into, shard, budget);
+    made.result = evaluate_one(model, choose_plan(model, flags.dense, flags.plan, budget), options, flags.model,
+                               flags.prompts, engine_options(context.settings(), flags.dtype, flags.device), into,
+                               shard, budget, {}, context.ranks.get());
+    if (context.follows()) return made;
     if (!flags.dense && flags.plan.empty()) {
       const CheckpointBudgets there = budgets_of_checkpoint(model.checkpoint);
       if (!there.names.empty()) made.result.budget = budget.empty() ? there.fallback : budget;
@@ -204,19 +209,25 @@ int eval_command(const EvalFlags& flags, const Context& context) {
   Evaluated made;
   if (!flags.recipe.empty()) {
     const Recipe recipe = read_recipe(flags.recipe, with_prompts(flags.overrides, flags.prompts));
-    (void)open_recipe_model(recipe);
-    const OutputFolder folder(recipe);
+    const OpenModel model = open_recipe_model(recipe);
+    RankGroup* const ranks = context.ranks.get();
+    if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
+    const OutputFolder folder(recipe, ranks);
     others = evaluate_budgets(recipe, context.settings(), folder.files());
     results = others.front().results;
     others.erase(others.begin());
   } else {
+    // Ready answers are scored at once: nothing to share.
+    if (context.follows() && (!flags.answers.empty() || !flags.merge.empty())) return 0;
     made = evaluate_flags(flags, context);
+    if (context.follows()) return 0;
     results = {made.result};
     if (!flags.output.empty() && flags.merge.empty()) {
       write_json(fs::path(flags.output) / result_file(made.result), evaluation_to_json(results));
       if (made.comparison) write_json(fs::path(flags.output) / "comparison.json", comparison_to_json(*made.comparison));
     }
   }
+  if (context.follows()) return 0;
   if (context.json) {
     Json json = evaluation_to_json(results);
     if (made.comparison) json["comparison"] = comparison_to_json(*made.comparison);
@@ -298,7 +309,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_flag("--reference{auto}", flags->reference,
                     "Print the published scores of the model beside its own; --reference=llava-1.5-7b names the model");
   command->callback([flags, command, &context] {
-    context.resumes = true;
+    context.resumes = context.shares = true;
     context.run = [flags, command, &context] {
       check_recipe_flags(*command, {"--template", "--image-backend", "--exif-transpose"});
       return eval_command(*flags, context);

@@ -106,7 +106,45 @@ int run(int argc, char** argv, yopo::cli::Context& context) {
   set_quiet(context.quiet);
   set_strict(context.strict);
   check_interrupt();
+  cli::join_ranks(app.get_subcommands().front()->get_name(), context);
   return context.run();
+}
+
+/// The exit code, and why, where there is something to say.
+struct Ending {
+  int code = 0;
+  std::string reason = {};
+};
+
+Ending ending_of(int argc, char** argv, yopo::cli::Context& context) {
+  using namespace yopo;
+  try {
+    catch_interrupts();
+    const runtime::BusyMachine busy;
+    const int code = run(argc, argv, context);
+    cli::finish_output();
+    if (context.ranks) context.ranks->leave();
+    if (!interrupted()) return {code};
+    return {kInterrupted, "interrupted; it had just finished"};
+  } catch (const UserError& error) {
+    return {kUserError, error.what()};
+  } catch (const cli::ReaderLeft&) {
+    return {kReaderLeft};
+  } catch (const Interrupted&) {
+    return {kInterrupted, std::string("interrupted; the same command ") +
+                              (context.resumes ? "continues where it stopped" : "starts over")};
+  } catch (const RankFailed& error) {
+    return {error.code(), error.what()};
+  } catch (const StoreLost& error) {
+    return {kInterrupted, error.what()};
+  } catch (const std::bad_alloc&) {
+    return {kUserError, "out of memory"};
+  } catch (const std::system_error& error) {  // files, threads
+    return {kUserError, error.what()};
+  } catch (const std::exception& error) {
+    if (is_out_of_memory(error.what())) return {kUserError, "out of memory"};
+    return {kInternalError, fmt::format("internal error: {}", error.what())};
+  }
 }
 
 /// From the first instruction to the exit code.
@@ -119,37 +157,14 @@ int whole_command(int argc, char** argv) {
   ::signal(SIGXFSZ, SIG_IGN);
   cli::catch_crashes();
   cli::Context context;
-  try {
-    catch_interrupts();
-    const runtime::BusyMachine busy;
-    const int code = run(argc, argv, context);
-    cli::finish_output();
-    if (!interrupted()) return code;
-    say("interrupted; it had just finished");
-    return kInterrupted;
-  } catch (const UserError& error) {
-    say(error.what());
-    return kUserError;
-  } catch (const cli::ReaderLeft&) {
-    return kReaderLeft;
-  } catch (const Interrupted&) {
-    say(std::string("interrupted; the same command ") +
-        (context.resumes ? "continues where it stopped" : "starts over"));
-    return kInterrupted;
-  } catch (const std::bad_alloc&) {
-    say("out of memory");
-    return kUserError;
-  } catch (const std::system_error& error) {  // files, threads
-    say(error.what());
-    return kUserError;
-  } catch (const std::exception& error) {
-    if (is_out_of_memory(error.what())) {
-      say("out of memory");
-      return kUserError;
-    }
-    say(fmt::format("internal error: {}", error.what()));
-    return kInternalError;
+  Ending ending = ending_of(argc, argv, context);
+  if (context.ranks && (!ending.reason.empty() || ending.code == kReaderLeft)) {
+    if (ending.reason.empty()) ending.reason = "nobody reads its output";
+    const RankFailure end = context.ranks->leave_with(ending.code, ending.reason, interrupted());
+    ending = {end.code, fmt::format("{}: {}", context.ranks->name(), end.message)};
   }
+  if (!ending.reason.empty()) say(ending.reason);
+  return ending.code;
 }
 
 }  // namespace

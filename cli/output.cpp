@@ -17,7 +17,10 @@ namespace {
   fail("cannot write to standard output: {}", code == EBADF ? "it is closed" : std::strerror(code));
 }
 
+bool g_muted = false;
+
 void write_all(std::string_view text) {
+  if (g_muted) return;
   while (!text.empty()) {
     const ssize_t step = ::write(STDOUT_FILENO, text.data(), text.size());
     if (step < 0 && errno == EINTR) continue;
@@ -37,6 +40,8 @@ void print_exactly(std::string_view text) {
 }
 
 void print(std::string_view text) { write_all(escaped_lines(text)); }
+
+void mute_output() { g_muted = true; }
 
 void finish_output() {
   // Network file systems tell of a full disk here. The descriptor itself stays: its number must not be given away.

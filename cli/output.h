@@ -14,6 +14,9 @@ void print(std::string_view text);
 /// The same for programs, and for what a model says: escaped for a terminal only, elsewhere byte by byte.
 void print_exactly(std::string_view text);
 
+/// From now on nothing is written: another process has the results.
+void mute_output();
+
 /// At the end: what the system tells only when the file is closed. UserError.
 void finish_output();
 

@@ -6,6 +6,7 @@
 #include "pipeline/samples.h"
 #include "pipeline/stages.h"
 #include "pipeline/sweep.h"
+#include "pipeline/together.h"
 
 namespace yopo::cli {
 
@@ -36,7 +37,8 @@ Made plan_of_recipe(const PlanCommandFlags& flags, const RunSettings& settings) 
   const OpenModel model = open_recipe_model(recipe);
   // Where statistics and plan lie elsewhere, the recipe's folder is neither read nor written.
   std::optional<OutputFolder> folder;
-  if (flags.stats.empty() || flags.output.empty()) folder.emplace(recipe);
+  if (settings.ranks) agree_on_recipe(*settings.ranks, recipe, model, resolve_device(recipe.device));
+  if (flags.stats.empty() || flags.output.empty()) folder.emplace(recipe, settings.ranks);
   OutputFiles files = output_files(recipe.output);
   if (!flags.output.empty()) {
     files.plan = flags.output;
@@ -49,6 +51,7 @@ Made plan_of_recipe(const PlanCommandFlags& flags, const RunSettings& settings) 
   const std::vector<BudgetPlan> plans =
       plans_stage(recipe, model, none ? no_statistics(model.spec.text) : read_statistics(stats), settings, files,
                   flags.best_so_far);
+  if (!leads(settings.ranks)) return {};
   const BudgetPlan* shown = &plans.front();
   for (const BudgetPlan& one : plans)
     if (!one.budget.empty() && one.budget == budget_name(*recipe.plan->budget)) shown = &one;
@@ -96,10 +99,13 @@ int sweep_command(const PlanCommandFlags& flags, const Context& context) {
   for (const std::string& text : flags.sweep) budgets.push_back(parse_budget(text, "--sweep"));
   const Recipe recipe = read_recipe(flags.recipe, flags.overrides);
   const OpenModel model = open_recipe_model(recipe);
-  const OutputFolder folder(recipe);
+  RankGroup* const ranks = context.ranks.get();
+  if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
+  const OutputFolder folder(recipe, ranks);
   const fs::path stats = flags.stats.empty() ? folder.files().statistics : fs::path(flags.stats);
   require(fs::exists(stats), "{}: no statistics yet; run `yopo calibrate {}` first", stats.string(), flags.recipe);
   const Json curve = sweep(recipe, model, read_statistics(stats), context.settings(), folder.files(), budgets);
+  if (context.follows()) return 0;
   if (context.json)
     print_json(curve);
   else
@@ -110,7 +116,13 @@ int sweep_command(const PlanCommandFlags& flags, const Context& context) {
 int plan_command(const PlanCommandFlags& flags, const Context& context) {
   need(flags.sweep.empty() || !flags.best_so_far, "plan", "give --sweep or --best-so-far, not both");
   if (!flags.sweep.empty()) return sweep_command(flags, context);
-  const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, context.settings());
+  // Nothing is measured without a recipe, nor for --best-so-far: nothing to share.
+  const bool shared = !flags.recipe.empty() && !flags.best_so_far;
+  if (!shared && context.follows()) return 0;
+  RunSettings settings = context.settings();
+  if (!shared) settings.ranks = nullptr;
+  const Made made = flags.recipe.empty() ? plan_of_flags(flags) : plan_of_recipe(flags, settings);
+  if (context.follows()) return 0;
   const Json summary = report(made.plan, made.spec, made.prompts, made.kv_dtype);
   if (context.json)
     print_json(made.unfinished ? Json{{"output", made.file.string()}, {"unfinished", true}, {"report", summary}}
@@ -148,6 +160,7 @@ void add_plan(CLI::App& app, Context& context) {
   command->add_flag("--force", flags->force, "Replace an existing plan");
   command->add_option("--output", flags->output, "Plan file to write");
   command->callback([flags, command, &context] {
+    context.shares = true;
     context.run = [flags, command, &context] {
       check_recipe_flags(*command, {"--stats", "--output", "--sweep", "--best-so-far"});
       return plan_command(*flags, context);

@@ -17,6 +17,7 @@ struct RunFlags {
 };
 
 int dry_run_command(const Recipe& recipe, const Context& context) {
+  if (context.follows()) return 0;
   const Json result = dry_run(recipe, context.settings());
   if (context.json)
     print_json(result);
@@ -27,6 +28,7 @@ int dry_run_command(const Recipe& recipe, const Context& context) {
 
 int run_command(const Recipe& recipe, const Context& context) {
   const RunResult result = run_recipe(recipe, context.settings());
+  if (context.follows()) return result.verify.passed ? 0 : 1;
   if (context.json)
     print_json(run_to_json(result));
   else if (result.comparison)
@@ -50,7 +52,7 @@ void add_run(CLI::App& app, Context& context) {
   command->add_flag("--dry-run", flags->dry_run,
                     "Print resolved settings, FLOPs, memory and disk needed and what is missing, and stop");
   command->callback([flags, &context] {
-    context.resumes = true;
+    context.resumes = context.shares = true;
     context.run = [flags, &context] {
       const Recipe recipe = read_recipe(flags->recipe, with_prompts(flags->overrides, flags->prompts));
       require(recipe.plan.has_value() && recipe.calibration.has_value(),

@@ -88,8 +88,8 @@ TimeTable times_for(const Recipe& recipe, const OpenModel& model, const std::vec
   return table;
 }
 
-/// In the order of `ranking`, where that is given; else it is measured. `measured`: gets it, from the journal where the
-/// plan is there already.
+/// With other ranks, rank 0 alone has it. In the order of `ranking`, where that is given; else it is measured.
+/// `measured`: gets it, from the journal where the plan is there already.
 Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistics& statistics,
                    const RunSettings& settings, const OutputFiles& files, const Ranking* ranking, Ranking* measured,
                    bool so_far) {
@@ -99,21 +99,25 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   const std::vector<Sample> samples =
       choose_samples(read_samples(recipe.calibration->dataset), recipe.search.samples, recipe.seed);
   SearchRun run;
+  RankGroup* const ranks = run.ranks = settings.ranks;
   const runtime::Options engine = engine_options(settings, recipe.dtype, recipe.device);
   run.fingerprint = search_fingerprint(recipe, model, statistics, samples, engine);
   if (recipe.plan->budget->kind == Budget::Kind::Time) {
+    if (!leads(ranks)) ranks->barrier();  // until rank 0 has measured it
     run.times = std::make_shared<const TimeTable>(times_for(recipe, model, samples, engine, files));
+    if (ranks && ranks->leads()) ranks->barrier();
     run.fingerprint = Fingerprint().add(run.fingerprint).add(times_to_json(*run.times).dump()).hex();
   }
   if (ranking) {
     run.ranking = *ranking;
     run.fingerprint = Fingerprint().add(run.fingerprint).add(ranking_digest(*ranking)).hex();
   }
-  if (!measured)
-    if (std::optional<Plan> plan = found_before(files.plan, run.fingerprint)) {
-      if (so_far) say_how_far(*plan, files.plan);
-      return *std::move(plan);
-    }
+  if (ranks) ranks->agree({{"what the search depends on (fingerprint)", run.fingerprint}});
+  std::optional<Plan> known;
+  if (!measured && leads(ranks)) known = found_before(files.plan, run.fingerprint);
+  if (known && so_far) say_how_far(*known, files.plan);
+  const bool found_elsewhere = ranks && ranks->broadcast(known ? "found" : "") == "found";
+  if (known || found_elsewhere) return known.value_or(Plan{});
   run.budget = *recipe.plan->budget;
   run.search = recipe.search;
   run.compensate = recipe.compensate;
@@ -123,8 +127,9 @@ Plan searched_plan(const Recipe& recipe, const OpenModel& model, const Statistic
   run.journal = journal_of(files.plan);
   run.so_far = so_far;
   SearchResult found = search_plan(model, statistics, samples, run);
-  found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
   if (measured) *measured = std::move(found.ranking);
+  if (!leads(ranks)) return {};
+  found.plan.provenance["search"]["fingerprint"] = run.fingerprint;
   if (so_far) say_how_far(found.plan, files.plan);
   return found.plan;
 }
@@ -162,7 +167,7 @@ Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& 
   Plan plan = recipe.plan->budget
                   ? searched_plan(recipe, model, statistics, settings, files, nullptr, nullptr, so_far)
                   : make_plan(statistics, *recipe.plan, model.spec.text, recipe.file.string() + ": plan");
-  keep_plan(plan, files);
+  if (leads(settings.ranks)) keep_plan(plan, files);
   return plan;
 }
 
@@ -191,7 +196,7 @@ std::vector<BudgetPlan> plans_stage(const Recipe& recipe, const OpenModel& model
     note(fmt::format("plan for budget {}: {}", plans[i].budget, into.plan.string()));
     plans[i].plan = i == lead ? searched_plan(own, model, statistics, settings, into, nullptr, &ranking, so_far)
                               : searched_plan(own, model, statistics, settings, into, &ranking, nullptr, so_far);
-    keep_plan(plans[i].plan, into);
+    if (leads(settings.ranks)) keep_plan(plans[i].plan, into);
   };
   search(lead);
   const bool order_known = !is_unfinished(plans[lead].plan);

@@ -7,6 +7,7 @@
 #include "models/prompt_identity.h"
 #include "pipeline/samples.h"
 #include "pipeline/stored.h"
+#include "pipeline/together.h"
 #include "plans/pruned_config.h"
 
 namespace yopo {
@@ -14,6 +15,7 @@ namespace yopo {
 namespace {
 
 constexpr int64_t kTimedRounds = 5, kTimedTokens = 4;
+constexpr const char* kProved = "proved";
 
 /// What the times are of: they belong to these models, prompts and this way to run them.
 std::string timing_inputs(const OpenModel& original, const OpenModel& pruned, const NamedSamples& samples,
@@ -93,13 +95,23 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   (void)sized_plan(*recipe.plan, model.spec.text, recipe.file.string() + ": plan");
   check_there(recipe.calibration->dataset);
   for (const EvaluateOptions& options : recipe.evaluate) check_there(options.dataset);
-  const OutputFolder output(recipe);
+  RankGroup* const ranks = settings.ranks;
+  if (ranks) agree_on_recipe(*ranks, recipe, model, resolve_device(recipe.device));
+  const OutputFolder output(recipe, ranks);
   RunResult result;
   const OutputFiles& files = result.files = output.files();
   note_model(recipe, model);
   const Statistics statistics = calibrate_stage(recipe, model, settings, files.statistics);
   note(fmt::format("statistics: {} ({} samples)", files.statistics.string(), statistics.samples()));
   const std::vector<BudgetPlan> plans = plans_stage(recipe, model, statistics, settings, files);
+  if (!leads(ranks)) {
+    // Rank 0 exports and proves, and says how that went.
+    result.verify.passed = ranks->broadcast("") == kProved;
+    if (!result.verify.passed) return result;
+    wait_for_file(*ranks, files.pruned / "config.json", 0);
+    (void)evaluate_budgets(recipe, settings, files);
+    return result;
+  }
   note(fmt::format("plan: {}", files.plan.string()));
   export_stage(recipe, model, plans, files);
   note(fmt::format("pruned checkpoint: {}", files.pruned.string()));
@@ -115,6 +127,7 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   for (const VerifyCheck& check : result.verify.checks)
     note(fmt::format("verify: {} {} {:.3g} (limit {:.3g})", check.passed ? "passed" : "FAILED", check.name, check.value,
                      check.limit));
+  if (ranks) ranks->broadcast(result.verify.passed ? kProved : "");
   if (!result.verify.passed) {
     warn(fmt::format("the pruned checkpoint is not what the plan promised; see {}", files.verify.string()));
     return result;

@@ -8,13 +8,15 @@
 #include "evaluation/verify.h"
 #include "pipeline/recipe.h"
 #include "plans/budgets.h"
+#include "ranks/group.h"
 
 namespace yopo {
 
 /// What of this machine a run may use.
 struct RunSettings {
-  int threads = 0;     // 0: all
-  int64_t memory = 0;  // bytes; 0: no limit
+  int threads = 0;         // 0: all
+  int64_t memory = 0;      // bytes; 0: no limit
+  RankGroup* ranks = nullptr;  // other processes that share the work (pipeline/together.h); none: alone
 };
 
 /// What a run leaves in its output folder.
@@ -29,12 +31,13 @@ void check_recipe_model(const Recipe& recipe);
 /// Says which of a recipe's question file, images and annotations are not there.
 std::vector<std::string> missing_paths(const DatasetOptions& dataset);
 
-/// Makes the output folder and holds it for this process. UserError if another process holds it, or if it belongs to a
-/// recipe whose resolved text, but for the output, differs (naming the first line that does): one with nothing else in
-/// it changes its recipe. For one thread.
+/// Makes the output folder and holds it for this process; of several ranks for rank 0, and the others see that it is
+/// the same folder. UserError if another process holds it, or if it belongs to a recipe whose resolved text, but for
+/// the output, differs (naming the first line that does): one with nothing else in it changes its recipe. For one
+/// thread.
 class OutputFolder {
  public:
-  explicit OutputFolder(const Recipe& recipe);
+  explicit OutputFolder(const Recipe& recipe, RankGroup* ranks = nullptr);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -57,12 +60,13 @@ Statistics statistics_for(const fs::path& model, const fs::path& file);
 /// UserError naming `where` unless they were gathered on these weights; other sizes are left to make_plan.
 void check_statistics(const Statistics& statistics, const OpenModel& model, const std::string& where);
 
+/// With other ranks: each calibrates a part, in a file of its own.
 Statistics calibrate_stage(const Recipe& recipe, const OpenModel& model, const RunSettings& settings,
                            const fs::path& output);
 /// Writes plan.json and headmask.npy. An existing plan.json of other content is a UserError.
 /// With a budget it is searched for; what was measured is kept in search.jsonl beside it. `so_far`: no plan is
 /// measured, and where the search has not ended, the best one so far is written, which the search replaces when it goes
-/// on.
+/// on. With other ranks, which share what is measured, rank 0 alone has the plan.
 Plan plan_stage(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
                 const OutputFiles& files, bool so_far = false);
 /// Whether the plan is of a search that has not ended.
@@ -87,7 +91,8 @@ VerifyResult verify_stage(const Recipe& recipe, const RunSettings& settings, con
                           const std::string& budget = "");
 /// Dense and pruned on every benchmark of the recipe; eval.json. Answers that the journals hold are not asked for
 /// again; where they hold all of them, no engine is made, and the times are those of eval.json. `budget`: of a
-/// checkpoint with several plans; "" the default. `dense`: such a list, whose dense results are taken.
+/// checkpoint with several plans; "" the default. `dense`: such a list, whose dense results are taken. With other
+/// ranks, each of which asks a part of the questions, rank 0 alone has the results.
 std::vector<EvaluationResult> evaluate_stage(const Recipe& recipe, const RunSettings& settings,
                                              const OutputFiles& files, const std::string& budget = "",
                                              const std::vector<EvaluationResult>* dense = nullptr);
@@ -104,11 +109,12 @@ fs::path answers_file(const fs::path& answers_folder, const std::string& benchma
                       const Shard& shard = {}, const std::string& budget = "");
 
 /// One benchmark on one checkpoint under one plan; the journal lies in `answers_folder`. `prompts`: how they are
-/// made. With `dropping` the model does without some visual tokens.
+/// made. With `dropping` the model does without some visual tokens. `ranks`: share the questions; then rank 0 alone has
+/// the result.
 EvaluationResult evaluate_one(const OpenModel& model, const Plan& plan, const EvaluateOptions& options,
                               const std::string& name, const PromptOptions& prompts, const runtime::Options& run,
                               const fs::path& answers_folder, const Shard& shard = {}, const std::string& budget = "",
-                              const std::optional<Dropping>& dropping = {});
+                              const std::optional<Dropping>& dropping = {}, RankGroup* ranks = nullptr);
 
 /// The spec of a checkpoint folder, its dtype that of the weights where they are there, or of a config.json alone.
 ModelSpec spec_of(const fs::path& model);

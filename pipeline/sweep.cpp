@@ -29,7 +29,7 @@ std::string percent(const Json& value) {
 Json sweep(const Recipe& recipe, const OpenModel& model, const Statistics& statistics, const RunSettings& settings,
            const OutputFiles& files, const std::vector<std::string>& budgets) {
   const fs::path folder = files.plan.parent_path() / "sweep", file = folder / "sweep.json";
-  fs::create_directories(folder);
+  if (leads(settings.ranks)) fs::create_directories(folder);
   const Json before = fs::exists(file) ? read_json(file) : Json();
   Json all = Json::object();
   all["points"] = Json::array();
@@ -44,6 +44,7 @@ Json sweep(const Recipe& recipe, const OpenModel& model, const Statistics& stati
     const bool there = fs::exists(into.plan);
     const auto start = std::chrono::steady_clock::now();
     const Plan plan = plan_stage(own, model, statistics, settings, into);
+    if (!leads(settings.ranks)) continue;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const Json& search = plan.provenance.at("search");
     Json point = Json::object();

@@ -23,24 +23,26 @@ ALLOWED = {
     "plans": "core formats models",
     "reference": "core formats images models plans",
     "runtime": "core formats models plans",
+    "ranks": "core",
     "calibration": "core formats images datasets models plans reference",
     "compress": "core formats models plans calibration",
-    "search": "core datasets models plans runtime calibration compress",
+    "search": "core datasets models plans runtime ranks calibration compress",
     "exporters": "core formats models plans",
     "evaluation": "core text formats images datasets models plans reference runtime",
-    "pipeline": "core formats datasets models plans reference runtime calibration compress search exporters evaluation",
+    "pipeline": "core formats datasets models plans reference runtime ranks calibration compress search exporters evaluation",
     "report": "core formats images datasets models plans calibration exporters evaluation pipeline",
     "library": "core text models plans runtime calibration compress exporters pipeline",
-    "cli": "core text formats datasets models plans reference runtime calibration compress search exporters evaluation pipeline report",
+    "cli": "core text formats datasets models plans reference runtime ranks calibration compress search exporters evaluation pipeline report",
 }
 # Folders of which others may include only these files.
 PUBLIC = {
     "reference": {"reference/engine.h"},
+    "ranks": {"ranks/deal.h", "ranks/group.h", "ranks/launcher.h"},
     "runtime": {"runtime/engine.h", "runtime/busy_machine.h", "runtime/device.h", "runtime/bench.h", "runtime/machine.h", "runtime/measure_times.h", "runtime/products.h"},
 }
-# Torch's headers cost 15-20 s a file and stay behind reference/engine.h.
+# Torch's headers cost 15-20 s a file and stay behind reference/engine.h and ranks/store.h.
 TORCH = re.compile(r"^(ATen|torch|c10)/")
-TORCH_FOLDERS = {"reference"}
+TORCH_FOLDERS = {"reference", "ranks"}
 
 
 def sources():

@@ -69,6 +69,17 @@ void SearchJournal::add(const std::string& key, const Verdict& verdict) {
   append(record.dump());
 }
 
+std::string SearchJournal::text() const {
+  Json all = Json::array();
+  for (const auto& [key, verdict] : known_) all.push_back({key, verdict.loss, verdict.kl, verdict.same});
+  return all.dump();
+}
+
+void SearchJournal::take_up(const std::string& text) {
+  for (const Json& one : parse_json(text, "rank 0's journal of the search"))
+    known_[one.at(0).get<std::string>()] = {one.at(1).get<double>(), one.at(2).get<double>(), one.at(3).get<double>()};
+}
+
 void SearchJournal::append(const std::string& line) {
   const std::string text = line + "\n";
   for (size_t at = 0; at < text.size();) {

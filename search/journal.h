@@ -24,6 +24,9 @@ class SearchJournal {
   const Verdict* find(const std::string& key) const;
   void add(const std::string& key, const Verdict& verdict);
   size_t size() const { return known_.size(); }
+  /// All of it as text, and what another process's journal holds.
+  std::string text() const;
+  void take_up(const std::string& text);
 
  private:
   void append(const std::string& line);

@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <thread>
+#include <type_traits>
 
 #include "core/error.h"
+#include "ranks/deal.h"
 #include "search/neurons.h"
 
 namespace yopo {
@@ -52,6 +56,17 @@ CostModel prices_of(const OpenModel& model, const SearchRun& run) {
   return {run.budget.kind, int64_t(size_of(type)), run.times};
 }
 
+/// Of the answers: the rows of their tokens are the model's embeddings, bit for bit.
+std::string digest_of(const std::vector<JudgedSample>& samples, int64_t hidden_size) {
+  Fingerprint digest;
+  for (const JudgedSample& sample : samples) {
+    const std::span<const float> rows(sample.input.embeds);
+    digest.add(fmt::format("{} {} {}", sample.picture, sample.answer, sample.where));
+    digest.add(std::as_bytes(rows.last(std::min(rows.size(), size_t((sample.answer - 1) * hidden_size)))));
+  }
+  return digest.hex();
+}
+
 /// The last bits may depend on the machine's threads; what is decided by a loss must not.
 Verdict rounded(Verdict verdict) {
   verdict.loss = std::round(verdict.loss * 1e6) / 1e6;
@@ -66,8 +81,13 @@ PlanMeter::PlanMeter(const OpenModel& model, const Statistics& statistics, const
       statistics_(statistics),
       run_(run),
       spec_(model.spec.text),
-      journal_(run.journal, run.fingerprint, run.so_far),
+      journal_(leads(run.ranks) ? run.journal : fs::path(), run.fingerprint, run.so_far),
       progress_("search", run.search.evaluations, "plans") {
+  static_assert(std::is_trivially_copyable_v<Verdict>);
+  if (run.ranks) {
+    const std::string known = run.ranks->broadcast(run.ranks->leads() ? journal_.text() : "");
+    if (!run.ranks->leads()) journal_.take_up(known);
+  }
   const HeadScores ratios = ratio_scores(statistics);
   neurons_ = wanda_scores(statistics);
   set_ranking(ratios, ratios, "ratio");
@@ -98,6 +118,9 @@ void PlanMeter::set_samples(const std::vector<Sample>& samples) {
   std::vector<JudgedSample> judged = judged_samples(
       engines_.front(), processor, recombined(samples, run_.search.questions), run_.search.max_new_tokens);
   require(!judged.empty(), "search: none of the {} samples has an image", samples.size());
+  if (run_.ranks)
+    run_.ranks->agree(
+        {{"the dense model's answers to the prompts of the search", digest_of(judged, spec_.hidden_size)}});
   const int64_t pictures = judged.back().picture + 1;
   // Every n-th picture is held out, spread over all; too few leave none.
   const double share = run_.search.held_out;
@@ -142,7 +165,10 @@ void PlanMeter::count(const Task& task) {
 
 int64_t PlanMeter::remaining(size_t stride) const {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
-  if (run_.search.minutes > 0 && seconds.count() > 60 * run_.search.minutes) return 0;
+  bool over = run_.search.minutes > 0 && seconds.count() > 60 * run_.search.minutes;
+  // Clocks differ: the others go by rank 0's.
+  if (run_.search.minutes > 0 && run_.ranks) over = run_.ranks->broadcast(over ? "over" : "") == "over";
+  if (over) return 0;
   return std::max<int64_t>(0, int64_t((double(run_.search.evaluations) - evaluations_) * double(stride)));
 }
 
@@ -194,6 +220,73 @@ Verdict PlanMeter::measure(const Task& task, const runtime::Engine& engine) cons
   return rounded(judge_->judge(engine.under(plan, !task.choice), task.stride, rows, first));
 }
 
+void PlanMeter::keep(const Task& task, const Verdict& verdict) {
+  journal_.add(task.key, verdict);
+  count(task);
+}
+
+/// Calls `step` with an engine of its own in each of up to `count` threads, until it has nothing left to do.
+void PlanMeter::in_threads(size_t count, const std::function<bool(const runtime::Engine& engine)>& step) {
+  std::mutex mutex;
+  std::atomic<bool> stop = false;
+  std::exception_ptr failure;
+  const auto work = [&](const runtime::Engine& engine) {
+    try {
+      while (!stop && step(engine)) continue;
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+      stop = true;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min(engines_.size(), count); ++i) threads.emplace_back(work, std::cref(engines_[i]));
+  work(engines_.front());
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void PlanMeter::measure_here(const std::vector<Task>& tasks, const std::vector<size_t>& open,
+                             std::vector<Verdict>& verdicts) {
+  std::mutex mutex;
+  std::atomic<size_t> next = 0;
+  in_threads(open.size(), [&](const runtime::Engine& engine) {
+    const size_t at = next++;
+    if (at >= open.size()) return false;
+    const Task& task = tasks[open[at]];
+    const Verdict verdict = measure(task, engine);
+    const std::lock_guard lock(mutex);
+    verdicts[open[at]] = verdict;
+    keep(task, verdict);
+    return true;
+  });
+}
+
+/// The same, each plan by whichever rank is free. All come to the same tasks, for what they know of is the same; what
+/// is measured goes from one to another bit for bit.
+void PlanMeter::measure_with_others(const std::vector<Task>& tasks, const std::vector<size_t>& open,
+                                    std::vector<Verdict>& verdicts) {
+  if (open.empty()) return;
+  Deal deal(*run_.ranks, open.size());
+  std::mutex mutex;
+  const auto see = [&](size_t at, const std::string& bytes) {
+    ensure(bytes.size() == sizeof(Verdict), "a verdict");
+    std::memcpy(&verdicts[open[at]], bytes.data(), sizeof(Verdict));
+    keep(tasks[open[at]], verdicts[open[at]]);
+  };
+  in_threads(open.size(), [&](const runtime::Engine& engine) {
+    const size_t at = deal.take();
+    if (at >= deal.count()) return false;
+    const Verdict verdict = measure(tasks[open[at]], engine);
+    deal.give(at, std::string(reinterpret_cast<const char*>(&verdict), sizeof verdict));
+    // Rank 0 writes the journal as results come in, so that little is lost when one of the ranks is killed.
+    const std::lock_guard lock(mutex);
+    if (run_.ranks->leads()) deal.look(see);
+    return true;
+  });
+  deal.finish(see);
+}
+
 std::vector<Verdict> PlanMeter::measure(const std::vector<Task>& tasks) {
   std::vector<Verdict> verdicts(tasks.size());
   std::vector<size_t> open, again;
@@ -207,31 +300,10 @@ std::vector<Verdict> PlanMeter::measure(const std::vector<Task>& tasks) {
     }
   }
   if (run_.so_far && !open.empty()) throw Unfinished();
-  std::mutex mutex;
-  std::atomic<size_t> next = 0;
-  std::exception_ptr failure;
-  const auto work = [&](const runtime::Engine& engine) {
-    try {
-      for (size_t at = next++; at < open.size(); at = next++) {
-        const Task& task = tasks[open[at]];
-        const Verdict verdict = measure(task, engine);
-        const std::lock_guard lock(mutex);
-        verdicts[open[at]] = verdict;
-        journal_.add(task.key, verdict);
-        count(task);
-      }
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-      next = open.size();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min(engines_.size(), open.size()); ++i)
-    threads.emplace_back(work, std::cref(engines_[i]));
-  work(engines_.front());
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  if (run_.ranks)
+    measure_with_others(tasks, open, verdicts);
+  else
+    measure_here(tasks, open, verdicts);
   for (const size_t i : again) {
     verdicts[i] = verdicts[firsts.at(tasks[i].key)];
     count(tasks[i]);

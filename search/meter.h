@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -92,13 +93,18 @@ class PlanMeter {
   Verdict measure(const Task& task, const runtime::Engine& engine) const;
   std::vector<Verdict> measure(const std::vector<Task>& tasks);
   void count(const Task& task);
+  void measure_here(const std::vector<Task>& tasks, const std::vector<size_t>& open, std::vector<Verdict>& verdicts);
+  void measure_with_others(const std::vector<Task>& tasks, const std::vector<size_t>& open,
+                           std::vector<Verdict>& verdicts);
+  void in_threads(size_t count, const std::function<bool(const runtime::Engine& engine)>& step);
+  void keep(const Task& task, const Verdict& verdict);
   void note_known(const Found& found, const Task& task);
 
   const OpenModel& model_;
   const Statistics& statistics_;
   const SearchRun& run_;
   const DecoderSpec& spec_;
-  SearchJournal journal_;
+  SearchJournal journal_;  // rank 0's is that of all
   std::string ranking_;
   HeadScores neurons_;
   std::vector<PromptShape> shapes_;

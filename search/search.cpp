@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/version.h"
+#include "ranks/group.h"
 #include "search/eliminate.h"
 #include "search/knapsack.h"
 #include "search/meter.h"
@@ -381,7 +382,12 @@ SearchResult Search::search() {
   std::optional<Verdict> held_out;
   bool quick = false;
   try {
-    chosen = chosen_of(stages(), held_out);
+    const std::vector<Found> found = stages();
+    if (!leads(run_.ranks)) {
+      result.ranking = menu().ranking();
+      return result;
+    }
+    chosen = chosen_of(found, held_out);
   } catch (const Unfinished&) {
     result.unfinished = true;
     chosen = best_so_far(quick);

@@ -14,6 +14,8 @@
 
 namespace yopo {
 
+class RankGroup;
+
 struct SearchRun {
   Budget budget{Budget::Kind::Flops, 0.25};
   SearchOptions search;
@@ -30,6 +32,9 @@ struct SearchRun {
   std::optional<Ranking> ranking = {};
   /// Measure no plan: the best of those that the journal holds, in an unfinished search.
   bool so_far = false;
+  /// With other ranks, which share the plans to be measured: rank 0 keeps the journal, and only its result is whole
+  /// (of the others it is the ranking).
+  RankGroup* ranks = nullptr;
 };
 
 struct SearchResult {
