@@ -157,8 +157,14 @@ def finish(trainer, settings):
     """The result as a pruned checkpoint, for `yopo verify`, `yopo eval` and yopo.transformers.load."""
     output = pathlib.Path(trainer.args.output_dir)
     if settings.lora_rank:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # each process has a part of the weights
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            if trainer.args.should_save:
+                model = prepare(settings)
+                model.load_state_dict(state)
         if trainer.args.should_save:
-            trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output)
+            model.merge_and_unload().save_pretrained(output)
     else:
         trainer.save_model()
     if not trainer.args.should_save:
