@@ -13,6 +13,7 @@ void add_export(CLI::App& app, Context& context) {
   struct Flags {
     std::string recipe, model, output, shard_size = "5GB";
     std::vector<std::string> overrides, plans;
+    bool transformers_code = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(app, context, Runs::Nothing, "export",
@@ -22,6 +23,8 @@ void add_export(CLI::App& app, Context& context) {
   command->add_option("--model", flags->model, "Dense checkpoint folder");
   command->add_option("--plan", flags->plans, "Plan file; several of one search: a checkpoint with a plan a budget");
   command->add_option("--shard-size", flags->shard_size, "Bytes of tensors in one file: 5GB, 512MiB, ...");
+  command->add_flag("--transformers-code", flags->transformers_code,
+                    "Put code beside the weights that runs them pruned in transformers (trust_remote_code=True)");
   command->add_option("--output", flags->output, "Folder to write");
   command->callback([flags, command, &context] {
     context.run = [flags, command, &context] {
@@ -43,10 +46,12 @@ void add_export(CLI::App& app, Context& context) {
         if (recipe.plan && recipe.plan->budget) fallback = budget_name(*recipe.plan->budget);
         if (output.empty()) output = folder->files().pruned;
         options.shard_size = recipe.shard_size;
+        options.transformers_code = recipe.transformers_code;
       } else {
         need(!model.empty() && !files.empty() && !output.empty(), "export",
              "give a recipe, or --model, --plan and --output");
         options.shard_size = parse_size(flags->shard_size, "--shard-size");
+        options.transformers_code = flags->transformers_code;
       }
       const OpenModel source = open_model(model);
       Companions companions;

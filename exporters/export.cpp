@@ -13,6 +13,7 @@
 #include "exporters/permute.h"
 #include "exporters/shards.h"
 #include "exporters/staging.h"
+#include "exporters/transformers_code.h"
 #include "models/family.h"
 #include "plans/compensation.h"
 #include "plans/layered_json.h"
@@ -27,8 +28,7 @@ namespace {
 constexpr std::string_view tower_name = "vision_tower";
 
 // The source's keys in their order, then "yopo" with a layer a line.
-std::string config_text(const OpenModel& model, const Json& yopo) {
-  Json config = model.checkpoint.config();
+std::string config_text(const OpenModel& model, Json config, const Json& yopo) {
   if (!model.spec.vision_folder.empty()) config[layout_of(model.spec).tower_key] = tower_name;
   config.erase("yopo");
   std::string text = config.dump(2);
@@ -43,6 +43,7 @@ Json provenance_of(const OpenModel& model, const std::string& plan, const Json& 
   provenance["checkpoint"] = model.checkpoint.fingerprint();
   provenance["plan"] = plan;
   provenance["shard_size"] = options.shard_size;
+  if (options.transformers_code) provenance["transformers_code"] = transformers_code_fingerprint();
   provenance["made_by"] = made_by;
   return provenance;
 }
@@ -217,6 +218,7 @@ struct Export {
 Companions write_export(const OpenModel& model, const Export& what, const fs::path& output,
                         const ExportOptions& options) {
   const Checkpoint& checkpoint = model.checkpoint;
+  if (options.transformers_code) check_transformers_code(checkpoint.config(), checkpoint.folder().string());
   if (already_done(output, what.yopo.at("provenance"))) {
     note(fmt::format("{}: already exported from the same inputs", output.string()));
     return {};
@@ -236,6 +238,8 @@ Companions write_export(const OpenModel& model, const Export& what, const fs::pa
   };
 
   StagingFolder staging(output);
+  Json config = checkpoint.config();
+  if (options.transformers_code) add_transformers_code(config, staging.path());
   write_shards(checkpoint, shards, by_name, staging.path(), count);
   Companions tower;
   if (!model.spec.vision_folder.empty()) tower = copy_tower(model.spec.vision_folder, staging.path() / tower_name);
@@ -247,7 +251,7 @@ Companions write_export(const OpenModel& model, const Export& what, const fs::pa
     companions.left_out.push_back({(fs::path(tower_name) / one.path).string(), one.why});
   if (derive_preprocessor(staging.path())) companions.derived.push_back("preprocessor_config.json");
   if (what.write_vectors) what.write_vectors(staging.path() / compensation_name);
-  write_text(staging.path() / "config.json", config_text(model, what.yopo));
+  write_text(staging.path() / "config.json", config_text(model, std::move(config), what.yopo));
   staging.publish();
   progress.finish();
   tell(companions);

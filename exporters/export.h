@@ -10,6 +10,7 @@ namespace yopo {
 
 struct ExportOptions {
   uint64_t shard_size = 5'000'000'000;  // bytes of tensors in one shard; 0: the source's own shards
+  bool transformers_code = false;       // beside the weights (exporters/transformers_code.h)
 };
 /// UserError, before anything is calibrated, for what export would refuse: a source that is an export itself (its
 /// config.json holds a plan) and a plan that is not `skip`.
@@ -21,7 +22,7 @@ void check_exportable(const Json& config, const std::string& where, Semantics se
 /// (original layout) is copied to `output`/vision_tower and config.json refers to that, so that the folder is complete
 /// in itself. Streams one tensor at a time; the folder appears complete or not at all (written beside as
 /// `output`.partial-PID, renamed). The same inputs give the same bytes. If `output` already is an export of the same
-/// inputs, nothing is done or returned. UserError if `output` holds anything else, for a source that is an export
+/// inputs, nothing is done or returned. `transformers_code` adds files and config.json's "auto_map". UserError if `output` holds anything else, for a source that is an export
 /// itself, for NaN or Inf in weights, for a plan that does not fit or is not `skip`, for a full disk.
 Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
                              const ExportOptions& options);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "datasets/check_images.h"
 #include "exporters/export.h"
+#include "exporters/transformers_code.h"
 #include "models/prompt_template.h"
 #include "models/tensors.h"
 #include "pipeline/memory_needed.h"
@@ -54,6 +55,7 @@ Checked check_recipe(const Recipe& recipe, const ModelSpec& spec, int64_t& sampl
   check([&] { (void)resolve_device(recipe.device); });
   const fs::path config = config_file(recipe.model);
   const std::string semantics = recipe.plan.value_or(PlanOptions()).semantics;
+  if (recipe.transformers_code) check([&] { check_transformers_code(read_json(config), recipe.model.string()); });
   check([&] { check_exportable(read_json(config), recipe.model.string(), parse_semantics(semantics, "plan")); });
   if (recipe.calibration) {
     const DatasetOptions& dataset = recipe.calibration->dataset;

@@ -220,6 +220,7 @@ void export_stage(const Recipe& recipe, const OpenModel& model, const std::vecto
                   const OutputFiles& files) {
   ExportOptions options;
   options.shard_size = recipe.shard_size;
+  options.transformers_code = recipe.transformers_code;
   if (plans.size() == 1)
     export_checkpoint(model, plans.front().plan, files.pruned, options);
   else

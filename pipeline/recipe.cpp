@@ -194,10 +194,12 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   if (const auto* search = root.find("search")) read_search(*search, recipe.search);
   if (const auto* compensate = root.find("compensate")) recipe.compensate = compensate_of(*compensate);
   if (const auto* exported = root.find("export")) {
-    check_keys(*exported, "export", {"shard_size", "budgets"});
+    check_keys(*exported, "export", {"shard_size", "budgets", "transformers_code"});
     if (const auto* budgets = exported->find("budgets")) read_budgets(*budgets, recipe);
     if (const auto* size = exported->find("shard_size"))
       recipe.shard_size = parse_size(yaml_string(*size, "shard_size"), at(*size, "shard_size"));
+    if (const auto* code = exported->find("transformers_code"))
+      recipe.transformers_code = yaml_bool(*code, "transformers_code");
   }
   if (const auto* verify = root.find("verify")) {
     check_keys(*verify, "verify", {"samples"});

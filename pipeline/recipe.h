@@ -30,6 +30,7 @@ struct Recipe {
   std::optional<CompensateOptions> compensate = CompensateOptions();  // absent: none
   std::vector<double> budgets;          // export.budgets, the largest first; none: one plan
   uint64_t shard_size = 5'000'000'000;  // bytes; "5GB" = 5e9, "5GiB" = 5 * 2^30
+  bool transformers_code = false;       // export.transformers_code
   int64_t verify_samples = 16;
   std::vector<EvaluateOptions> evaluate;
   /// The resolved recipe as YAML text with all defaults written out (for --dry-run and provenance). Deterministic.

@@ -40,8 +40,9 @@ std::string Recipe::resolved() const {
                ? fmt::format("compensate: {{most_rank: {}, ridge: {}}}\n", compensate->most_rank, compensate->ridge)
                : "compensate: none\n";
   }
-  out += fmt::format("export: {{shard_size: {}{}}}\nverify: {{samples: {}}}\n", shard_size,
-                     budgets.empty() ? "" : fmt::format(", budgets: [{}]", fmt::join(budgets, ", ")), verify_samples);
+  out += fmt::format("export: {{shard_size: {}{}{}}}\nverify: {{samples: {}}}\n", shard_size,
+                     budgets.empty() ? "" : fmt::format(", budgets: [{}]", fmt::join(budgets, ", ")),
+                     transformers_code ? ", transformers_code: true" : "", verify_samples);
   if (!evaluate.empty()) out += "evaluate:\n";
   for (const EvaluateOptions& run : evaluate)
     out += fmt::format(

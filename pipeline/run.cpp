@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "exporters/export.h"
+#include "exporters/transformers_code.h"
 #include "models/prompt_identity.h"
 #include "pipeline/samples.h"
 #include "pipeline/stored.h"
@@ -90,6 +91,7 @@ RunResult run_recipe(const Recipe& recipe, const RunSettings& settings) {
   resolve_device(recipe.device);
   const OpenModel model = open_recipe_model(recipe);
   // What would stop the run later, before the folder belongs to this recipe.
+  if (recipe.transformers_code) check_transformers_code(model.checkpoint.config(), recipe.model.string());
   check_exportable(model.checkpoint.config(), recipe.model.string(),
                    parse_semantics(recipe.plan->semantics, recipe.file.string() + ": plan"));
   (void)sized_plan(*recipe.plan, model.spec.text, recipe.file.string() + ": plan");

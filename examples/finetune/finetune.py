@@ -16,6 +16,7 @@ import torch
 import transformers
 from conversations import Collator, Conversations, GroupedSampler
 
+import distillation
 import yopo
 import yopo.transformers
 
@@ -39,6 +40,8 @@ class Settings:
     lora_rank: int = field(default=0, metadata={"help": "0: all weights are trained"})
     lora_alpha: int = 256
     lora_dropout: float = 0.05
+    distill: float = field(default=0.0, metadata={"help": "share of the loss that is the distance to the dense model's answers; the rest is the labels'"})
+    distill_temperature: float = 1.0
     weights: str = field(default="float32", metadata={"help": "type of the trained weights: float32, bfloat16"})
     attention: str = "sdpa"
 
@@ -92,8 +95,36 @@ def prepare(settings):
     return with_lora(model, settings) if settings.lora_rank else model
 
 
+def teacher_of(model, settings, training):
+    """What the model shall learn to answer like: the same checkpoint, dense."""
+    if not settings.distill:
+        return None
+    if settings.dense or not 0 < settings.distill <= 1:
+        raise SystemExit("distill: expected a share from 0 to 1, and a model that is trained pruned")
+    if settings.lora_rank:
+        return distillation.OwnWeights(model)
+    low = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else getattr(torch, settings.weights)
+    teacher = transformers.AutoModelForImageTextToText.from_pretrained(settings.model, dtype=low, attn_implementation=settings.attention)
+    if settings.mm_projector:
+        load_projector(teacher, settings.mm_projector)
+    return distillation.Copy(teacher)
+
+
 class Trainer(transformers.Trainer):
     grouped = True
+    teacher = None
+    share, temperature = 0.0, 1.0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.teacher is not None:
+            asked = {name: value for name, value in inputs.items() if name != "labels"}
+            count = num_items_in_batch if self.model_accepts_loss_kwargs else None
+            far = distillation.divergence(outputs.logits, self.teacher.logits(model, asked), inputs["labels"], self.temperature, count)
+            if count is not None and self.args.average_tokens_across_devices:
+                far = far * self.accelerator.num_processes  # as the label loss, whose gradients are averaged over processes
+            loss = (1 - self.share) * loss + self.share * far
+        return (loss, outputs) if return_outputs else loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         """transformers 4.57 saves LLaVA under its older names of tensors, and its Trainer then finds none of them when it
@@ -126,8 +157,14 @@ def finish(trainer, settings):
     """The result as a pruned checkpoint, for `yopo verify`, `yopo eval` and yopo.transformers.load."""
     output = pathlib.Path(trainer.args.output_dir)
     if settings.lora_rank:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # each process has a part of the weights
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            if trainer.args.should_save:
+                model = prepare(settings)
+                model.load_state_dict(state)
         if trainer.args.should_save:
-            trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output)
+            model.merge_and_unload().save_pretrained(output)
     else:
         trainer.save_model()
     if not trainer.args.should_save:
@@ -154,6 +191,7 @@ def main(arguments):
         training.ddp_find_unused_parameters = True  # batches without pictures give the projector no gradient
     Trainer.grouped = settings.group
     trainer = Trainer(model=model, args=training, train_dataset=dataset, data_collator=Collator(padding))
+    trainer.teacher, trainer.share, trainer.temperature = teacher_of(model, settings, training), settings.distill, settings.distill_temperature
     trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir))
     trainer.save_state()
     finish(trainer, settings)

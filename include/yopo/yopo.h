@@ -89,6 +89,7 @@ struct ExportSettings {
   std::filesystem::path plan;              // plan.json
   std::filesystem::path output;            // a new folder, or an export of the same inputs
   std::uint64_t shard_size = 5000000000u;  // bytes of tensors in one file; 0: the source's own files
+  bool transformers_code = false;          // code beside the weights, for transformers with trust_remote_code
   Stop stop;
 };
 /// What became of the source's files that are no weights. Nothing where the export was there already.

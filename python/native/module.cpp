@@ -54,9 +54,10 @@ std::pair<Path, Path> plan_of_recipe(Path recipe, Words overrides, Path statisti
 }
 
 using Exported = std::tuple<Words, Words, std::vector<std::pair<std::string, std::string>>>;
-Exported export_pruned(Path model, Path plan, Path output, std::uint64_t shard_size, nb::object listener) {
+Exported export_pruned(Path model, Path plan, Path output, std::uint64_t shard_size, bool transformers_code,
+                       nb::object listener) {
   yopo::ExportReport report = Call(std::move(listener)).run([&](yopo::Stop stop) {
-    return yopo::export_pruned({model, plan, output, shard_size, std::move(stop)});
+    return yopo::export_pruned({model, plan, output, shard_size, transformers_code, std::move(stop)});
   });
   return {std::move(report.copied), std::move(report.derived), std::move(report.left_out)};
 }
@@ -96,7 +97,8 @@ NB_MODULE(_native, module) {
              "listener"_a.none());
   module.def("plan_of_recipe", &plan_of_recipe, "recipe"_a, "overrides"_a, "statistics"_a, "output"_a, "threads"_a,
              "memory"_a, "listener"_a.none());
-  module.def("export_pruned", &export_pruned, "model"_a, "plan"_a, "output"_a, "shard_size"_a, "listener"_a.none());
+  module.def("export_pruned", &export_pruned, "model"_a, "plan"_a, "output"_a, "shard_size"_a, "transformers_code"_a,
+             "listener"_a.none());
   module.def("plan_report", &yopo::plan_report, "plan"_a, "model"_a, nb::call_guard<nb::gil_scoped_release>());
   module.def("plan_report_text", &yopo::plan_report_text, "plan"_a, "model"_a,
              nb::call_guard<nb::gil_scoped_release>());

@@ -152,13 +152,14 @@ class ExportReport:
 
 
 def export(
-    model: PathLike, plan: ChosenPlan | PathLike, output: PathLike, *, shard_size: Size = "5GB", progress: Progress = True
+    model: PathLike, plan: ChosenPlan | PathLike, output: PathLike, *, shard_size: Size = "5GB", transformers_code: bool = False, progress: Progress = True
 ) -> ExportReport:
     """Writes the pruned checkpoint to `output`, a new folder: the same weights in another order, and what running it pruned needs in
     config.json. `plan`: what `plan` returned, or a plan.json. `shard_size`: bytes of tensors in one file, or "512MiB".
+    `transformers_code` puts code beside the weights that runs them pruned in transformers with trust_remote_code=True.
     An export of the same inputs that is there already is left alone, and nothing is reported."""
     with _work(progress) as hear:
-        copied, derived, left_out = native().export_pruned(model, plan, output, _bytes(shard_size), hear)
+        copied, derived, left_out = native().export_pruned(model, plan, output, _bytes(shard_size), transformers_code, hear)
     return ExportReport(pathlib.Path(output), copied, derived, left_out)
 
 

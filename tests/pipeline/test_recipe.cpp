@@ -78,6 +78,9 @@ TEST(Recipe, Defaults) {
   EXPECT_EQ(r.dtype, "auto");
   EXPECT_EQ(r.seed, 0u);
   EXPECT_EQ(r.shard_size, 5'000'000'000u);
+  EXPECT_FALSE(r.transformers_code);
+  EXPECT_TRUE(small("export: {transformers_code: true}\n").transformers_code);
+  EXPECT_USER_ERROR(small("export: {transformers_code: 3}\n"), "transformers_code");
   EXPECT_EQ(r.verify_samples, 16);
   EXPECT_FALSE(r.calibration || r.plan);
   EXPECT_TRUE(r.evaluate.empty());
@@ -121,6 +124,7 @@ TEST(Recipe, MistypedKeysNameFileLineColumnAndTheNearestKey) {
   EXPECT_USER_ERROR(small("plan: {updates: {kep: 3}}\n"), "in plan.updates; did you mean 'keep'?");
   EXPECT_USER_ERROR(small("calibration: {dataset: {image: x}}\n"), "in calibration.dataset; did you mean 'images'?");
   EXPECT_USER_ERROR(small("export: {shardsize: 1}\n"), "in export; did you mean 'shard_size'?");
+  EXPECT_USER_ERROR(small("export: {transformer_code: true}\n"), "in export; did you mean 'transformers_code'?");
   EXPECT_USER_ERROR(small("verify: {sample: 1}\n"), "in verify; did you mean 'samples'?");
   EXPECT_USER_ERROR(small("evaluate: [{benchmark: vqa, question: x}]\n"), "in evaluate.0; did you mean 'questions'?");
   EXPECT_USER_ERROR(parse_recipe("model: {path: m, type: x}\noutput: o", "f"),
@@ -279,7 +283,7 @@ TEST(Recipe, ResolvedParsesBackToItself) {
         kSmall + "plan: {heads: {keep: 3, exempt_layers: 2}, semantics: qwen2_vl}\nevaluate: [{benchmark: mme, images: "
                  "'null'}]\n",
         kSmall + "evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: vlmevalkit}]\n",
-        kSmall + "export: {shard_size: 512MiB}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
+        kSmall + "export: {shard_size: 512MiB, transformers_code: true}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
     const std::string resolved = parse_recipe(text, "f").resolved();
     EXPECT_EQ(parse_recipe(resolved, "again").resolved(), resolved) << resolved;
   }

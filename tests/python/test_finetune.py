@@ -13,10 +13,11 @@ import unittest
 import yopo_package  # noqa: F401  (before torch)
 from support import MODEL, ROOT, TEST, Case
 import torch
-from transformers import AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 sys.path.insert(0, str(ROOT / "examples/finetune"))
 import conversations
+import distillation
 import finetune
 import yopo.transformers
 from yopo.transformers import linear
@@ -144,6 +145,20 @@ class SplitGradients(unittest.TestCase):
             self.assertEqual(uses, 1, name)
 
 
+class Divergence(unittest.TestCase):
+    def test_by_hand(self):
+        draw = torch.Generator().manual_seed(1)
+        student, teacher = torch.randn(2, 4, 5, generator=draw), torch.randn(2, 4, 5, generator=draw)
+        labels = torch.tensor([[-100, -100, 3, 1], [-100, 2, -100, -100]])
+        for heat in (1.0, 2.0):
+            total = 0.0
+            for row, place in ((0, 1), (0, 2), (1, 0)):  # what says the labelled token is the row before it
+                p, q = (torch.softmax(logits[row, place] / heat, 0) for logits in (teacher, student))
+                total += heat**2 * sum(float(p[i] * (p[i] / q[i]).log()) for i in range(5))
+            self.assertAlmostEqual(distillation.divergence(student, teacher, labels, heat).item(), total / 3, places=5)
+            self.assertAlmostEqual(distillation.divergence(student, teacher, labels, heat, 7).item(), total / 7, places=5)
+
+
 class Run(Case):
     STEPS, COUNT = 24, 8  # few enough records to learn by heart
 
@@ -181,6 +196,19 @@ class Run(Case):
         last = max(pathlib.Path(output).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
         history = json.loads((last / "trainer_state.json").read_text())["log_history"]
         return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+
+    def prepared(self, *more):
+        """The model and its teacher, and a batch of records with and without pictures."""
+        settings, training = finetune.parse(self.flags(self.folder / "none", *more))
+        model = finetune.prepare(settings)
+        data = conversations.Conversations(self.folder / "data.json", TEST.images, AutoProcessor.from_pretrained(MODEL), 2048, False)
+        return model, finetune.teacher_of(model, settings, training), conversations.Collator(0)([data[i] for i in range(4)])
+
+    def far(self, model, teacher, batch):
+        """How far the model's answers are from its teacher's, and the teacher's logits."""
+        asked = {name: value for name, value in batch.items() if name != "labels"}
+        wanted = teacher.logits(model, asked)
+        return distillation.divergence(model(**asked).logits, wanted, batch["labels"], 1.0), wanted
 
     @torch.no_grad()
     def mean_loss(self, folder):
@@ -249,6 +277,63 @@ class Run(Case):
         for name in ("config.json", "model.safetensors"):
             (out / "checkpoint-20" / name).write_bytes((out / "checkpoint-10" / name).read_bytes()[:1000])
         self.assertEqual(self.train(out), undisturbed)
+
+    def test_distilled(self):
+        """The teacher is the dense model, whether it is a copy or the same weights; nothing reaches it, and it stays what it was."""
+        for adapters in ((), ("--lora_rank", "8", "--lora_alpha", "16")):
+            with self.subTest(adapters=adapters):
+                model, teacher, batch = self.prepared("--distill", "1", *adapters)
+                asked = {name: value for name, value in batch.items() if name != "labels"}
+                with torch.no_grad():
+                    whole = AutoModelForImageTextToText.from_pretrained(MODEL, dtype=torch.float32)(**asked).logits
+                    before = model.train()(**asked).logits
+                far, wanted = self.far(model, teacher, batch)
+                self.assertFalse(wanted.requires_grad)
+                kept = batch["attention_mask"] > 0  # what stands behind the padding is nobody's
+                self.assertLess((wanted - whole)[kept].abs().max().item(), 1e-4)
+                self.assertGreater(far.item(), 1e-3)
+                with torch.no_grad():
+                    self.assertTrue(torch.equal(model(**asked).logits, before), "the model no longer runs pruned, or in training")
+                far.backward()
+                moved = [value for value in model.parameters() if value.grad is not None and value.grad.abs().max() > 0]
+                self.assertTrue(moved)
+                if not adapters:
+                    self.assertTrue(all(value.grad is None and not value.requires_grad for value in teacher.model.parameters()))
+                with torch.no_grad():
+                    for value in moved:
+                        value -= 0.1 * value.grad
+                again, same = self.far(model, teacher, batch)
+                self.assertNotEqual(again.item(), far.item())
+                self.assertTrue(torch.equal(same, wanted))
+
+    def test_nothing_to_distill(self):
+        """Where the plan keeps everything, the model answers as its teacher."""
+        self.yopo("plan", "--model", MODEL, "--output", self.folder / "all.json")
+        self.pruned = self.folder / "whole"
+        self.yopo("export", "--model", MODEL, "--plan", self.folder / "all.json", "--output", self.pruned)
+        for adapters in ((), ("--lora_rank", "8", "--lora_alpha", "16")):
+            far, _ = self.far(*self.prepared("--distill", "1", *adapters))
+            self.assertLess(abs(far.item()), 1e-6)
+
+    def test_distilling_run(self):
+        """The distance falls, alone or with the labels' loss; a rerun goes on with the same losses."""
+        for name, adapters in (("full", ()), ("lora", ("--lora_rank", "8", "--lora_alpha", "16", "--learning_rate", "2e-3"))):
+            with self.subTest(name):
+                out = self.folder / name
+                flags = ("--distill", "1", "--max_steps", "16", "--save_steps", "8", *adapters)
+                losses = self.train(out, *flags)
+                model, teacher, batch = self.prepared("--distill", "1")
+                before, _ = self.far(model, teacher, batch)
+                after, _ = self.far(yopo.transformers.load(out, dtype=torch.float32), teacher, batch)
+                self.assertLess(after.item(), 0.7 * before.item())
+                shutil.rmtree(out / "checkpoint-16")
+                self.assertEqual(self.train(out, *flags), losses)
+        both = self.train(self.folder / "both", "--distill", "0.5", "--max_steps", "1", "--save_steps", "1")
+        label = self.train(self.folder / "label", "--max_steps", "1", "--save_steps", "1")
+        alone = self.train(self.folder / "alone", "--distill", "1", "--max_steps", "1", "--save_steps", "1")
+        self.assertAlmostEqual(both[1], (label[1] + alone[1]) / 2, delta=2e-4)
+        with self.assertRaisesRegex(SystemExit, "distill: expected a share from 0 to 1"):
+            self.train(self.folder / "no", "--distill", "2")
 
     def test_lora(self):
         out = self.folder / "tuned"

@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 from ..plan_files import PlanError
 from .cache import PrunedCacheLayer, adopt
 from .families import Family, Grids, image_token, longest_context
-from .rows import make_rows
+from .rows import DENSE, make_rows
 
 
 _ENCODED = "mm_encoder_outputs"  # features instead of pixels, by "image" and "video"
@@ -70,6 +70,7 @@ class Watcher:
         self.limit = longest_context(decoder.config)
         self.token = image_token(outer.config)
         self.call: Call | None = None
+        self.off = False  # inside yopo.transformers.dense
         self.cache_name = "cache" if "cache" in inspect.signature(_plain(type(decoder).forward)).parameters else "past_key_values"
         self.handles = [
             outer.register_forward_pre_hook(self.before_outer, with_kwargs=True),
@@ -86,6 +87,8 @@ class Watcher:
 
     @torch.compiler.disable
     def before_outer(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.off:
+            return
         names = list(inspect.signature(_plain(type(module).forward)).parameters)[1:]
         given = {**dict(zip(names, args)), **kwargs}
         ids = given.get("input_ids")
@@ -103,6 +106,12 @@ class Watcher:
     def before_decoder(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         names = list(inspect.signature(_plain(type(module).forward)).parameters)[1:]
         given = {**dict(zip(names, args)), **kwargs}
+        if self.off:
+            layers = getattr(given.get(self.cache_name), "layers", [])
+            if any(isinstance(layer, PrunedCacheLayer) for layer in layers):
+                raise PlanError("the cache was filled by a pruned model: a dense one cannot go on from it")
+            given["yopo_rows"] = DENSE
+            return (), given
         call, self.call = self.call, None
         if call is None:
             if given.get("input_ids") is None:

@@ -13,7 +13,7 @@ from .attention import attend, rotate
 from .cache import PrunedCacheLayer
 from .families import merge_axes
 from .linear import Segments, project, project_columns, project_rows, segments, size_of
-from .rows import Kind, Rows
+from .rows import DENSE, Kind, Rows
 
 
 @dataclass
@@ -86,9 +86,13 @@ class PrunedLayer(nn.Module):
     """The forward that takes a decoder layer's place; `self` is the layer of transformers."""
 
     yopo: Shares
+    yopo_plain: type[nn.Module]
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        rows: Rows | None = kwargs.get("yopo_rows")
+        rows: Any = kwargs.get("yopo_rows")
+        if rows is DENSE:
+            del kwargs["yopo_rows"]
+            return type(self).yopo_plain.forward(self, hidden_states, *args, **kwargs)
         if rows is None:
             raise PlanError("a pruned layer was called by itself: call the model, which knows which tokens are visual")
         rows = rows.to(hidden_states.device)

@@ -16,6 +16,9 @@ from .cache import NEVER, PrunedCacheLayer
 from .families import Grids
 
 
+DENSE = "dense"  # instead of a call's Rows: its layers compute as they did before
+
+
 @dataclass
 class Kind:
     """The visual or the text rows of a call. `flat` [N]: where they are in [B * T], None: all of it. `slots` [B, M]: the

@@ -1,0 +1,27 @@
+# cmake -DPACKAGE=python/yopo -DOUTPUT=code.cpp -P embed_code.cmake: the files that exporters/transformers_code.h tells of, as
+# C++ text. They stand in one folder there: imports of the package's modules become imports of the files next to them.
+file(GLOB files "${PACKAGE}/transformers/*.py")
+list(FILTER files EXCLUDE REGEX "/__init__\\.py$")
+list(APPEND files "${PACKAGE}/errors.py" "${PACKAGE}/plan_files.py")
+set(entries "")
+foreach(file ${files})
+  get_filename_component(name "${file}" NAME)
+  if(name STREQUAL "remote.py")
+    set(name "modeling_yopo.py")
+  else()
+    set(name "yopo_${name}")
+  endif()
+  file(READ "${file}" text)
+  string(REGEX REPLACE "(\nfrom )\\.+([a-z_]+ import )" "\\1.yopo_\\2" text "${text}")
+  list(APPEND entries "${name}")
+  # Compilers need not take literals of more than 64 KiB; the files are far smaller.
+  set(text_${name} "    {\"${name}\", R\"__python__(${text})__python__\"},\n")
+endforeach()
+list(SORT entries)
+set(code "// Made by exporters/embed_code.cmake.\n#include \"exporters/transformers_code.h\"\n\nnamespace yopo {\n
+const std::vector<CodeFile>& transformers_code() {\n  static const std::vector<CodeFile> files{\n")
+foreach(name ${entries})
+  string(APPEND code "${text_${name}}")
+endforeach()
+string(APPEND code "  };\n  return files;\n}\n\n}  // namespace yopo\n")
+file(WRITE "${OUTPUT}" "${code}")
