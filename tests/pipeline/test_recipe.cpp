@@ -200,6 +200,8 @@ TEST(Recipe, WrongValues) {
   EXPECT_USER_ERROR(parse_recipe("model: {path: m, dtype: int8}\noutput: o", "f"), "dtype should be one of auto, fp32");
   EXPECT_USER_ERROR(small("device: cude\n"),
                     "f.yaml:3:9: device should be one of auto, cpu, cuda; found 'cude'; did you mean 'cuda'?");
+  EXPECT_USER_ERROR(small("device: 'cuda:-1'\n"), "device should be one of auto, cpu, cuda; found 'cuda:-1'");
+  EXPECT_EQ(small("device: cuda:1\n").device, "cuda:1");
   EXPECT_USER_ERROR(small("seed: -1\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("seed: 99999999999999999999\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("plan: {window: {size: 4}}\n"), "size should be odd");
