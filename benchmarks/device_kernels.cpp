@@ -143,19 +143,26 @@ class Kernels {
     work.pairs = pairs.as<uint64_t>();
     ops_.prefill_attention(work);
     const double flops = 4.0 * double(s_.head_dim) * read_pairs(pairs);
-    const Json shape{{"name", name},          {"visual", visual},           {"text", text},         {"heads", s_.heads},
-                     {"kept", kept},          {"kv_heads", s_.kv_heads},    {"head_dim", s_.head_dim},
+    const Json shape{{"name", name},
+                     {"visual", visual},
+                     {"text", text},
+                     {"heads", s_.heads},
+                     {"kept", kept},
+                     {"kv_heads", s_.kv_heads},
+                     {"head_dim", s_.head_dim},
                      {"window_radius", radius}};
-    const double bytes = (2.0 * double(rows_ * q_width_) + 2.0 * double(kv_kept * s_.head_dim * visual + kv_width_ * text)) *
-                         double(size_of(type_));
+    const double bytes =
+        (2.0 * double(rows_ * q_width_) + 2.0 * double(kv_kept * s_.head_dim * visual + kv_width_ * text)) *
+        double(size_of(type_));
     time("prefill_attention", shape, flops, bytes, [&] { ops_.prefill_attention(work); });
   }
 
   void decode() {
     const int64_t visual = s_.side * s_.side;
     const Buffer visual_keys = random_buffer(ops_, size_t(2 * kv_width_ * visual), type_),
-                 text_keys = random_buffer(ops_, size_t(2 * kv_width_ * s_.text), type_), flags = uploaded(first(s_.heads)),
-                 counts = uploaded(std::vector<int32_t>{int32_t(s_.text - 1)}), pairs = uploaded(std::vector<uint64_t>{0});
+                 text_keys = random_buffer(ops_, size_t(2 * kv_width_ * s_.text), type_),
+                 flags = uploaded(first(s_.heads)), counts = uploaded(std::vector<int32_t>{int32_t(s_.text - 1)}),
+                 pairs = uploaded(std::vector<uint64_t>{0});
     const runtime::DecodeRequest request{segment(visual_keys, type_, s_.kv_heads, visual, s_.head_dim),
                                          segment(text_keys, type_, s_.kv_heads, s_.text, s_.head_dim)};
     runtime::DecodeAttention work;
@@ -179,12 +186,15 @@ class Kernels {
     const Buffer qkv = random_buffer(ops_, size_t(3 * rows * width), type_),
                  out(ops_, size_t(rows * width) * size_of(type_)), pairs = uploaded(std::vector<uint64_t>{0});
     const auto part = [&](int64_t i) { return runtime::offset(qkv.data(), type_, i * rows * width); };
-    const runtime::FullAttention work{type_,   s_.tower_pictures, s_.tower_rows, s_.tower_heads, s_.tower_head_dim, part(0),
-                                      part(1), part(2),           out.data(),    pairs.as<uint64_t>()};
+    const runtime::FullAttention work{type_,   s_.tower_pictures, s_.tower_rows, s_.tower_heads, s_.tower_head_dim,
+                                      part(0), part(1),           part(2),       out.data(),     pairs.as<uint64_t>()};
     time("full_attention",
-         {{"pictures", s_.tower_pictures}, {"rows", s_.tower_rows}, {"heads", s_.tower_heads}, {"head_dim", s_.tower_head_dim}},
-         4.0 * double(width) * double(rows) * double(s_.tower_rows), 4.0 * double(rows * width) * double(size_of(type_)),
-         [&] { ops_.full_attention(work); });
+         {{"pictures", s_.tower_pictures},
+          {"rows", s_.tower_rows},
+          {"heads", s_.tower_heads},
+          {"head_dim", s_.tower_head_dim}},
+         4.0 * double(width) * double(rows) * double(s_.tower_rows),
+         4.0 * double(rows * width) * double(size_of(type_)), [&] { ops_.full_attention(work); });
   }
 
   void elementwise() {
@@ -192,9 +202,8 @@ class Kernels {
     const Buffer x = random_buffer(ops_, size_t(rows_ * s_.hidden), DType::F32),
                  weight = random_buffer(ops_, size_t(s_.hidden), DType::F32),
                  turns = random_buffer(ops_, size_t(rows_ * s_.head_dim / 2), DType::F32);
-    time("rms_norm", {{"rows", rows_}, {"columns", s_.hidden}}, 0, double(rows_ * s_.hidden) * (4 + element), [&] {
-      ops_.rms_norm(x.as<float>(), weight.as<float>(), 1e-5, rows_, s_.hidden, type_, out_.data());
-    });
+    time("rms_norm", {{"rows", rows_}, {"columns", s_.hidden}}, 0, double(rows_ * s_.hidden) * (4 + element),
+         [&] { ops_.rms_norm(x.as<float>(), weight.as<float>(), 1e-5, rows_, s_.hidden, type_, out_.data()); });
     time("gated", {{"rows", rows_}, {"columns", s_.neurons}}, 0, 3.0 * double(rows_ * s_.neurons) * element, [&] {
       ops_.gated(in_.data(), runtime::offset(in_.data(), type_, s_.neurons), type_, rows_, s_.neurons, 2 * s_.neurons,
                  out_.data());
@@ -202,7 +211,8 @@ class Kernels {
     const Buffer turned = random_buffer(ops_, size_t(rows_ * q_width_), type_);
     time("rope", {{"rows", rows_}, {"heads", s_.heads}, {"head_dim", s_.head_dim}}, 0,
          2.0 * double(rows_ * q_width_) * element + 4.0 * double(rows_ * s_.head_dim), [&] {
-           ops_.rope(turned.data(), type_, rows_, s_.heads, s_.head_dim, q_width_, turns.as<float>(), turns.as<float>());
+           ops_.rope(turned.data(), type_, rows_, s_.heads, s_.head_dim, q_width_, turns.as<float>(),
+                     turns.as<float>());
          });
   }
 
@@ -212,7 +222,7 @@ class Kernels {
   double enough_;
   int64_t rows_, q_width_, kv_width_;
   int64_t weights_elements_ = 0;
-  Buffer weights_;  // of several products
+  Buffer weights_;   // of several products
   Buffer in_, out_;  // [rows_, the widest of all]
   std::vector<KernelTime> times_;
 };

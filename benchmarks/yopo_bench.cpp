@@ -1,5 +1,5 @@
-// yopo-bench: what `yopo bench` measures, and the kernels one by one, in a program without Torch that fits into the pack
-// for a machine with a GPU (scripts/gpu_pack.sh). Prints JSON.
+// yopo-bench: what `yopo bench` measures, and the kernels one by one, in a program without Torch that fits into the
+// pack for a machine with a GPU (scripts/gpu_pack.sh). Prints JSON.
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -49,7 +49,11 @@ Json kernels(const runtime::Options& run, const std::string& only, double enough
   }
   require(found, "kernels: no sizes of '{}'", printable(only));
   const runtime::MachineRates rates = runtime::measure_machine(type, ops);
-  return {{"device", run.device}, {"dtype", run.dtype}, {"flop_rate", rates.flops}, {"byte_rate", rates.bytes}, {"kernels", all}};
+  return {{"device", run.device},
+          {"dtype", run.dtype},
+          {"flop_rate", rates.flops},
+          {"byte_rate", rates.bytes},
+          {"kernels", all}};
 }
 
 int run(int argc, char** argv) {

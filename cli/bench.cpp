@@ -103,15 +103,16 @@ void add_bench(CLI::App& app, Context& context) {
       if (result.pictures > 0)
         vision = fmt::format("vision tower {:.2f} +- {:.2f} ms, {} pictures, {} visual tokens\n", result.vision_ms,
                              result.vision_spread_ms, result.pictures, result.vision_tokens);
-      print(fmt::format("{}\nspeed-up {:.3f}, FLOPs ratio {:.3f}, roofline ratio {:.3f}, efficiency {:.3f}\n"
-                        "products one by one: roofline {:.2f} and {:.2f} ms, ratio {:.3f}, efficiency {:.3f}\n{}",
-                        format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted",
-                                       "promised", "peak MB"},
-                                      side("dense", result.dense),
-                                      side("pruned", result.pruned)}),
-                        result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency,
-                        result.dense.products_roofline_ms, result.pruned.products_roofline_ms,
-                        result.products_roofline_ratio, result.products_efficiency, vision));
+      print(fmt::format(
+          "{}\nspeed-up {:.3f}, FLOPs ratio {:.3f}, roofline ratio {:.3f}, efficiency {:.3f}\n"
+          "products one by one: roofline {:.2f} and {:.2f} ms, ratio {:.3f}, efficiency {:.3f}\n{}",
+          format_table(
+              {{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted", "promised", "peak MB"},
+               side("dense", result.dense),
+               side("pruned", result.pruned)}),
+          result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency,
+          result.dense.products_roofline_ms, result.pruned.products_roofline_ms, result.products_roofline_ratio,
+          result.products_efficiency, vision));
       return 0;
     };
   });

@@ -96,8 +96,7 @@ Engine open_engine(const BenchOptions& options, bool dense) {
     ModelSpec spec = spec_from_config(read_json(options.config), options.config.string());
     cut(spec);
     const Plan plan = cut_plan(read_plan(options.plan), spec.text.num_hidden_layers);
-    return Engine(spec, dense ? dense_plan(spec.text) : plan, options.run, options.seed,
-                  options.vision);
+    return Engine(spec, dense ? dense_plan(spec.text) : plan, options.run, options.seed, options.vision);
   }
   OpenModel model = open_model(options.model);
   require(options.budget.empty() || options.plan.empty(), "bench: --budget and --plan exclude each other");
@@ -179,7 +178,8 @@ BenchResult bench(const BenchOptions& options) {
   const int64_t element = int64_t(size_of(pruned.dtype()));
   for (const Side& side : sides) {
     const auto of = [&](auto roofline) {
-      return 1e3 * roofline(side.engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
+      return 1e3 *
+             roofline(side.engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
     };
     side.result.roofline_ms = of(roofline_seconds);
     side.result.products_roofline_ms = of(roofline_seconds_one_by_one);
@@ -220,18 +220,18 @@ Json bench_to_json(const BenchResult& result) {
                 {"products_roofline_ms", s.products_roofline_ms}};
   };
   Json json{{"dense", side(result.dense)},
-              {"pruned", side(result.pruned)},
-              {"speedup", result.speedup},
-              {"flops_ratio", result.flops_ratio},
-              {"roofline_ratio", result.roofline_ratio},
-              {"efficiency", result.efficiency},
-              {"products_roofline_ratio", result.products_roofline_ratio},
-              {"products_efficiency", result.products_efficiency},
-              {"flop_rate", result.flop_rate},
-              {"byte_rate", result.byte_rate},
-              {"dtype", result.dtype},
-              {"device", result.device},
-              {"clock", result.clock}};
+            {"pruned", side(result.pruned)},
+            {"speedup", result.speedup},
+            {"flops_ratio", result.flops_ratio},
+            {"roofline_ratio", result.roofline_ratio},
+            {"efficiency", result.efficiency},
+            {"products_roofline_ratio", result.products_roofline_ratio},
+            {"products_efficiency", result.products_efficiency},
+            {"flop_rate", result.flop_rate},
+            {"byte_rate", result.byte_rate},
+            {"dtype", result.dtype},
+            {"device", result.device},
+            {"clock", result.clock}};
   if (result.pictures > 0)
     json["vision"] = {{"ms", result.vision_ms},
                       {"spread_ms", result.vision_spread_ms},

@@ -28,20 +28,20 @@ struct BenchSide {
   double attention_ms = 0;               // of the prefill, attention itself (median); 0 where it cannot be told apart
   double flops = 0, flops_promised = 0;  // exact convention, prefill
   double pairs = 0;                      // (query, key) pairs attended in the prefill, summed over heads
-  int64_t kv_bytes = 0, kv_bytes_promised = 0;  // after prefill
-  int64_t peak_bytes = 0;                       // weights, and activations and KV cache at the prefill's peak
-  int64_t activation_bytes = 0;                 // of these, activations and KV cache (Engine::take_peak_bytes)
+  int64_t kv_bytes = 0, kv_bytes_promised = 0;       // after prefill
+  int64_t peak_bytes = 0;                            // weights, and activations and KV cache at the prefill's peak
+  int64_t activation_bytes = 0;                      // of these, activations and KV cache (Engine::take_peak_bytes)
   double roofline_ms = 0, products_roofline_ms = 0;  // what the rates allow a prefill: runtime/roofline.h
 };
 struct BenchResult {
   BenchSide dense, pruned;
-  double speedup = 0;         // dense prefill time / pruned prefill time (median of paired ratios)
-  double flops_ratio = 0;     // dense flops / pruned flops
-  double roofline_ratio = 0;  // roofline_seconds of dense / of pruned: what the machine's rates allow
-  double efficiency = 0;      // speedup / roofline_ratio
+  double speedup = 0;                  // dense prefill time / pruned prefill time (median of paired ratios)
+  double flops_ratio = 0;              // dense flops / pruned flops
+  double roofline_ratio = 0;           // roofline_seconds of dense / of pruned: what the machine's rates allow
+  double efficiency = 0;               // speedup / roofline_ratio
   double products_roofline_ratio = 0;  // the same of roofline_seconds_one_by_one
   double products_efficiency = 0;      // speedup / products_roofline_ratio
-  double flop_rate = 0;  // FLOP/s of a large square product of that dtype, measured in the same process
+  double flop_rate = 0;                // FLOP/s of a large square product of that dtype, measured in the same process
   double byte_rate = 0;  // bytes/s of reading memory with all threads, on a device of a large copy, likewise
   double vision_ms = 0, vision_spread_ms = 0;  // tower and projector, by the wall clock; 0: not asked for
   int64_t vision_tokens = 0, pictures = 0;     // visual tokens that they gave

@@ -55,8 +55,8 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
 void set_weights(EngineState& state, const Arrangement& arrangement) {
   state.weights = state.load(arrangement);
   const Weights& all = *state.weights;
-  const int64_t layers = all.layers->count() * all.layers->layer_bytes() +
-                         all.vision_layers->count() * all.vision_layers->layer_bytes();
+  const int64_t layers =
+      all.layers->count() * all.layers->layer_bytes() + all.vision_layers->count() * all.vision_layers->layer_bytes();
   bool whole = state.memory_budget == 0;
   if (state.ops->host_memory) {
     state.memory_budget = memory_limit(state.memory_budget, all.fixed_bytes + layers);
@@ -219,7 +219,8 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
   twin->layers = slices(*twin, holes);
-  if (twin->weights->merged && !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text)) {
+  if (twin->weights->merged &&
+      !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text)) {
     if (state_->default_budget) twin->memory_budget = 0;  // of what is free now
     set_weights(*twin, {});
   }

@@ -101,7 +101,8 @@ MachineSizes sizes_for(const Ops& ops) {
 }
 
 MachineRates measure_machine(DType type, const Ops& ops, const MachineSizes& sizes) {
-  return {measure_flops(type, ops, sizes.side), ops.host_memory ? measure_bytes() : measure_bytes_on(ops, sizes.copy_bytes)};
+  return {measure_flops(type, ops, sizes.side),
+          ops.host_memory ? measure_bytes() : measure_bytes_on(ops, sizes.copy_bytes)};
 }
 
 }  // namespace yopo::runtime

@@ -51,8 +51,8 @@ double roofline_seconds_one_by_one(const Plan& plan, const DecoderSpec& spec, co
   const auto longer = [&](double flops, double bytes) { return std::max(flops / flop_rate, bytes / byte_rate); };
   const auto of_product = [&](const ProductShape& p) {
     const double out = p.adds ? 2 * sizeof(float) : element;  // read and written
-    return longer(p.flops(), (double(p.m) * double(p.k) + double(p.n) * double(p.k)) * element +
-                                 double(p.m) * double(p.n) * out);
+    return longer(p.flops(),
+                  (double(p.m) * double(p.k) + double(p.n) * double(p.k)) * element + double(p.m) * double(p.n) * out);
   };
   const auto visual = double(visual_tokens(prompt)), text = double(prompt.length) - visual;
   double seconds = 0;
@@ -62,8 +62,8 @@ double roofline_seconds_one_by_one(const Plan& plan, const DecoderSpec& spec, co
     // Queries in and rows out, keys and values.
     const double rows = 2 * (visual * double(counts.updates) + text * double(spec.num_attention_heads)) +
                         2 * (visual * double(counts.kv_heads) + text * double(spec.num_key_value_heads));
-    seconds += double(batch) * longer(2 * layer_prefill_cost(layer, spec, prompt).attention,
-                                      rows * double(spec.head_dim) * element);
+    seconds += double(batch) *
+               longer(2 * layer_prefill_cost(layer, spec, prompt).attention, rows * double(spec.head_dim) * element);
   }
   return seconds + of_product({batch, spec.vocab_size, spec.hidden_size, false});
 }

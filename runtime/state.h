@@ -41,7 +41,7 @@ struct EngineState {
   std::vector<HeadColumns> columns;                   // per layer, of merged weights
   std::shared_ptr<Weights> weights;
   std::function<std::shared_ptr<Weights>(const Arrangement&)> load;  // once more
-  int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
+  int64_t memory_budget = 0;    // bytes for weights, KV caches and activations; 0: no limit
   bool default_budget = false;  // nobody asked for it: what was free on the device when the weights came
   const Ops* ops = nullptr;
   int threads = 0;

@@ -93,8 +93,8 @@ void check(cudaError_t status, const char* what) {
 
 void open_gpu(int64_t gpu) {
   const int index = context(gpu).facts.index;
-  require(index == gpu, "device 'cuda:{}': a process works on one GPU, and this one on cuda:{}; start another for it", gpu,
-          index);
+  require(index == gpu, "device 'cuda:{}': a process works on one GPU, and this one on cuda:{}; start another for it",
+          gpu, index);
 }
 
 const DeviceFacts& device() { return context().facts; }

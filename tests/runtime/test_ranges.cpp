@@ -1,4 +1,5 @@
-// What a profiler's time line says of a prefill, its vision tower and a decode step: over a device that keeps the names.
+// What a profiler's time line says of a prefill, its vision tower and a decode step: over a device that keeps the
+// names.
 #include <gtest/gtest.h>
 
 #include "core/error.h"
