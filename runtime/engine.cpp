@@ -218,6 +218,7 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->share_prefixes = state_->share_prefixes;
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
+  twin->default_budget = state_->default_budget;
   twin->layers = slices(*twin, holes);
   if (twin->weights->merged &&
       !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text)) {

@@ -35,7 +35,8 @@ def run(steps, pack, options):
     program = pack / "bin" / "yopo-bench"
 
     def torch_side(*arguments):
-        if subprocess.run([sys.executable, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"]).returncode:
+        if subprocess.run([sys.executable, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"],
+                          timeout=30).returncode:
             raise NotHere(f"{sys.executable} has no torch")
         return [sys.executable, "-B", HERE / "torch_side.py", *arguments]
 
@@ -64,19 +65,22 @@ def run(steps, pack, options):
         for model, cut, plan, visual, batch, vision, limit in MODELS:
             config = pack / "configs/models" / f"{model}.json"
             title = f"{model}, {plan}, {visual} + {TEXT} tokens, batch {batch}"
-            layers = cut or layers_of(json.loads(config.read_text()))
+
+            def layers(cut=cut, config=config):
+                return cut or layers_of(json.loads(config.read_text()))
 
             def ours():
                 path, shape = folder / "plan.json", PLANS[plan]
-                subprocess.run([sys.executable, "-B", HERE.parent / "shape_plan.py", "--config", config, "--layers", str(layers),
+                count = layers()
+                subprocess.run([sys.executable, "-B", HERE.parent / "shape_plan.py", "--config", config, "--layers", str(count),
                                 "--heads", str(shape["heads"]), "--ffn", str(shape["ffn"]), "--window", str(shape["window"]), "--spread",
-                                "--visual-layers", str(round(shape["depth"] * layers)), "--output", path], check=True, timeout=20)
-                return [program, "model", "--config", config, "--plan", path, "--layers", layers, "--visual", visual, "--text", TEXT,
+                                "--visual-layers", str(round(shape["depth"] * count)), "--output", path], check=True, timeout=20)
+                return [program, "model", "--config", config, "--plan", path, "--layers", count, "--visual", visual, "--text", TEXT,
                         "--batch", batch, "--rounds", 9, "--decode-tokens", 32, *(["--vision"] if vision else [])]
 
             steps.step(f"yopo: {title}", limit, ours, read=figures, environment=environment)
             if plan == "published":
                 steps.step(f"torch: {model}, {visual} + {TEXT} tokens, batch {batch}", 45,
-                           lambda: torch_side("model", config, layers, visual + TEXT, batch), read=figures)
+                           lambda: torch_side("model", config, layers(), visual + TEXT, batch), read=figures)
         for model in KERNELS[1:]:
             kernels(model)

@@ -113,7 +113,7 @@ class Steps:
             ended = run_program(command() if callable(command) else command, limit, environment)
         except NotHere as reason:
             return self.add(name, SKIPPED, str(reason))
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             return self.add(name, FAILED, f"cannot be started: {error}")
         if ended.code == 0:
             try:

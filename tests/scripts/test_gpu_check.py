@@ -180,8 +180,10 @@ class GpuCheckTest(unittest.TestCase):
 
     def test_a_step_that_hangs_is_stopped(self):
         self.behave("hang")
-        self.assertEqual(self.check("check", "--only", "tests: kernels", "--only", "tests: the rest", "--budget", "4").returncode, 1)
+        self.assertEqual(self.check("check", "--only", "the test program starts", "--only", "tests: kernels", "--only", "tests: the rest",
+                                    "--budget", "4").returncode, 1)
         steps = self.steps()
+        self.assertEqual(steps["the test program starts"]["status"], "passed")
         self.assertEqual(steps["tests: kernels"]["status"], "timeout")
         self.assertIn("stopped after", steps["tests: kernels"]["reason"])
         self.assertEqual(steps["tests: kernels"]["figures"]["ended_in"], "A.two")
@@ -217,6 +219,12 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("this torch is a stand-in", steps["torch: llava-1.5-7b, 576 + 64 tokens, batch 1"]["reason"])
         self.assertEqual(steps["yopo: kernels of qwen2-vl-7b"]["figures"]["flop_rate"], 1e15)
         self.assertEqual(self.check("bench", "--only", "yopo: kernels of qwen2-vl-7b").returncode, 0)
+
+    def test_a_pack_without_a_config(self):
+        (self.pack / "configs/models/llava-1.5-7b.json").unlink()
+        name = "yopo: llava-1.5-7b, published, 576 + 64 tokens, batch 1"
+        self.assertEqual(self.check("bench", "--only", name).returncode, 1)
+        self.assertIn("llava-1.5-7b.json", self.steps("bench")[name]["reason"])
 
     def test_wrong_arguments(self):
         self.assertEqual(self.check("chekc").returncode, 2)
