@@ -289,11 +289,21 @@ class GpuPackTest(unittest.TestCase):
         first = (self.folder / "out/gpu-pack.tar.xz").read_bytes()
         self.assertEqual(self.pack("--jobs", "1").returncode, 0)
         self.assertEqual((self.folder / "out/gpu-pack.tar.xz").read_bytes(), first, "the same twice")
-        # It works from within itself.
-        run = subprocess.run([pack / "scripts/gpu_check.sh", "check", "--allow-no-gpu", "--only", "none"], cwd=self.folder, capture_output=True,
-                             text=True, env={**os.environ, "PYTHON": sys.executable})
-        self.assertIn(run.returncode, (0, 1), run.stderr)
-        self.assertEqual(run.stderr, "")
+        # It works from within itself, and packed as it is, from the tree.
+        def check():
+            run = subprocess.run([script, "check", "--allow-no-gpu", "--only", "none"], cwd=self.folder, capture_output=True, text=True,
+                                 env={**os.environ, "PYTHON": sys.executable})
+            self.assertIn("no step of that name", run.stdout, run.stderr)
+            self.assertEqual(run.stderr, "")
+        script = pack / "scripts/gpu_check.sh"
+        check()
+        shutil.rmtree(pack)
+        script = self.folder / "scripts/gpu_check.sh"
+        check()
+        (self.folder / "out/gpu-pack.tar.xz").write_bytes(first[:len(first) // 2])
+        run = subprocess.run([script, "check"], cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable})
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("gpu-pack.tar.xz cannot be unpacked", run.stderr)
 
     def test_test_data(self):
         self.assertEqual(self.pack("--data", "--output", "elsewhere").returncode, 0)
