@@ -391,7 +391,7 @@ TEST_P(CudaKernel, NothingToDoIsNothingDone) {
   layer_norm(x, x, x, 1e-5, 8, 0, type(), data.data());
   rope(data.data(), type(), 0, 1, 8, 8, x, x);
   rope(data.data(), type(), 1, 0, 8, 8, x, x);
-  store(data.data(), data.data(), type(), 8, 8, x, x, {});
+  store({data.data(), data.data(), data.data(), 1, 8}, type(), 8, x, x, {});
   store_decode({type(), 1, 8, {data.data(), data.data(), data.data(), 1, 8}, x, x, nullptr, {}});
   gated(data.data(), data.data(), type(), 1, 0, 0, data.data());
   activate(Activation::Gelu, data.data(), type(), 0);
