@@ -18,10 +18,10 @@ while (($#)); do
 done
 command -v "${CUDACXX:-nvcc}" > /dev/null || { echo "gpu_pack: there is no nvcc on the PATH or in CUDACXX" >&2; exit 2; }
 
-# A folder of its own: other architectures, and the C++ library inside, as the other machine may have an older one. Symbols
-# of that stay hidden, so that the libraries beside it keep to theirs.
+# A folder of its own: other architectures. The C++ library stays the other machine's: one inside beside oneDNN's own is two of them,
+# and std::call_once crashes between the two.
 build=build/gpu-pack
-flags="-static-libstdc++ -static-libgcc -Wl,--exclude-libs,libstdc++.a -Wl,--as-needed -Wl,--disable-new-dtags"
+flags="-Wl,--as-needed -Wl,--disable-new-dtags"
 mkdir -p "$build"
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_UNITY_BUILD=ON -DYOPO_CUDA=ON -DYOPO_TESTS=ON \
   -DYOPO_BENCHMARKS=ON -DYOPO_GPU_PACK=ON "-DYOPO_CUDA_ARCHITECTURES=${YOPO_PACK_ARCHITECTURES:-80-real;90a-real}" \
