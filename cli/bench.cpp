@@ -65,7 +65,8 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--rounds", flags->rounds, "Interleaved repetitions")
       ->check(whole_number(1))
       ->capture_default_str();
-  command->add_option("--device", flags->run.device, "cpu or cuda")->check(device_name());
+  command->add_flag("--vision", flags->vision, "Time the vision tower, too, over random pictures");
+  command->add_option("--device", flags->run.device, "cpu, cuda or cuda:N")->check(device_name());
   command->add_option("--dtype", flags->run.dtype, "bf16, fp32, or on a GPU fp16")
       ->check(dtype_name())
       ->capture_default_str();
@@ -98,12 +99,20 @@ void add_bench(CLI::App& app, Context& context) {
                                         std::to_string(s.kv_bytes_promised),
                                         fmt::format("{:.1f}", double(s.peak_bytes) / 1e6)};
       };
-      print(fmt::format("{}\nspeed-up {:.3f}, FLOPs ratio {:.3f}, roofline ratio {:.3f}, efficiency {:.3f}\n",
-                        format_table({{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted",
-                                       "promised", "peak MB"},
-                                      side("dense", result.dense),
-                                      side("pruned", result.pruned)}),
-                        result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency));
+      std::string vision;
+      if (result.pictures > 0)
+        vision = fmt::format("vision tower {:.2f} +- {:.2f} ms, {} pictures, {} visual tokens\n", result.vision_ms,
+                             result.vision_spread_ms, result.pictures, result.vision_tokens);
+      print(fmt::format(
+          "{}\nspeed-up {:.3f}, FLOPs ratio {:.3f}, roofline ratio {:.3f}, efficiency {:.3f}\n"
+          "products one by one: roofline {:.2f} and {:.2f} ms, ratio {:.3f}, efficiency {:.3f}\n{}",
+          format_table(
+              {{"", "prefill ms", "decode ms", "FLOPs counted", "promised", "KV bytes counted", "promised", "peak MB"},
+               side("dense", result.dense),
+               side("pruned", result.pruned)}),
+          result.speedup, result.flops_ratio, result.roofline_ratio, result.efficiency,
+          result.dense.products_roofline_ms, result.pruned.products_roofline_ms, result.products_roofline_ratio,
+          result.products_efficiency, vision));
       return 0;
     };
   });

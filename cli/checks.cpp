@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/values.h"
+#include "runtime/device.h"
 
 namespace yopo::cli {
 
@@ -59,14 +60,7 @@ CLI::Validator whole_number(int64_t low, const std::string& meaning) {
 }
 
 CLI::Validator device_name() {
-  const std::vector<std::string> words{"auto", "cpu", "cuda"};
-  const auto fault = [=](std::string& text) -> std::string {
-    // People call it by what it is; by letters "gpu" is nearer to the other one.
-    if (text == "gpu" || text == "GPU")
-      return fmt::format("expected one of {}; found '{}'; did you mean 'cuda'?", fmt::join(words, ", "), text);
-    return word_fault(text, words);
-  };
-  return {fault, ""};
+  return {[](std::string& text) { return runtime::device_name_fault(text); }, ""};
 }
 
 CLI::Validator dtype_name(bool automatic) {

@@ -20,13 +20,13 @@ namespace yopo::cli {
 /// What every subcommand shares. A subcommand's callback sets `run`, which main calls once parsing has succeeded; it
 /// returns the exit code.
 struct Context {
-  bool json = false;             // --json: the result on stdout for machines
-  bool quiet = false;            // --quiet: no progress
-  bool strict = false;           // --strict: remarks are errors
-  int threads = 0;               // --threads: 0 is all
-  std::string memory;            // --memory: a size; empty is no limit
-  bool resumes = false;          // interrupted work is taken up by the same command
-  bool shares = false;           // several processes that a launcher started share the work
+  bool json = false;                 // --json: the result on stdout for machines
+  bool quiet = false;                // --quiet: no progress
+  bool strict = false;               // --strict: remarks are errors
+  int threads = 0;                   // --threads: 0 is all
+  std::string memory;                // --memory: a size; empty is no limit
+  bool resumes = false;              // interrupted work is taken up by the same command
+  bool shares = false;               // several processes that a launcher started share the work
   std::unique_ptr<RankGroup> ranks;  // these, if there are several
   /// Whether rank 0 does what only one process does, and this is another one.
   bool follows() const { return !leads(ranks.get()); }

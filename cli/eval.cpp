@@ -288,7 +288,7 @@ void add_eval(CLI::App& app, Context& context) {
   command->add_option("--plan", flags->plan, "Run under another plan");
   add_budget_flag(command, flags->budget);
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
-  command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
+  command->add_option("--device", flags->device, "cpu, cuda, cuda:N or auto")->check(device_name());
   add_prompt_flags(command, flags->prompts);
   command->add_option("--answers", flags->answers,
                       "Score these answers (JSON lines question_id, text) without a model");

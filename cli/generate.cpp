@@ -36,7 +36,7 @@ void add_generate(CLI::App& app, Context& context) {
   command->add_option("--plan", flags->plan, "Run under another plan");
   add_budget_flag(command, flags->budget);
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16, or on a GPU fp16")->check(dtype_name());
-  command->add_option("--device", flags->device, "cpu, cuda or auto")->check(device_name());
+  command->add_option("--device", flags->device, "cpu, cuda, cuda:N or auto")->check(device_name());
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       runtime::check_sampling(flags->options.sampling, flag_of);

@@ -74,7 +74,7 @@ void add_trace(CLI::App& app, Context& context) {
   command->add_option("--engine", flags->engine, "torch or runtime")
       ->check(one_of({"torch", "runtime"}))
       ->capture_default_str();
-  command->add_option("--device", flags->device, "cpu or cuda")->check(device_name())->capture_default_str();
+  command->add_option("--device", flags->device, "cpu, cuda or cuda:N")->check(device_name())->capture_default_str();
   command->add_option("--dtype", flags->dtype, "fp32, bf16 or auto")->check(dtype_name())->capture_default_str();
   command->add_option("--decode", flags->decode, "Tokens to decode one by one after the prompt")->delimiter(',');
   command->add_option("--output", flags->output, "safetensors file to write")->required();

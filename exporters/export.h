@@ -22,8 +22,9 @@ void check_exportable(const Json& config, const std::string& where, Semantics se
 /// (original layout) is copied to `output`/vision_tower and config.json refers to that, so that the folder is complete
 /// in itself. Streams one tensor at a time; the folder appears complete or not at all (written beside as
 /// `output`.partial-PID, renamed). The same inputs give the same bytes. If `output` already is an export of the same
-/// inputs, nothing is done or returned. `transformers_code` adds files and config.json's "auto_map". UserError if `output` holds anything else, for a source that is an export
-/// itself, for NaN or Inf in weights, for a plan that does not fit or is not `skip`, for a full disk.
+/// inputs, nothing is done or returned. `transformers_code` adds files and config.json's "auto_map". UserError if
+/// `output` holds anything else, for a source that is an export itself, for NaN or Inf in weights, for a plan that does
+/// not fit or is not `skip`, for a full disk.
 Companions export_checkpoint(const OpenModel& model, const Plan& plan, const fs::path& output,
                              const ExportOptions& options);
 /// The same for several plans, which share the order of every layer; `fallback` is the budget that runs where none is

@@ -72,9 +72,8 @@ ExportReport export_pruned(const ExportSettings& settings) {
     need(settings.plan, "ExportSettings::plan");
     need(settings.output, "ExportSettings::output");
     const StopWish wish(settings.stop);
-    Companions told =
-        export_checkpoint(open_model(settings.model), read_plan(settings.plan), settings.output,
-                          {settings.shard_size, settings.transformers_code});
+    Companions told = export_checkpoint(open_model(settings.model), read_plan(settings.plan), settings.output,
+                                        {settings.shard_size, settings.transformers_code});
     ExportReport made{std::move(told.copied), std::move(told.derived), {}};
     for (LeftOut& one : told.left_out) made.left_out.emplace_back(std::move(one.path), std::move(one.why));
     return made;

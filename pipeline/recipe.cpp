@@ -10,6 +10,7 @@
 #include "core/yaml.h"
 #include "plans/budgets.h"
 #include "plans/option_schema.h"
+#include "runtime/device.h"
 
 namespace yopo {
 
@@ -185,7 +186,11 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   Recipe recipe;
   recipe.file = where;
   read_model(need(root, "model", "the recipe"), recipe);
-  if (const auto* device = root.find("device")) recipe.device = choice(*device, "device", {"auto", "cpu", "cuda"});
+  if (const auto* device = root.find("device")) {
+    recipe.device = yaml_string(*device, "device");
+    if (!runtime::device_name_fault(recipe.device).empty())  // cuda:N is one of them
+      recipe.device = choice(*device, "device", {"auto", "cpu", "cuda"});
+  }
   if (const auto* seed = root.find("seed"))
     recipe.seed = uint64_t(yaml_int(*seed, "seed", 0, std::numeric_limits<int64_t>::max()));
   recipe.output = yaml_string(need(root, "output", "the recipe"), "output");

@@ -14,8 +14,8 @@ namespace yopo {
 
 /// What of this machine a run may use.
 struct RunSettings {
-  int threads = 0;         // 0: all
-  int64_t memory = 0;      // bytes; 0: no limit
+  int threads = 0;             // 0: all
+  int64_t memory = 0;          // bytes; 0: no limit
   RankGroup* ranks = nullptr;  // other processes that share the work (pipeline/together.h); none: alone
 };
 

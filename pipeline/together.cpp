@@ -83,7 +83,8 @@ void wait_for_file(const RankGroup& ranks, const fs::path& file, int maker) {
           ranks.name(), ranks.name(maker));
 }
 
-Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, RankGroup* ranks) {
+Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output,
+                              RankGroup* ranks) {
   if (!ranks) {
     Statistics statistics = calibrate(model, run, output);
     remove_parts(output);

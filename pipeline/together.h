@@ -26,12 +26,14 @@ void wait_for_file(const RankGroup& ranks, const fs::path& file, int maker);
 
 /// As calibrate(). With other ranks each calibrates a part, in `output`.rank-K-of-N, and rank 0 merges them into the
 /// bytes of one process. All of them have the result.
-Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output, RankGroup* ranks);
+Statistics calibrate_together(const OpenModel& model, const CalibrationRun& run, const fs::path& output,
+                              RankGroup* ranks);
 
 /// Each rank asks its part of the questions, into a file of its own beside `run.answers`, and rank 0 merges and scores
 /// them. `ask` asks what it is given; `finished`: rank 0 has all answers already. On the other ranks an empty result.
 EvaluationResult evaluate_together(const OpenBenchmark& benchmark, const EvaluationRun& run,
                                    std::optional<EvaluationResult> finished,
-                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask, RankGroup& ranks);
+                                   const std::function<EvaluationResult(const EvaluationRun& part)>& ask,
+                                   RankGroup& ranks);
 
 }  // namespace yopo

@@ -29,8 +29,8 @@ Launcher read_launcher(const Variables& variables);
 /// such number.
 std::chrono::seconds join_timeout(const Variables& variables);
 
-/// CPU threads of one of `sharing` ranks that may use the same `cores`: OMP_NUM_THREADS where it is set (torchrun does),
-/// else an equal share.
+/// CPU threads of one of `sharing` ranks that may use the same `cores`: OMP_NUM_THREADS where it is set (torchrun
+/// does), else an equal share.
 int threads_of_rank(const Variables& variables, int cores, int sharing);
 
 }  // namespace yopo

@@ -18,7 +18,9 @@
 namespace yopo::runtime {
 namespace {
 
-double seconds_of(const std::function<void()>& work) {
+/// By the device's own clock where it has one, else by the wall clock.
+double seconds_of(const Ops& ops, const std::function<void()>& work) {
+  if (ops.seconds_of) return ops.seconds_of(work);
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -43,6 +45,7 @@ Plan cut_plan(Plan plan, int64_t layers) {
 
 struct Side {
   const Engine& engine;
+  const Ops& ops;
   BenchSide& result;
   std::vector<double> prefill_ms, decode_ms, attention_ms;
 
@@ -51,7 +54,7 @@ struct Side {
     counters = {};
     engine.take_peak_bytes();
     std::unique_ptr<Session, void (*)(Session*)> session(nullptr, [](Session*) {});
-    const double prefill = seconds_of([&] { session = engine.prefill(inputs, decode_tokens); });
+    const double prefill = seconds_of(ops, [&] { session = engine.prefill(inputs, decode_tokens); });
     const double attention = counters.attention_seconds;
     result.flops = counters.prefill.flops();
     result.pairs = counters.prefill.attention / (2.0 * double(engine.spec().text.head_dim));
@@ -59,7 +62,7 @@ struct Side {
     result.activation_bytes = engine.take_peak_bytes();
     std::vector<int64_t> all(inputs.size()), tokens(inputs.size(), 1);
     for (size_t i = 0; i < all.size(); ++i) all[i] = int64_t(i);
-    const double decode = seconds_of([&] {
+    const double decode = seconds_of(ops, [&] {
       for (int64_t step = 0; step < decode_tokens; ++step) engine.decode(*session, all, tokens);
     });
     if (!counts) return;
@@ -93,7 +96,7 @@ Engine open_engine(const BenchOptions& options, bool dense) {
     ModelSpec spec = spec_from_config(read_json(options.config), options.config.string());
     cut(spec);
     const Plan plan = cut_plan(read_plan(options.plan), spec.text.num_hidden_layers);
-    return Engine(spec, dense ? dense_plan(spec.text) : plan, options.run, options.seed);
+    return Engine(spec, dense ? dense_plan(spec.text) : plan, options.run, options.seed, options.vision);
   }
   OpenModel model = open_model(options.model);
   require(options.budget.empty() || options.plan.empty(), "bench: --budget and --plan exclude each other");
@@ -116,22 +119,22 @@ Engine dense_beside(const Engine& pruned, const BenchOptions& options) {
   return options.run.pack && room ? open_engine(options, true) : pruned.dense();
 }
 
-}  // namespace
-
-double roofline_seconds(const Plan& plan, const DecoderSpec& spec, const PromptShape& prompt, int64_t batch,
-                        int64_t element_size, double flop_rate, double byte_rate) {
-  DecoderSpec layer_spec = spec;
-  layer_spec.num_hidden_layers = 1;
-  layer_spec.vocab_size = 0;
-  const double layer_bytes = weight_bytes(layer_spec, element_size);
-  double seconds = 0;
-  for (const LayerPlan& layer : plan.layers) {
-    const double flops = double(batch) * layer_prefill_cost(layer, layer_spec, prompt).flops();
-    seconds += std::max(flops / flop_rate, layer_bytes / byte_rate);
+/// Prompts with random pictures of about as many visual tokens, through the tower alone as far as the clock goes: of a
+/// prefill, what it says of its vision tower.
+void time_vision(const Engine& engine, const ModelInput& input, const BenchOptions& options, BenchResult& result) {
+  const std::vector<ModelInput> inputs(size_t(options.batch), input);
+  std::vector<double> times;
+  for (int64_t round = 0; round <= options.rounds; ++round) {
+    engine.counters() = {};
+    engine.prefill(inputs, 0);
+    if (round > 0) times.push_back(1e3 * engine.counters().vision_seconds);
   }
-  const double head = double(spec.hidden_size) * double(spec.vocab_size);
-  return seconds + std::max(2 * double(batch) * head / flop_rate, head * double(element_size) / byte_rate);
+  result.vision_ms = median(times), result.vision_spread_ms = spread(times);
+  result.pictures = int64_t(inputs.size()) * input.images;
+  result.vision_tokens = int64_t(inputs.size()) * input.visual_tokens();
 }
+
+}  // namespace
 
 BenchResult bench(const BenchOptions& options) {
   require(options.visual >= 0 && options.visual <= 1 << 20, "bench: visual: expected 0 to {}, found {}", 1 << 20,
@@ -142,6 +145,8 @@ BenchResult bench(const BenchOptions& options) {
   require(options.rounds >= 1 && options.decode_tokens >= 0,
           "bench: at least one round, and no negative number of tokens");
   const Engine pruned = open_engine(options, false);
+  std::optional<ModelInput> pictured;  // what cannot be timed is said before anything is
+  if (options.vision) pictured = pictured_input(pruned.spec(), options.visual, options.text, options.seed + 1);
   const Engine dense = dense_beside(pruned, options);
   const DecoderSpec& spec = pruned.spec().text;
   const PromptShape prompt = square_prompt(options.visual, options.text);
@@ -157,7 +162,9 @@ BenchResult bench(const BenchOptions& options) {
     const MachineRates rates = measure_machine(pruned.dtype(), device_ops(options.run));
     result.flop_rate = rates.flops, result.byte_rate = rates.bytes;
   }
-  Side sides[2] = {{dense, result.dense, {}, {}, {}}, {pruned, result.pruned, {}, {}, {}}};
+  const Ops& ops = device_ops(options.run);
+  result.clock = ops.seconds_of ? "device" : "wall";
+  Side sides[2] = {{dense, ops, result.dense, {}, {}, {}}, {pruned, ops, result.pruned, {}, {}, {}}};
   Progress progress("bench", options.rounds + 1, "rounds");
   for (int64_t round = 0; round <= options.rounds; ++round) {
     for (Side& side : sides) side.round(inputs, options.decode_tokens, round > 0);  // the first warms up
@@ -170,13 +177,21 @@ BenchResult bench(const BenchOptions& options) {
   for (size_t i = 0; i < sides[0].prefill_ms.size(); ++i)
     ratios.push_back(sides[0].prefill_ms[i] / sides[1].prefill_ms[i]);
   const int64_t element = int64_t(size_of(pruned.dtype()));
-  const auto roofline = [&](const Engine& engine) {
-    return roofline_seconds(engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
-  };
+  for (const Side& side : sides) {
+    const auto of = [&](auto roofline) {
+      return 1e3 *
+             roofline(side.engine.plan(), spec, prompt, options.batch, element, result.flop_rate, result.byte_rate);
+    };
+    side.result.roofline_ms = of(roofline_seconds);
+    side.result.products_roofline_ms = of(roofline_seconds_one_by_one);
+  }
   result.speedup = median(ratios);
   result.flops_ratio = result.dense.flops / result.pruned.flops;
-  result.roofline_ratio = roofline(dense) / roofline(pruned);
+  result.roofline_ratio = result.dense.roofline_ms / result.pruned.roofline_ms;
   result.efficiency = result.speedup / result.roofline_ratio;
+  result.products_roofline_ratio = result.dense.products_roofline_ms / result.pruned.products_roofline_ms;
+  result.products_efficiency = result.speedup / result.products_roofline_ratio;
+  if (pictured) time_vision(pruned, *pictured, options, result);
   return result;
 }
 
@@ -201,18 +216,29 @@ Json bench_to_json(const BenchResult& result) {
                 {"kv_bytes", s.kv_bytes},
                 {"kv_bytes_promised", s.kv_bytes_promised},
                 {"peak_bytes", s.peak_bytes},
-                {"activation_bytes", s.activation_bytes}};
+                {"activation_bytes", s.activation_bytes},
+                {"roofline_ms", s.roofline_ms},
+                {"products_roofline_ms", s.products_roofline_ms}};
   };
-  return Json{{"dense", side(result.dense)},
-              {"pruned", side(result.pruned)},
-              {"speedup", result.speedup},
-              {"flops_ratio", result.flops_ratio},
-              {"roofline_ratio", result.roofline_ratio},
-              {"efficiency", result.efficiency},
-              {"flop_rate", result.flop_rate},
-              {"byte_rate", result.byte_rate},
-              {"dtype", result.dtype},
-              {"device", result.device}};
+  Json json{{"dense", side(result.dense)},
+            {"pruned", side(result.pruned)},
+            {"speedup", result.speedup},
+            {"flops_ratio", result.flops_ratio},
+            {"roofline_ratio", result.roofline_ratio},
+            {"efficiency", result.efficiency},
+            {"products_roofline_ratio", result.products_roofline_ratio},
+            {"products_efficiency", result.products_efficiency},
+            {"flop_rate", result.flop_rate},
+            {"byte_rate", result.byte_rate},
+            {"dtype", result.dtype},
+            {"device", result.device},
+            {"clock", result.clock}};
+  if (result.pictures > 0)
+    json["vision"] = {{"ms", result.vision_ms},
+                      {"spread_ms", result.vision_spread_ms},
+                      {"pictures", result.pictures},
+                      {"tokens", result.vision_tokens}};
+  return json;
 }
 
 }  // namespace yopo::runtime

@@ -39,11 +39,13 @@ DecodeStep::~DecodeStep() {
 
 void DecodeStep::issue() {
   cost_ = {};
+  const LayerRanges ranges(*s_.ops, &s_.ranges, "layer", 0, s_.spec.text.num_hidden_layers, "head");
   decoder_.issue_layers(cost_);
   decoder_.issue_head(rows_, logits_.as<float>(), cost_);
 }
 
 void DecodeStep::run(Session& session, const std::vector<int64_t>& tokens) {
+  const Range range(*s_.ops, "decode");
   const int64_t hidden = s_.spec.text.hidden_size, vocab = s_.spec.text.vocab_size, count = int64_t(requests_.size());
   std::vector<float> embeds(size_t(count * hidden));
   for (int64_t i = 0; i < count; ++i) {

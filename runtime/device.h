@@ -7,9 +7,13 @@
 
 namespace yopo::runtime {
 
-/// The operations of `cpu` or `cuda`. UserError for another name, and for a device that this machine or build does not
-/// have (what is needed and what is there).
+/// The operations of `cpu`, `cuda` or `cuda:N`, the GPU number N of those that CUDA lists, from 0; `cuda` is the first.
+/// UserError for another name, for a device that this machine or build does not have (what is needed and what is
+/// there), and for a second GPU in one process.
 const Ops& device_ops(const std::string& device);
+
+/// What is wrong with a device's name, whatever this machine has; "" for nothing.
+std::string device_name_fault(const std::string& device);
 
 /// The operations that an engine of these options runs on: their own, or those of their device.
 struct Options;

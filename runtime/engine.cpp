@@ -12,6 +12,7 @@
 #include "runtime/decode_step.h"
 #include "runtime/device.h"
 #include "runtime/prefill.h"
+#include "runtime/random_model.h"
 #include "runtime/read_attention.h"
 
 namespace yopo::runtime {
@@ -54,12 +55,22 @@ void set_up(EngineState& state, const ModelSpec& spec, const Plan& plan, const O
 void set_weights(EngineState& state, const Arrangement& arrangement) {
   state.weights = state.load(arrangement);
   const Weights& all = *state.weights;
-  if (state.ops->host_memory)
-    state.memory_budget =
-        memory_limit(state.memory_budget, all.fixed_bytes + all.layers->count() * all.layers->layer_bytes() +
-                                              all.vision_layers->count() * all.vision_layers->layer_bytes());
+  const int64_t layers =
+      all.layers->count() * all.layers->layer_bytes() + all.vision_layers->count() * all.vision_layers->layer_bytes();
+  bool whole = state.memory_budget == 0;
+  if (state.ops->host_memory) {
+    state.memory_budget = memory_limit(state.memory_budget, all.fixed_bytes + layers);
+    whole = state.memory_budget == 0;
+  } else if (whole && state.ops->free_bytes) {
+    // Of a GPU nine tenths of what is free: layers pass through where weights, or what a batch needs beside them, are
+    // more. What all of it holds is loaded as without a limit. The fixed weights are there already.
+    const auto free = int64_t(state.ops->free_bytes());
+    state.memory_budget = std::max<int64_t>(all.fixed_bytes + free / 10 * 9, 1);
+    state.default_budget = true;
+    whole = layers <= free / 10 * 9;
+  }
   // Within a budget layers may have to go again, and what passes through is not worth packing.
-  if (state.memory_budget == 0) {
+  if (whole) {
     const bool merged = state.weights->merged = all.can_merge;
     state.weights->layers->load_all(merged), state.weights->vision_layers->load_all(merged);
   } else
@@ -163,14 +174,14 @@ Engine::Engine(const OpenModel& model, const Plan& plan, const Options& options)
   put_on_device(*state_);
 }
 
-Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed)
+Engine::Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed, bool vision)
     : state_(std::make_shared<State>()) {
   const ThreadCount threads(options.threads);
   set_up(*state_, spec, plan, options);
   state_->orders = prefix_orders(plan, spec.text);
-  state_->load = [spec, seed, orders = state_->orders, type = choose_type(options, spec.dtype, *state_->ops),
+  state_->load = [spec, seed, vision, orders = state_->orders, type = choose_type(options, spec.dtype, *state_->ops),
                   ops = state_->ops](const Arrangement& arrangement) {
-    return random_weights(spec, orders, type, seed, *ops, arrangement);
+    return random_model(spec, orders, type, seed, *ops, arrangement, vision);
   };
   state_->layers = slices(*state_, false);
   set_weights(*state_, arrangement_for(*state_, options));
@@ -207,10 +218,13 @@ Engine Engine::under(const Plan& plan, bool holes) const {
   twin->share_prefixes = state_->share_prefixes;
   twin->walk = state_->walk;
   twin->memory_budget = state_->memory_budget;
+  twin->default_budget = state_->default_budget;
   twin->layers = slices(*twin, holes);
   if (twin->weights->merged &&
-      !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text))
+      !serves(twin->weights->splits, splits_of(twin->layers, twin->spec.text), twin->spec.text)) {
+    if (state_->default_budget) twin->memory_budget = 0;  // of what is free now
     set_weights(*twin, {});
+  }
   put_on_device(*twin);
   return Engine(std::move(twin));
 }

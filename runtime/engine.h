@@ -22,7 +22,7 @@ struct Ops;
 struct Options {
   std::string dtype =
       "auto";  // auto (16 bits as stored where the device is fast at them, else fp32) | fp32 | bf16 | fp16
-  std::string device = "cpu";  // cpu | cuda
+  std::string device = "cpu";  // cpu | cuda | cuda:N
   int threads = 0;             // 0: all
   int64_t memory =
       0;  // bytes for weights, KV caches and activations: layers beyond it are streamed; 0: what the machine has
@@ -78,8 +78,8 @@ class Engine {
   /// the checkpoint's own order (an unexported one) makes a reordered copy in memory. UserError for a plan that is not
   /// `skip`, or does not fit, for a device that is not there, for NaN in weights when they are converted.
   Engine(const OpenModel& model, const Plan& plan, const Options& options);
-  /// Random weights of a spec (bench): normal(0, 0.02) from `seed`, no vision tower.
-  Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed);
+  /// Random weights of a spec (bench): normal(0, 0.02) from `seed`; a vision tower only with `vision`.
+  Engine(const ModelSpec& spec, const Plan& plan, const Options& options, uint64_t seed, bool vision = false);
   /// Weights in `orders` [L], in which the sets of `plan`, and of every plan for under(), are prefixes.
   Engine(const OpenModel& model, const Plan& plan, const std::vector<LayerOrder>& orders, const Options& options);
   ~Engine();

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <functional>
 
 #include "core/error.h"
 #include "runtime/cpu/kernels.h"
@@ -24,14 +25,29 @@ double best_seconds(int tries, Work work) {
   return best;
 }
 
-double measure_flops(DType type, const Ops& ops) {
-  constexpr int64_t side = 3072;
-  const Buffer a = random_buffer(ops, side * side, type), w = random_buffer(ops, side * side, type);
-  const Buffer out(ops, side * side * sizeof(float));
+/// By the device's own clock where it has one.
+double best_on(const Ops& ops, const std::function<void()>& issue) {
+  if (!ops.seconds_of) {
+    return best_seconds(5, [&] {
+      issue();
+      ops.synchronize();
+    });
+  }
+  double best = 1e30;
+  for (int i = 0; i < 5; ++i) best = std::min(best, ops.seconds_of(issue));
+  return best;
+}
+
+double measure_flops(DType type, const Ops& ops, int64_t side) {
+  const auto elements = size_t(side) * size_t(side);
+  const Buffer a = random_buffer(ops, elements, type), w = random_buffer(ops, elements, type);
+  const DType out_type = ops.host_memory ? DType::F32 : type;
+  const Buffer out(ops, elements * size_of(out_type));
   Gemm gemm;
   gemm.type = type;
   gemm.m = gemm.n = gemm.k = gemm.lda = gemm.ldw = gemm.ldo = side;
   gemm.a = a.data(), gemm.w = w.data(), gemm.out = out.data();
+  gemm.out_type = out_type;
   Buffer packed;  // the rate of the form that weights are held in
   if (const size_t bytes = ops.packed_bytes ? ops.packed_bytes(type, side, side) : 0) {
     packed = Buffer(ops, bytes);
@@ -40,25 +56,15 @@ double measure_flops(DType type, const Ops& ops) {
   }
   ops.gemm(gemm);  // what the first of a shape sets up is not its rate
   ops.synchronize();
-  return 2.0 * double(side) * double(side) * double(side) / best_seconds(5, [&] {
-           ops.gemm(gemm);
-           ops.synchronize();
-         });
+  return 2.0 * double(side) * double(side) * double(side) / best_on(ops, [&] { ops.gemm(gemm); });
 }
 
-/// On a device: a kernel that only moves memory, fp32 in and 16 bits out.
-double measure_bytes_on(const Ops& ops) {
-  constexpr int64_t rows = 8192, columns = 8192;
-  const std::vector<float> row(columns, 1.0f);
-  const Buffer x(ops, rows * columns * sizeof(float)), weight(ops, columns * sizeof(float)),
-      out(ops, rows * columns * sizeof(uint16_t));
-  ops.upload(weight.data(), row.data(), columns * sizeof(float));
-  for (int64_t i = 0; i < rows; ++i) ops.upload(x.as<float>() + i * columns, row.data(), columns * sizeof(float));
-  ops.synchronize();
-  return double(rows * columns) * (sizeof(float) + sizeof(uint16_t)) / best_seconds(5, [&] {
-           ops.rms_norm(x.as<float>(), weight.as<float>(), 1e-6, rows, columns, DType::BF16, out.data());
-           ops.synchronize();
-         });
+/// On a device: a copy, which reads and writes.
+double measure_bytes_on(const Ops& ops, size_t bytes) {
+  ensure(ops.copy, "a device copies");
+  const Buffer from = random_buffer(ops, bytes / sizeof(float), DType::F32), to(ops, bytes);
+  ops.copy(to.data(), from.data(), bytes);
+  return 2 * double(bytes) / best_on(ops, [&] { ops.copy(to.data(), from.data(), bytes); });
 }
 
 double measure_bytes() {
@@ -89,8 +95,14 @@ std::string cpu_name() {
   return "unknown";
 }
 
-MachineRates measure_machine(DType type, const Ops& ops) {
-  return {measure_flops(type, ops), ops.host_memory ? measure_bytes() : measure_bytes_on(ops)};
+MachineSizes sizes_for(const Ops& ops) {
+  if (ops.host_memory) return {3072, 0};
+  return {8192, size_t(1) << 30};
+}
+
+MachineRates measure_machine(DType type, const Ops& ops, const MachineSizes& sizes) {
+  return {measure_flops(type, ops, sizes.side),
+          ops.host_memory ? measure_bytes() : measure_bytes_on(ops, sizes.copy_bytes)};
 }
 
 }  // namespace yopo::runtime

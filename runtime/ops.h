@@ -155,6 +155,14 @@ struct Ops {
   Recording* (*record)(const std::function<void()>& issue);
   void (*replay)(Recording* recording);
   void (*forget)(Recording* recording);
+  // The next ones are null where the device has no such thing.
+  /// Seconds by the device's own clock from before the first to after the last thing that `work` issues; waits for it.
+  double (*seconds_of)(const std::function<void()>& work);
+  void (*copy)(void* to, const void* from, size_t bytes);  // within the device
+  size_t (*free_bytes)();                                  // that could be allocated now
+  /// Names what is issued until end_range on a profiler's time line; ranges nest.
+  void (*begin_range)(const char* name);
+  void (*end_range)();
 
   void (*gemm)(const Gemm& gemm);
   /// Bytes of w [n, k] in a form that products read faster than rows, 64 rows (runtime/packed.h) at a time; 0 where

@@ -137,6 +137,7 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
                     Decoder::bytes(state, layout.visual_rows, layout.text_rows, int64_t(layout.images.size())) +
                 std::max(vision_bytes(state, inputs, layout), logits_bytes),
             "the batch's KV caches and activations");
+  const Range range(*state.ops, "prefill");
   std::vector<Request*> requests;
   session.requests.reserve(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -187,6 +188,8 @@ void run_prefill(const EngineState& state, Session& session, const std::vector<M
       state.ops->upload(decoder.deep().data, options.from_rows->at(size_t(spec.num_hidden_layers)).data(),
                         size_t(bytes));
   }
+  const LayerRanges ranges(*state.ops, &state.ranges, "layer", options.from_rows ? options.first_layer : 0,
+                           spec.num_hidden_layers, "head");
   decoder.issue_layers(state.counters.prefill, hidden_after, options.from_rows ? options.first_layer : 0,
                        dropped ? dropped->from_layer : -1);
   if (!dropped) {

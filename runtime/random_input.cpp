@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
+#include "models/anyres.h"
 #include "runtime/weights.h"
 
 namespace yopo::runtime {
@@ -25,6 +27,31 @@ ModelInput random_input(const PromptShape& prompt, const ModelSpec& model, uint6
   }
   input.deepstack.assign(size_t(model.deep_taps() * input.visual_tokens() * hidden), 0.0f);
   return input;
+}
+
+ModelInput pictured_input(ModelSpec model, int64_t visual, int64_t text, uint64_t seed) {
+  require(!is_anyres(model), "pictures of {} are cut into tiles by their sizes: their vision tower is not timed",
+          model.family);
+  const VisionSpec& v = model.vision;
+  std::vector<PatchGrid> grids;
+  int64_t values = 0;
+  if (v.image_size > 0) {
+    grids = square_grids(model, std::max<int64_t>(1, (visual + model.image_tokens() / 2) / model.image_tokens()));
+    values = int64_t(grids.size()) * v.picture_values();
+  } else {
+    const auto side = std::max<int64_t>(1, std::llround(std::sqrt(double(visual)))) * v.merge_size;
+    grids = {{side, side}};
+    values = side * side * v.patch_values();
+  }
+  std::vector<float> pixels(size_t(values), 0.0f);
+  uint32_t state = uint32_t(seed) | 1;
+  for (float& pixel : pixels) pixel = float((state = state * 1664525u + 1013904223u) >> 8) / float(1 << 23) - 1.0f;
+  if (model.image_token_id < 0) model.image_token_id = 0;  // the tokenizer's: any will do
+  int64_t word = 0;
+  while (word == model.image_token_id || word == model.video_token_id) ++word;
+  std::vector<int64_t> ids(size_t(text), word);
+  ids.insert(ids.begin(), grids.size(), model.image_token_id);
+  return make_input(model, ids, std::move(pixels), grids, "bench");
 }
 
 Buffer random_buffer(const Ops& ops, size_t elements, DType type) {

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "runtime/random_model.h"
 #include "runtime/weight_builder.h"
 
 namespace yopo::runtime {
@@ -24,6 +25,11 @@ void random_row(uint64_t seed, Role role, int64_t layer, int64_t row, int64_t co
 
 std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
                                         uint64_t seed, const Ops& ops, const Arrangement& arrangement) {
+  return random_model(spec, orders, type, seed, ops, arrangement, false);
+}
+
+std::shared_ptr<Weights> random_model(const ModelSpec& spec, const std::vector<LayerOrder>& orders, DType type,
+                                      uint64_t seed, const Ops& ops, const Arrangement& arrangement, bool with_vision) {
   const auto find = [seed](const TensorSlot& slot) {
     TensorSource source;
     source.rows = slot.shape.size() > 1 ? slot.shape[0] : 1;
@@ -35,7 +41,7 @@ std::shared_ptr<Weights> random_weights(const ModelSpec& spec, const std::vector
     };
     return source;
   };
-  return std::make_shared<WeightBuilder>(spec, orders, type, ops, arrangement, find)->build(false);
+  return std::make_shared<WeightBuilder>(spec, orders, type, ops, arrangement, find)->build(with_vision);
 }
 
 }  // namespace yopo::runtime

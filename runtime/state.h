@@ -10,6 +10,7 @@
 #include "runtime/kv_cache.h"
 #include "runtime/layer_slices.h"
 #include "runtime/layout.h"
+#include "runtime/ranges.h"
 #include "runtime/weights.h"
 
 namespace yopo::runtime {
@@ -40,16 +41,19 @@ struct EngineState {
   std::vector<HeadColumns> columns;                   // per layer, of merged weights
   std::shared_ptr<Weights> weights;
   std::function<std::shared_ptr<Weights>(const Arrangement&)> load;  // once more
-  int64_t memory_budget = 0;  // bytes for weights, KV caches and activations; 0: no limit
+  int64_t memory_budget = 0;    // bytes for weights, KV caches and activations; 0: no limit
+  bool default_budget = false;  // nobody asked for it: what was free on the device when the weights came
   const Ops* ops = nullptr;
   int threads = 0;
   bool share_prefixes = true;
   mutable Counters counters;
   mutable MemoryUse memory;  // activations and KV caches
   mutable Walk walk;
+  mutable LayerRanges* ranges = nullptr;  // of the walk under way
 
   /// A layer's work is done. What a device was only told to do, perhaps in a recording, counts for nothing.
   void step() const {
+    if (ranges) ranges->next();
     if (ops->host_memory) walk.step();
   }
 

@@ -53,6 +53,7 @@ class Tower {
     }
     Buffer x = embed();
     rotation();
+    const LayerRanges ranges(*s_.ops, &s_.ranges, "block", 0, v_.layers_run(), "projector");
     const int64_t width = v_.hidden_size, inner = scratch_elements(v_);
     {
       normed_ = s_.buffer(rows_ * width, type_);
@@ -373,6 +374,7 @@ void run_vision(const EngineState& state, const std::vector<Picture>& pictures, 
                 const DeepRows& deep, int64_t deep_row) {
   require(state.weights->has_vision, "images were given, but this engine has no vision tower (random weights)");
   const Stopwatch watch(state.counters.vision_seconds);
+  const Range range(*state.ops, "vision");
   const VisionSpec& v = state.spec.vision;
   Tower tower(state);
   for (size_t first = 0; first < pictures.size();) {

@@ -1,6 +1,8 @@
 """Writes a plan of given sizes for the architecture of a config.json: for benchmarks with random weights.
 
-Which heads and neurons are kept does not matter for speed, so the first ones are. Fractions are rounded to the nearest count.
+The first neurons are kept: which ones does not matter for speed. So are the first heads, or with --spread heads as far apart as
+they go, as real plans have them; with grouped-query attention that costs more than the first heads do. Fractions are rounded to
+the nearest count.
 """
 import argparse
 import json
@@ -17,6 +19,7 @@ def main():
     parser.add_argument("--ffn", type=float, default=1.0, help="fraction of FFN neurons")
     parser.add_argument("--window", type=int, default=0, help="odd window size; 0: none")
     parser.add_argument("--window-causal", action="store_true")
+    parser.add_argument("--spread", action="store_true", help="kept heads stand as far apart as they go, not first")
     parser.add_argument("--visual-layers", type=int, help="default: all")
     parser.add_argument("--output", required=True)
     options = parser.parse_args()
@@ -30,15 +33,21 @@ def main():
         if value is not None and not 0 <= value <= 1:
             parser.error(f"--{name} is a fraction in [0, 1]")
 
-    def flags(fraction):
+    def flags(fraction, among):
+        """Of the heads `among`, so many as `fraction` of all."""
         kept = round(fraction * heads)
-        return [1] * kept + [0] * (heads - kept)
+        if kept > len(among):
+            parser.error("--updates is at most --heads")
+        chosen = among[:kept]
+        if options.spread:  # one is taken where (i + 1) * kept / count reaches another whole number
+            chosen = [head for i, head in enumerate(among) if (i + 1) * kept // len(among) > i * kept // len(among)]
+        return [int(head in chosen) for head in range(heads)]
 
-    layer = {"heads": flags(options.heads)}
+    layer = {"heads": flags(options.heads, range(heads))}
     if options.window:
         layer["window"] = {"size": options.window, "causal": options.window_causal}
     if options.updates is not None:
-        layer["updates"] = flags(options.updates)
+        layer["updates"] = flags(options.updates, [head for head in range(heads) if layer["heads"][head]])
     kept_neurons = round(options.ffn * neurons)
     if kept_neurons != neurons:
         layer["neurons"] = list(range(kept_neurons))

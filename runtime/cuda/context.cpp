@@ -1,6 +1,9 @@
 #include "runtime/cuda/context.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -22,30 +25,48 @@ struct Context {
   std::vector<void*> scratch;
   size_t scratch_bytes = 0;
 
-  Context() {
+  explicit Context(int64_t gpu) {
     std::string why;
-    require(usable(&why), "device 'cuda': {}", why);
-    check(cudaSetDevice(0), "choosing the GPU");
+    require(usable(&why, gpu), "device 'cuda:{}': {}", gpu, why);
+    const int index = int(gpu);
+    check(cudaSetDevice(index), "choosing the GPU");
     cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, 0), "asking about the GPU");
+    check(cudaGetDeviceProperties(&properties, index), "asking about the GPU");
     facts = {properties.name,
              properties.major,
              properties.minor,
              properties.multiProcessorCount,
              size_t(properties.sharedMemPerBlockOptin),
-             size_t(properties.totalGlobalMem)};
+             size_t(properties.totalGlobalMem),
+             index};
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
     // Freed memory stays with the process: an allocation in steady state is a lookup.
     cudaMemPool_t pool;
-    check(cudaDeviceGetDefaultMemPool(&pool, 0), "asking for the memory pool");
+    check(cudaDeviceGetDefaultMemPool(&pool, index), "asking for the memory pool");
     uint64_t keep = UINT64_MAX;
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
   }
 };
 
-Context& context() {
-  static Context* const instance = new Context;  // outlives every static buffer; the driver takes it all back at exit
+/// `gpu` matters to the first call alone.
+Context& context(int64_t gpu = 0) {
+  // Outlives every static buffer; the driver takes it all back at exit.
+  static Context* const instance = new Context(gpu);
+  // To CUDA the device in use is a thread's own.
+  thread_local bool chosen = false;
+  if (!chosen) check(cudaSetDevice(instance->facts.index), "choosing the GPU");
+  chosen = true;
   return *instance;
+}
+
+bool asked_for(const char* variable) {
+  const char* const value = std::getenv(variable);
+  return value && std::string_view(value) == "1";
+}
+
+std::atomic<bool>& launch_checks() {
+  static std::atomic<bool> on = asked_for("YOPO_CUDA_CHECK");
+  return on;
 }
 
 }  // namespace
@@ -70,8 +91,27 @@ void check(cudaError_t status, const char* what) {
   }
 }
 
+void open_gpu(int64_t gpu) {
+  const int index = context(gpu).facts.index;
+  require(index == gpu, "device 'cuda:{}': a process works on one GPU, and this one on cuda:{}; start another for it",
+          gpu, index);
+}
+
 const DeviceFacts& device() { return context().facts; }
 cudaStream_t stream() { return context().stream; }
+
+bool checks_launches() { return launch_checks(); }
+void set_checks_launches(bool on) { launch_checks() = on; }
+
+void wait_for_launch(const std::string& what, const std::source_location& where) {
+  if (recording()) return;
+  const cudaError_t status = cudaStreamSynchronize(stream());
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw InternalError(fmt::format("GPU, {} failed, launched by {} ({}:{}): {} ({})", what, where.function_name(),
+                                  where.file_name(), where.line(), cudaGetErrorString(status),
+                                  cudaGetErrorName(status)));
+}
 
 bool recording() {
   cudaStreamCaptureStatus status;
@@ -92,7 +132,7 @@ void* scratch(size_t bytes) {
   return c.scratch.back();
 }
 
-bool usable(std::string* why) {
+bool usable(std::string* why, int64_t gpu) {
   const auto no = [&](const std::string& reason) {
     cudaGetLastError();
     if (why) *why = reason;
@@ -109,8 +149,11 @@ bool usable(std::string* why) {
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     return no("this machine has no GPU (CUDA_VISIBLE_DEVICES may hide it)");
   if (status != cudaSuccess) return no(fmt::format("the GPU cannot be used: {}", cudaGetErrorString(status)));
+  if (gpu < 0 || gpu >= count)
+    return no(count == 1 ? "this machine has one GPU, cuda:0"
+                         : fmt::format("this machine has {} GPUs, cuda:0 to cuda:{}", count, count - 1));
   cudaDeviceProp properties;
-  if (const cudaError_t asked = cudaGetDeviceProperties(&properties, 0); asked != cudaSuccess)
+  if (const cudaError_t asked = cudaGetDeviceProperties(&properties, int(gpu)); asked != cudaSuccess)
     return no(fmt::format("the GPU cannot be used: {}", cudaGetErrorString(asked)));
   if (properties.major < least_major || (properties.major == least_major && properties.minor < least_minor))
     return no(fmt::format("the GPU is too old: compute capability {}.{} or newer is needed, {} has {}.{}", least_major,

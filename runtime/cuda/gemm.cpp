@@ -134,6 +134,7 @@ Product describe(const Gemm& g) {
 void gemm(const Gemm& g) {
   ensure(g.m > 0 && g.n > 0 && g.k > 0, "a matrix product has a size");
   ensure(!g.accumulate || (g.out_type == DType::F32 && !g.bias), "only fp32 outputs without a bias are added to");
+  const cudaStream_t queue = stream();
   Library& lib = library();
   const Key key{g.type,
                 g.out_type,
@@ -159,8 +160,10 @@ void gemm(const Gemm& g) {
   if (p.fused_bias) set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
   const float one = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
   check_blas(cublasLtMatmul(lib.handle, p.operation, &one, g.w, p.w, g.a, p.a, &beta, g.out, p.out, g.out, p.out,
-                            &p.algorithm, lib.workspace, workspace_bytes, stream()),
+                            &p.algorithm, lib.workspace, workspace_bytes, queue),
              "a matrix product");
+  if (checks_launches())
+    wait_for_launch(fmt::format("a product [{}, {}] x [{}, {}]", g.m, g.k, g.k, g.n), std::source_location::current());
   if (g.bias && !p.fused_bias) add_bias_to(g.out, g.out_type, g.bias, g.m, g.n, g.ldo);
 }
 

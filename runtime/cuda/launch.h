@@ -3,6 +3,11 @@
 #pragma once
 
 #include <cuda_runtime.h>
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <source_location>
+#include <string>
 
 #include "core/error.h"
 #include "runtime/cuda/context.h"
@@ -16,9 +21,33 @@
 
 namespace yopo::runtime::YOPO_CUDA_SPACE {
 
+/// A grid, and where it was written: the place of the launch.
+struct Grid {
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Grid(dim3 size, const std::source_location& where = std::source_location::current()) : size(size), where(where) {}
+  dim3 size;
+  std::source_location where;
+};
+
+/// What the program calls a kernel, as far as that can be told.
+inline std::string kernel_name(const void* kernel) {
+#if !defined(YOPO_CUDA_SHIM)
+  const char* name = nullptr;
+  if (cudaFuncGetName(&name, kernel) == cudaSuccess && name) {
+    int status = 0;
+    char* const plain = abi::__cxa_demangle(name, nullptr, nullptr, &status);
+    std::string text = status == 0 && plain ? plain : name;
+    std::free(plain);
+    return "the kernel " + text;
+  }
+#endif
+  return "a kernel";
+}
+
 /// Launches kernel<<<grid, block, shared>>>(arguments...) on the stream. An empty grid launches nothing.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+void launch(void (*kernel)(Parameters...), const Grid& place, dim3 block, size_t shared, Arguments... arguments) {
+  const dim3 grid = place.size;
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   constexpr size_t without_asking = 48 << 10;  // CUDA programming guide: more needs the attribute
   ensure(shared <= device().shared_bytes_per_block, "a kernel wants more shared memory than a block can have");
@@ -35,6 +64,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
   // clang-format on
 #endif
   check(cudaGetLastError(), "launching a kernel");
+  if (checks_launches()) wait_for_launch(kernel_name(reinterpret_cast<const void*>(kernel)), place.where);
 }
 
 /// Pieces of `size` that hold `count`.

@@ -1,5 +1,6 @@
 #include "runtime/cuda/ops.h"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -8,6 +9,7 @@
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/gemm.h"
 #include "runtime/cuda/kernels.h"
+#include "runtime/cuda/ranges.h"
 
 namespace yopo::runtime::YOPO_CUDA_SPACE {
 namespace {
@@ -94,6 +96,53 @@ bool supports(DType type, std::string* why) {
   return false;
 }
 
+/// An event that can be timed.
+class Moment {
+ public:
+  Moment() { check(cudaEventCreate(&event_), "making an event"); }
+  ~Moment() {
+    if (cudaEventDestroy(event_) != cudaSuccess) cudaGetLastError();
+  }
+  Moment(const Moment&) = delete;
+  Moment& operator=(const Moment&) = delete;
+  void now() const { check(cudaEventRecord(event_, stream()), "recording an event"); }
+  double until(const Moment& later) const {
+    check(cudaEventSynchronize(later.event_), "waiting for the GPU");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, event_, later.event_), "reading the GPU's clock");
+    return 1e-3 * double(milliseconds);
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+double seconds_of(const std::function<void()>& work) {
+  stream();  // events belong to the thread's device
+  const Moment before, after;
+  before.now();
+  work();
+  after.now();
+  return before.until(after);
+}
+
+void copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "a copy");
+}
+
+/// What the driver has, and what lies unused in the pool.
+size_t free_bytes() {
+  synchronize();
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for free memory");
+  cudaMemPool_t pool;
+  check(cudaDeviceGetDefaultMemPool(&pool, device().index), "asking for the memory pool");
+  uint64_t reserved = 0, used = 0;
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "asking the memory pool");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "asking the memory pool");
+  return free + size_t(reserved - std::min(used, reserved));
+}
+
 /// What a Recording is here.
 struct Graph {
   cudaGraph_t graph = nullptr;
@@ -132,7 +181,8 @@ void forget(Recording* recording) { delete reinterpret_cast<Graph*>(recording); 
 
 }  // namespace
 
-const Ops& cuda_ops() {
+const Ops& cuda_ops(int64_t gpu) {
+  open_gpu(gpu);
   static const Ops ops{
       .name = "cuda",
       .host_memory = false,
@@ -145,6 +195,11 @@ const Ops& cuda_ops() {
       .record = record,
       .replay = replay,
       .forget = forget,
+      .seconds_of = seconds_of,
+      .copy = copy,
+      .free_bytes = free_bytes,
+      .begin_range = ranges_wanted() ? begin_range : nullptr,
+      .end_range = ranges_wanted() ? end_range : nullptr,
       .gemm = gemm,
       .packed_bytes = nullptr,
       .pack = nullptr,

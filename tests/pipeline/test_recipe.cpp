@@ -204,6 +204,8 @@ TEST(Recipe, WrongValues) {
   EXPECT_USER_ERROR(parse_recipe("model: {path: m, dtype: int8}\noutput: o", "f"), "dtype should be one of auto, fp32");
   EXPECT_USER_ERROR(small("device: cude\n"),
                     "f.yaml:3:9: device should be one of auto, cpu, cuda; found 'cude'; did you mean 'cuda'?");
+  EXPECT_USER_ERROR(small("device: 'cuda:-1'\n"), "device should be one of auto, cpu, cuda; found 'cuda:-1'");
+  EXPECT_EQ(small("device: cuda:1\n").device, "cuda:1");
   EXPECT_USER_ERROR(small("seed: -1\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("seed: 99999999999999999999\n"), "seed should be an integer");
   EXPECT_USER_ERROR(small("plan: {window: {size: 4}}\n"), "size should be odd");
@@ -283,7 +285,8 @@ TEST(Recipe, ResolvedParsesBackToItself) {
         kSmall + "plan: {heads: {keep: 3, exempt_layers: 2}, semantics: qwen2_vl}\nevaluate: [{benchmark: mme, images: "
                  "'null'}]\n",
         kSmall + "evaluate: [{benchmark: mmbench, questions: q, protocol: lmms, rule: vlmevalkit}]\n",
-        kSmall + "export: {shard_size: 512MiB, transformers_code: true}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
+        kSmall +
+            "export: {shard_size: 512MiB, transformers_code: true}\nplan: {heads: {keep: 1e-7}, ffn: {keep: 1.0}}\n"}) {
     const std::string resolved = parse_recipe(text, "f").resolved();
     EXPECT_EQ(parse_recipe(resolved, "again").resolved(), resolved) << resolved;
   }

@@ -15,9 +15,10 @@
 namespace yopo {
 namespace {
 
-/// Runs `work` as each of `size` ranks in a thread of its own, over a store that none of them holds; what they ended with.
-std::vector<std::string> as_ranks(int size, const std::function<void(RankGroup&)>& work, const GroupOptions& options = {},
-                                  int present = -1) {
+/// Runs `work` as each of `size` ranks in a thread of its own, over a store that none of them holds; what they ended
+/// with.
+std::vector<std::string> as_ranks(int size, const std::function<void(RankGroup&)>& work,
+                                  const GroupOptions& options = {}, int present = -1) {
   const std::unique_ptr<Store> store = Store::host(0);
   std::vector<std::string> ends(size_t(present < 0 ? size : present));
   std::vector<std::thread> threads;
@@ -108,25 +109,26 @@ TEST(RankGroup, AnErrorEndsTheOthersWithItsMessage) {
       ranks.barrier();
     });
     for (int k = 0; k < 3; ++k)
-      EXPECT_EQ(ends[size_t(k)], k == failing ? "a.png: broken" : fmt::format("rank {} of 3 failed: a.png: broken", failing));
+      EXPECT_EQ(ends[size_t(k)],
+                k == failing ? "a.png: broken" : fmt::format("rank {} of 3 failed: a.png: broken", failing));
   }
 }
 
 TEST(RankGroup, OneThatComputesHearsOfItBetweenItsSteps) {
-  const std::vector<std::string> ends = as_ranks(
-      2,
-      [](RankGroup& ranks) {
-        if (ranks.rank() == 1) fail("the disk is full");
-        while (true) check_interrupt();
-      },
-      {.pulse = std::chrono::milliseconds(20)});
+  const std::vector<std::string> ends = as_ranks(2,
+                                                 [](RankGroup& ranks) {
+                                                   if (ranks.rank() == 1) fail("the disk is full");
+                                                   while (true) check_interrupt();
+                                                 },
+                                                 {.pulse = std::chrono::milliseconds(20)});
   EXPECT_EQ(ends[0], "rank 1 of 2 failed: the disk is full");
 }
 
 TEST(RankGroup, OneThatNeverComesIsNamed) {
-  const std::vector<std::string> ends =
-      as_ranks(4, [](RankGroup&) {}, {.join = std::chrono::milliseconds(1000)}, 2);
-  for (const std::string& end : ends) EXPECT_NE(end.find("rank 2 of 4, rank 3 of 4 did not come within 1 s"), std::string::npos) << end;
+  const std::vector<std::string> ends = as_ranks(
+      4, [](RankGroup&) {}, {.join = std::chrono::milliseconds(1000)}, 2);
+  for (const std::string& end : ends)
+    EXPECT_NE(end.find("rank 2 of 4, rank 3 of 4 did not come within 1 s"), std::string::npos) << end;
 }
 
 TEST(RankGroup, WithoutRankZeroNobodyAnswers) {

@@ -93,7 +93,8 @@ TEST(Launcher, WhatDoesNotFitIsNamed) {
   for (const char* rank : {"", "one", "-1", "1.5", "0x1", " 1", "1 ", "99999999999"})
     says(with(kTorchrun, {{"RANK", rank}}), {"RANK (environment)", rank});
   says(with(kTorchrun, {{"RANK", "4"}}), {"RANK is 4", "WORLD_SIZE is 4"});
-  for (const char* size : {"0", "-2", "many", "65537"}) says(with(kTorchrun, {{"WORLD_SIZE", size}}), {"WORLD_SIZE", size});
+  for (const char* size : {"0", "-2", "many", "65537"})
+    says(with(kTorchrun, {{"WORLD_SIZE", size}}), {"WORLD_SIZE", size});
   for (const char* port : {"0", "65536", "http"}) says(with(kTorchrun, {{"MASTER_PORT", port}}), {"MASTER_PORT", port});
   says({{"RANK", "1"}, {"WORLD_SIZE", "4"}}, {"MASTER_ADDR is not set", "rank 1 of 4"});
   says(with(kTorchrun, {{"MASTER_PORT", ""}}), {"MASTER_PORT is not set"});

@@ -54,6 +54,17 @@ TEST_F(CudaShim, WhatTheDeviceIs) {
   EXPECT_EQ(cudaSetDevice(2), cudaErrorInvalidDevice);
   EXPECT_EQ(cudaGetDevice(&device), cudaSuccess);
   EXPECT_EQ(device, 0);
+  // A stream is its device's, and a device a thread's.
+  EXPECT_EQ(cudaSetDevice(1), cudaSuccess);
+  EXPECT_EQ(cudaGetDevice(&device), cudaSuccess);
+  EXPECT_EQ(device, 1);
+  shim::launch(nothing, 1, 1, 0, stream);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidResourceHandle);
+  std::thread([&] {
+    EXPECT_EQ(cudaGetDevice(&device), cudaSuccess);
+    EXPECT_EQ(device, 0);
+  }).join();
+  EXPECT_EQ(cudaSetDevice(0), cudaSuccess);
   cudaDeviceProp properties;
   ASSERT_EQ(cudaGetDeviceProperties(&properties, 0), cudaSuccess);
   EXPECT_STREQ(properties.name, "A name");

@@ -21,7 +21,7 @@ struct CompensationCase {
   double tolerance = 0;
   std::vector<std::string> mutants;
 
-  fs::path folder() const { return fs::path(YOPO_TEST_DATA) / "compensation" / name; }
+  fs::path folder() const { return test_data() / "compensation" / name; }
   SafetensorsFile expected() const { return SafetensorsFile::open(folder() / (run + ".safetensors")); }
   ModelInput input() const {
     const auto file = [&](const char* part) { return SafetensorsFile::open(fixtures() / of.test / part); };
@@ -34,7 +34,7 @@ struct CompensationCase {
 inline std::vector<CompensationCase> compensation_cases() {
   std::vector<CompensationCase> cases;
   for (const std::string name : {"llava", "qwen2vl"}) {
-    const Json json = read_json(fs::path(YOPO_TEST_DATA) / "compensation" / name / "case.json");
+    const Json json = read_json(test_data() / "compensation" / name / "case.json");
     for (const auto& [run, mutants] : json.at("plans").items()) {
       const CaseOf of{json.at("model"), json.at("case")};
       cases.push_back({name, run, of, case_json(of.test), json.at("tolerance").at(run).at("values"),

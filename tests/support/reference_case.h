@@ -12,10 +12,11 @@
 #include "models/input.h"
 #include "models/spec.h"
 #include "tests/support/temporary.h"
+#include "tests/support/test_data.h"
 
 namespace yopo::testing {
 
-inline fs::path fixtures() { return fs::path(YOPO_TEST_DATA) / "fixtures"; }
+inline fs::path fixtures() { return test_data() / "fixtures"; }
 
 /// A case on one of its family's checkpoints.
 struct CaseOf {

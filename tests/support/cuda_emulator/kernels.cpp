@@ -27,6 +27,11 @@ void submit_kernel(const void* kernel, std::function<void()> thread, const Launc
     fail(cudaErrorNoKernelImageForDevice, fmt::format("compute capability {}.{}", machine().major, machine().minor));
     return;
   }
+  if (const CUstream_st* const found = resolve(stream); found && !legacy(*found) && found->device != current_device()) {
+    fail(cudaErrorInvalidResourceHandle,
+         fmt::format("a stream of device {}, while the thread's is {}", found->device, current_device()));
+    return;
+  }
   const dim3 &g = shape.grid, &b = shape.block;
   const bool grid_fits = g.x > 0 && g.x <= 2147483647u && g.y > 0 && g.y <= 65535 && g.z > 0 && g.z <= 65535;
   const bool block_fits =

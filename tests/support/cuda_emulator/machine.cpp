@@ -16,6 +16,7 @@ namespace {
 constexpr int kRuntimeVersion = CUDART_VERSION;
 
 Machine the_machine;
+thread_local int current = 0;  // the calling thread's device
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::map<int, std::string> details;  // by error, of the latest
 
@@ -105,6 +106,8 @@ cudaError_t usable() {
   return cudaSuccess;
 }
 
+int current_device() { return current; }
+
 void configure(const Machine& machine) {
   const Guard guard(api_lock());
   the_machine = machine;
@@ -161,12 +164,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int device) {
   const Guard guard(shim::api_lock());
   if (const cudaError_t status = shim::valid_device(device); status != cudaSuccess) return status;
-  return device == 0 ? cudaSuccess : fail(cudaErrorNotSupported, "work on the emulated machine runs on device 0 only");
+  shim::current = device;
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* device) {
   const Guard guard(shim::api_lock());
-  *device = 0;
+  *device = shim::current;
   return shim::usable();
 }
 

@@ -15,6 +15,7 @@ struct Machine {
   int multiprocessors = 108;
   size_t shared_bytes_optin = 163 << 10;  // the most that a block can ask for
   bool reverse_threads = false;           // a block's threads run from the last to the first: what changes is a race
+  bool failures_as_status = false;        // a failed kernel is a status of who waits for it, as on a device, not thrown
 };
 
 /// Changes the machine from now on; a failure that nobody has been told of is forgotten. Memory and streams stay.

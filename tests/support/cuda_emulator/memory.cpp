@@ -208,7 +208,8 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
   const Guard guard(api_lock());
   if (const cudaError_t status = usable(); status != cudaSuccess) return status;
-  if (device != 0) return fail(cudaErrorInvalidDevice, fmt::format("device {}", device));
+  if (device < 0 || device >= machine().device_count)
+    return fail(cudaErrorInvalidDevice, fmt::format("device {}", device));
   *pool = &the_pool;
   return cudaSuccess;
 }

@@ -29,6 +29,9 @@ cudaError_t fail(cudaError_t error, const std::string& what);
 /// Success where there is a driver and a device to work with.
 cudaError_t usable();
 
+/// The calling thread's device. All devices share one memory; streams belong to the device that they were made on.
+int current_device();
+
 /// Objects that the program has made and not destroyed.
 template <typename T>
 class Handles {
@@ -128,6 +131,7 @@ inline namespace cuda_shim_api {
 
 struct CUstream_st {
   unsigned flags = 0;
+  int device = 0;
   std::deque<shim::Work> queue;
   std::unique_ptr<shim::Capture> capture;
 };

@@ -171,6 +171,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   if (flags > cudaStreamNonBlocking) return fail(cudaErrorInvalidValue, fmt::format("stream flags {}", flags));
   auto made = std::make_unique<CUstream_st>();
   made->flags = flags;
+  made->device = current_device();
   *stream = streams.add(std::move(made));
   return cudaSuccess;
 }
@@ -188,7 +189,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (resolve(stream) == nullptr) return unknown_stream();
   if (const cudaError_t status = refuse_in_capture_of(stream, "cudaStreamSynchronize"); status != cudaSuccess)
     return status;
-  drain(stream);
+  if (!machine().failures_as_status) return drain(stream), cudaSuccess;
+  try {
+    drain(stream);
+  } catch (const std::exception& error) {
+    return fail(cudaErrorLaunchFailure, error.what());
+  }
   return cudaSuccess;
 }
 
