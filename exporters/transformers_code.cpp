@@ -6,7 +6,7 @@ namespace yopo {
 namespace {
 
 constexpr const char *kAutoMap = "auto_map", *kAutoClass = "AutoModelForImageTextToText";
-constexpr std::string_view kEnd = "ForConditionalGeneration";
+constexpr std::string_view kClassEnd = "ForConditionalGeneration";
 
 std::string class_of(const Json& config) {
   if (!has(config, "architectures") || !config["architectures"].is_array() || config["architectures"].empty() ||
@@ -20,9 +20,9 @@ std::string class_of(const Json& config) {
 void check_transformers_code(const Json& config, const std::string& where) {
   const std::string name = class_of(config);
   bool known = false;
-  if (name.ends_with(kEnd)) {
+  if (name.ends_with(kClassEnd)) {
     // python/yopo/transformers/families.py lists the classes inside these, and is among the files.
-    const std::string entry = "\"" + name.substr(0, name.size() - kEnd.size()) + "Model\": Family(";
+    const std::string entry = "\"" + name.substr(0, name.size() - kClassEnd.size()) + "Model\": Family(";
     for (const CodeFile& file : transformers_code())
       known = known || (file.name == "yopo_families.py" && file.text.find(entry) != std::string_view::npos);
   }
