@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "core/device_name.h"
 #include "core/error.h"
 #include "core/values.h"
-#include "runtime/device.h"
 
 namespace yopo::cli {
 
@@ -60,7 +60,7 @@ CLI::Validator whole_number(int64_t low, const std::string& meaning) {
 }
 
 CLI::Validator device_name() {
-  return {[](std::string& text) { return runtime::device_name_fault(text); }, ""};
+  return {[](std::string& text) { return device_name_fault(text); }, ""};
 }
 
 CLI::Validator dtype_name(bool automatic) {

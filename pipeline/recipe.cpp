@@ -4,13 +4,13 @@
 #include <functional>
 #include <limits>
 
+#include "core/device_name.h"
 #include "core/dtype.h"
 #include "core/error.h"
 #include "core/values.h"
 #include "core/yaml.h"
 #include "plans/budgets.h"
 #include "plans/option_schema.h"
-#include "runtime/device.h"
 
 namespace yopo {
 
@@ -188,7 +188,7 @@ Recipe parse_recipe(std::string_view text, const std::string& where, const std::
   read_model(need(root, "model", "the recipe"), recipe);
   if (const auto* device = root.find("device")) {
     recipe.device = yaml_string(*device, "device");
-    if (!runtime::device_name_fault(recipe.device).empty())  // cuda:N is one of them
+    if (!device_name_fault(recipe.device).empty())  // cuda:N is one of them
       recipe.device = choice(*device, "device", {"auto", "cpu", "cuda"});
   }
   if (const auto* seed = root.find("seed"))

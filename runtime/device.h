@@ -12,9 +12,6 @@ namespace yopo::runtime {
 /// there), and for a second GPU in one process.
 const Ops& device_ops(const std::string& device);
 
-/// What is wrong with a device's name, whatever this machine has; "" for nothing.
-std::string device_name_fault(const std::string& device);
-
 /// The operations that an engine of these options runs on: their own, or those of their device.
 struct Options;
 const Ops& device_ops(const Options& options);

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "core/device_name.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "runtime/bench.h"
@@ -190,9 +191,9 @@ TEST_F(Bench, ProductsAddUp) {
 }
 
 TEST(DeviceName, GpusHaveNumbers) {
-  for (const char* name : {"auto", "cpu", "cuda", "cuda:0", "cuda:17"}) EXPECT_EQ(runtime::device_name_fault(name), "");
+  for (const char* name : {"auto", "cpu", "cuda", "cuda:0", "cuda:17"}) EXPECT_EQ(device_name_fault(name), "");
   for (const char* name : {"", "cuda:", "cuda:-1", "cuda:x", "cuda:1.5", "cuda:0:1", "cpu:0", "CUDA"})
-    EXPECT_NE(runtime::device_name_fault(name), "") << name;
+    EXPECT_NE(device_name_fault(name), "") << name;
   EXPECT_USER_ERROR(runtime::device_ops("cuda:one"), "GPUs have numbers: cuda:0");
   EXPECT_USER_ERROR(runtime::device_ops("gpu"), "did you mean 'cuda'?");
 }
