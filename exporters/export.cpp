@@ -69,9 +69,13 @@ bool already_done(const fs::path& output, const Json& provenance) {
     return true;
   }
   std::string differs;
+  const auto add = [&](const std::string& key) { differs += (differs.empty() ? "" : ", ") + key; };
   for (const auto& [key, value] : provenance.items())
     if (key != "made_by" && (!found.is_object() || !found.contains(key) || found[key] != value))  // the plan says it
-      differs += (differs.empty() ? "" : ", ") + key;
+      add(key);
+  if (found.is_object())
+    for (const auto& [key, value] : found.items())
+      if (!provenance.contains(key)) add(printable(key));
   fail("{}: exists and is an export of other inputs (other {}); {}", output.string(), differs, advice);
 }
 
