@@ -30,6 +30,10 @@ class PrunedModel:
     """Gives models of the checkpoint's own class, pruned."""
 
     @classmethod
+    def register_for_auto_class(cls, auto_class: Any = None) -> None:
+        """transformers 5 tells a class which auto class loaded it, for its own `save_pretrained`: not this one's to know."""
+
+    @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *unused: Any, budget: float | str | None = None, **arguments: Any) -> Any:
         """What `from_pretrained` of the auto class was given; `budget` picks one of an elastic checkpoint's plans. PlanError
         where plan and model do not fit."""
