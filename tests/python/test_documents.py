@@ -12,7 +12,7 @@ import unittest
 from package_wheel import clean_environment
 from support import CALIB, MODEL, ROOT, TEST, Case
 
-DOCUMENTS = {"README.md": 2, "docs/using-a-pruned-model.md": 2, "python/README.md": 2}  # and how many blocks each has
+DOCUMENTS = {"README.md": 2, "docs/using-a-pruned-model.md": 3, "python/README.md": 2}  # and how many blocks each has
 NOTEBOOK = ROOT / "examples/notebook.ipynb"
 
 
@@ -41,6 +41,7 @@ class DocumentsTest(Case):
         self.yopo("calibrate", "--model", MODEL, *CALIB.flags(), "--samples", 10, "--output", demo / "stats.h5", "--quiet")
         self.yopo("plan", "--stats", demo / "stats.h5", "--model", MODEL, "--updates-keep", 0.25, "--ffn-keep", 0.25, "--window", 5, "--output", demo / "plan.json")
         self.yopo("export", "--model", MODEL, "--plan", demo / "plan.json", "--output", demo / "pruned")
+        self.yopo("export", "--model", MODEL, "--plan", demo / "plan.json", "--output", demo / "with-code", "--transformers-code")
 
     def test_python_lines(self):
         self.demo()
@@ -50,8 +51,9 @@ class DocumentsTest(Case):
             self.assertEqual(len(found), count, name)
             for block in found:
                 with self.subTest(name):
-                    loads = "yopo.transformers.load" in block
-                    printed = self.python(f"exec(compile({block!r}, 'block', 'exec'))\n" + ("assert yopo.transformers.is_applied(model)\n" if loads else ""), self.folder)
+                    loads = "yopo.transformers.load" in block or "trust_remote_code" in block
+                    pruned = "import yopo.transformers\nassert yopo.transformers.is_applied(model)\n" if loads else ""
+                    printed = self.python(f"exec(compile({block!r}, 'block', 'exec'))\n" + pruned, self.folder)
                     if "generate" in block:
                         said = self.yopo("generate", "--model", "out/demo/pruned", "--image", TEST.images / "0000.png", "--prompt",
                                          "How many digits are there?", cwd=self.folder).stdout
