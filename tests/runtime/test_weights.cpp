@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <random>
 
 #include "core/error.h"
 #include "runtime/ops.h"
@@ -77,6 +78,51 @@ TEST_F(Stored, PackedWeightsAreHeldOnce) {
   const ModelInput input = testing::read_case("llava_hf/cases/single").embedded();
   EXPECT_EQ(within.trace(input, {}).hidden, rows.trace(input, {}).hidden);
   EXPECT_TRUE(testing::close_relative(packed.trace(input, {}).hidden, rows.trace(input, {}).hidden, 1e-5));
+}
+
+/// The CPU's table with a packed form of its own, rows in blocks of 64: what is cut, merged and joined is so on every
+/// CPU.
+const runtime::Ops& packing_ops() {
+  static const runtime::Ops ops = [] {
+    runtime::Ops packing = runtime::cpu_ops();
+    packing.packed_bytes = [](DType type, int64_t n, int64_t k) {
+      return size_t((n + 63) / 64 * 64 * k) * size_of(type);
+    };
+    packing.pack = [](DType type, const void* w, int64_t ldw, int64_t n, int64_t k, void* out) {
+      for (int64_t row = 0; row < n; ++row)
+        std::memcpy(runtime::offset(out, type, row * k), runtime::offset(w, type, row * ldw),
+                    size_t(k) * size_of(type));
+    };
+    packing.gemm = [](const runtime::Gemm& gemm) {
+      runtime::Gemm rows = gemm;
+      if (rows.packed) rows.packed = false, rows.ldw = rows.k;
+      runtime::cpu_ops().gemm(rows);
+    };
+    return packing;
+  }();
+  return ops;
+}
+
+TEST(Merged, PackedPiecesAreTheRowsTheyStandFor) {
+  std::mt19937 random(21);
+  ModelSpec spec = testing::small_spec();
+  for (int i = 0; i < 24; ++i) {
+    SCOPED_TRACE(i);
+    spec.text.head_dim = i % 2 ? 64 : 10;  // tiles that join, and tiles that do not
+    spec.text.intermediate_size = i % 3 ? 37 : 1200;
+    const Plan plan = testing::drawn_plan(spec.text, random);
+    runtime::Options packed{.dtype = "fp32"}, rows{.dtype = "fp32", .pack = false};
+    packed.ops = &packing_ops();
+    const Engine one(spec, plan, packed, 3), other(spec, plan, rows, 3);
+    const ModelInput input = testing::drawn_input(spec.text, random, 1 + i % 2);
+    TraceOptions options;
+    options.decode = {1, 2};
+    const Trace a = one.trace(input, options), b = other.trace(input, options);
+    EXPECT_TRUE(testing::close_relative(a.hidden, b.hidden, 1e-5));
+    EXPECT_TRUE(testing::close_relative(a.decode_logits, b.decode_logits, 1e-5));
+    EXPECT_TRUE(testing::close_relative(one.dense().trace(input, options).decode_logits,
+                                        other.dense().trace(input, options).decode_logits, 1e-5));
+  }
 }
 
 TEST_F(Stored, HalfPrecisionIsConverted) {
